@@ -1,0 +1,189 @@
+"""What a run is: frozen settings with their checks. A field's name is the name of its flag.
+
+The settings nest as they are used: a `TrialConfig` is one training of one network on one seed, a `SweepConfig` compares
+depths over learning rates and seeds. `to_json` gives the plain values that a work folder keeps.
+
+Example:
+    >>> TrialConfig(dataset="digits", network=NetworkConfig(blocks=1)).network.width
+    32
+    >>> NetworkConfig(blocks=-1)
+    Traceback (most recent call last):
+    cnn.config.RequestError: blocks=-1: must be an integer of at least 0
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+class RequestError(ValueError):
+    """The request cannot be met: the message names the value and what would be accepted, in one line."""
+
+
+def setting(default: Any, help: str) -> Any:
+    """A dataclass field with the sentence that `--help` shows for its flag."""
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+def require(condition: bool, name: str, value: Any, accepted: str) -> None:
+    """Raise `RequestError` naming the setting, its value and what would be accepted, unless the condition holds."""
+    if not condition:
+        raise RequestError(f"{name}={value!r}: must be {accepted}")
+
+
+def require_integer(name: str, value: Any, minimum: int) -> None:
+    """Refuse anything but an integer of at least `minimum`."""
+    integer = isinstance(value, int) and not isinstance(value, bool)
+    require(integer and value >= minimum, name, value, f"an integer of at least {minimum}")
+
+
+def require_known(name: str, value: str, known: Iterable[str]) -> None:
+    """Refuse a value that is not among the known ones; the message lists them and the nearest."""
+    known = list(known)
+    if value not in known:
+        nearest = difflib.get_close_matches(str(value), known, n=1, cutoff=0.0)
+        raise RequestError(f"{name}={value!r}: must be one of {', '.join(known)}; nearest: {nearest[0]}")
+
+
+def _require_between(name: str, value: float, low: float, high: float) -> None:
+    require(isinstance(value, (int, float)) and low <= value < high, name, value, f"at least {low} and below {high}")
+
+
+def _require_positive(name: str, value: float) -> None:
+    require(isinstance(value, (int, float)) and 0 < value < math.inf, name, value, "a finite number above 0")
+
+
+POOLINGS = ("max", "average", "stride")
+NORMALIZATIONS = ("none", "batch", "layer")
+MATCHES = ("width", "parameters", "macs")
+DATASETS = "digits, mnist, fashion_mnist, cifar10, another TensorFlow Datasets name, or the path of an .npz"
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """The settings that networks of every depth share."""
+
+    width: int = setting(32, "channels of the first block")
+    growth: float = setting(2.0, "factor from one block's channels to the next block's")
+    filter_size: int = setting(3, "height and width of a convolution's filters")
+    convolutions: int = setting(1, "convolutions in a block")
+    pooling: str = setting("max", "how a block halves the image: max, average, or stride (a strided convolution)")
+    normalization: str = setting("none", "after each convolution: none, batch or layer")
+    dropout: float = setting(0.0, "share of the hidden units dropped while training")
+    hidden: int = setting(128, "units of the dense layer before the logits")
+
+    def __post_init__(self) -> None:
+        for name in ("width", "filter_size", "convolutions", "hidden"):
+            require_integer(name, getattr(self, name), 1)
+        _require_positive("growth", self.growth)
+        require_known("pooling", self.pooling, POOLINGS)
+        require_known("normalization", self.normalization, NORMALIZATIONS)
+        _require_between("dropout", self.dropout, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class NetworkConfig(BlockConfig):
+    """One network: which model, how deep, and the settings of its blocks."""
+
+    model: str = setting("convnet", "convnet, lenet5 or mlp")
+    blocks: int = setting(2, "CONV-RELU-POOL blocks of a convnet")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_integer("blocks", self.blocks, 0)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a network learns: AdamW under a one-cycle schedule, with random flips and shifts of the images."""
+
+    epochs: int = setting(10, "passes over the training images")
+    batch_size: int = setting(128, "images of a training step")
+    weight_decay: float = setting(1e-4, "AdamW's decoupled weight decay, on kernels only")
+    label_smoothing: float = setting(0.0, "share of the target spread evenly over the classes")
+    flip: bool = setting(False, "mirror each training image left to right with probability one half")
+    shift: int = setting(0, "move each training image by up to this many pixels on each axis")
+
+    def __post_init__(self) -> None:
+        require_integer("epochs", self.epochs, 1)
+        require_integer("batch_size", self.batch_size, 1)
+        require_integer("shift", self.shift, 0)
+        _require_between("weight_decay", self.weight_decay, 0.0, math.inf)
+        _require_between("label_smoothing", self.label_smoothing, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """One training: a data set and its split, a network, a learning rate and a seed."""
+
+    dataset: str = setting("digits", DATASETS)
+    validation_fraction: float = setting(0.0, "share of the training images held out for validation")
+    learning_rate: float = setting(1e-3, "the schedule's highest learning rate")
+    seed: int = setting(0, "fixes the split, the initial weights, the order and the augmentation")
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    def __post_init__(self) -> None:
+        _require_between("validation_fraction", self.validation_fraction, 0.0, 1.0)
+        _require_positive("learning_rate", self.learning_rate)
+        require_integer("seed", self.seed, 0)
+        require(self.seed < 2**31, "seed", self.seed, "below 2147483648")
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """The main job: depths x learning rates x seeds on one data set, and the rule's margin."""
+
+    dataset: str = setting("digits", DATASETS)
+    validation_fraction: float = setting(0.1, "share of the training images held out to choose by")
+    blocks: tuple[int, ...] = setting((0, 1, 2, 3), "depths to compare")
+    learning_rates: tuple[float, ...] = setting((3e-4, 1e-3, 3e-3), "learning rates to choose from at each depth")
+    seeds: tuple[int, ...] = setting((0, 1, 2, 3, 4), "how many seeds compare the depths: 5 means 0 to 4; or a list")
+    tuning_seeds: int = setting(2, "how many other seeds choose the learning rate")
+    match: str = setting("width", "what the depths have in common: width, parameters or macs")
+    margin: float = setting(0.002, "validation accuracy that a block must earn")
+    network: BlockConfig = BlockConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    def __post_init__(self) -> None:
+        require(0 < self.validation_fraction < 1, "validation_fraction", self.validation_fraction, "above 0 and below 1")
+        for name, minimum in (("blocks", 0), ("seeds", 0)):
+            _require_distinct(name, getattr(self, name))
+            for value in getattr(self, name):
+                require_integer(name, value, minimum)
+        _require_distinct("learning_rates", self.learning_rates)
+        for rate in self.learning_rates:
+            _require_positive("learning_rates", rate)
+        require_integer("tuning_seeds", self.tuning_seeds, 1)
+        require_known("match", self.match, MATCHES)
+        _require_between("margin", self.margin, 0.0, 1.0)
+
+
+def _require_distinct(name: str, values: tuple) -> None:
+    require(len(values) > 0 and len(set(values)) == len(values), name, values, "one or more values, none twice")
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """The plain values of a settings object: nested dicts, with lists for tuples."""
+    return {
+        field.name: _plain(getattr(config, field.name))
+        for field in dataclasses.fields(config)
+    }
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_json(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+# Defaults that suit a data set; anything not named here keeps the default of its field.
+DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
+    "digits": {"epochs": 20, "batch_size": 64, "width": 16},
+    "mnist": {"epochs": 5, "shift": 1},
+    "fashion_mnist": {"epochs": 10, "flip": True},
+    "cifar10": {"epochs": 20, "flip": True},
+}

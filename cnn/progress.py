@@ -1,0 +1,121 @@
+"""How long work still takes: a bar on a terminal or in a notebook, plain lines elsewhere, nothing by default.
+
+Library functions take a `Progress` and never print. `Progress()` itself is silent; `automatic()` picks for a stream.
+
+Example:
+    >>> with Progress().task("training", total=3) as task:
+    ...     for epoch in range(3):
+    ...         task.advance(note=f"epoch {epoch}")
+"""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self, TextIO
+
+
+class Progress:
+    """The silent progress, and the interface of the others."""
+
+    def task(self, label: str, total: int) -> "Task":
+        """Start a piece of work of `total` units; use it as a context manager."""
+        return Task(label, total)
+
+    def line(self, text: str) -> None:
+        """Say one sentence."""
+
+
+class Task:
+    """One piece of work; this one shows nothing."""
+
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total, self.done = label, total, 0
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """Count units as done; the note says what was done last."""
+        self.done += amount
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Nothing to close."""
+
+
+class Lines(Progress):
+    """Plain lines on a stream, for log files and pipes: at most one every `seconds`, and one at the end of each task."""
+
+    def __init__(self, stream: TextIO, seconds: float = 10.0) -> None:
+        self.stream, self.seconds = stream, seconds
+
+    def task(self, label: str, total: int) -> Task:
+        return _LineTask(label, total, self)
+
+    def line(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
+
+
+class _LineTask(Task):
+    def __init__(self, label: str, total: int, lines: Lines) -> None:
+        super().__init__(label, total)
+        self.lines, self.started = lines, time.monotonic()
+        self.next = self.started + lines.seconds
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        super().advance(amount, note)
+        now = time.monotonic()
+        if now >= self.next or (self.done == self.total and now - self.started >= 1.0):
+            self.next = now + self.lines.seconds
+            seconds = now - self.started
+            left = seconds / self.done * (self.total - self.done) if self.done else 0.0
+            text = f"{self.label} {self.done}/{self.total}, {seconds:.0f} s, about {left:.0f} s left"
+            self.lines.line(f"{text}: {note}" if note else text)
+
+
+class Bars(Progress):
+    """Bars drawn by rich, on a terminal or in a notebook; the display lives while any task does."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich import console, progress
+
+        columns = ("{task.description}", progress.BarColumn(), progress.MofNCompleteColumn())
+        times = (progress.TimeElapsedColumn(), progress.TimeRemainingColumn(), "{task.fields[note]}")
+        self.display = progress.Progress(*columns, *times, console=console.Console(file=stream), transient=True)
+        self.open = 0
+
+    def task(self, label: str, total: int) -> Task:
+        return _BarTask(label, total, self)
+
+    def line(self, text: str) -> None:
+        self.display.console.print(text, markup=False, highlight=False)
+
+
+class _BarTask(Task):
+    def __init__(self, label: str, total: int, bars: Bars) -> None:
+        super().__init__(label, total)
+        self.bars = bars
+
+    def __enter__(self) -> Self:
+        self.bars.open += 1
+        self.bars.display.start()
+        self.id = self.bars.display.add_task(self.label, total=self.total, note="")
+        return self
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        super().advance(amount, note)
+        self.bars.display.update(self.id, advance=amount, note=note)
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bars.display.remove_task(self.id)
+        self.bars.open -= 1
+        if self.bars.open == 0:
+            self.bars.display.stop()
+
+
+def automatic(stream: TextIO | None = None) -> Progress:
+    """Bars where the stream (standard error by default) is a terminal or a notebook, lines elsewhere."""
+    from rich.console import Console
+
+    stream = stream or sys.stderr
+    console = Console(file=stream)
+    return Bars(stream) if console.is_terminal or console.is_jupyter else Lines(stream)
