@@ -1,0 +1,46 @@
+"""From stored images to a network's input, on the device: take a batch, augment it, normalise it. Pure functions.
+
+Example:
+    >>> images = jnp.arange(2 * 4 * 4 * 1, dtype=jnp.uint8).reshape(2, 4, 4, 1)
+    >>> normalize(images, jnp.array([15.5]), jnp.array([9.2])).dtype
+    dtype('float32')
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, UInt8
+
+
+def normalize(
+    images: UInt8[Array, "n height width c"], mean: Float[Array, " c"], deviation: Float[Array, " c"]
+) -> Float[Array, "n height width c"]:
+    """Each channel with mean 0 and deviation 1, given the mean and deviation of the training part in pixel units."""
+    shape = (1, 1, 1, -1)
+    return (images.astype(jnp.float32) - mean.reshape(shape)) * (1.0 / deviation).reshape(shape)
+
+
+def augment(
+    key: Key[Array, ""], images: UInt8[Array, "n height width c"], flip: bool, shift: int
+) -> UInt8[Array, "n height width c"]:
+    """Each image mirrored left to right with probability one half, and moved by -shift to shift pixels on each axis.
+
+    Pixels that come in at an edge repeat the edge. Without flip and shift the images come back as they are.
+
+    Example:
+        >>> images = jnp.arange(9, dtype=jnp.uint8).reshape(1, 3, 3, 1)
+        >>> augment(jax.random.key(0), images, flip=False, shift=0).reshape(3, 3).tolist()
+        [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    """
+    n, height, width, _ = images.shape
+    if not flip and not shift:
+        return images
+    flip_key, shift_key = jax.random.split(key)
+    rows = jnp.broadcast_to(jnp.arange(height).reshape(1, -1), (n, height))
+    columns = jnp.broadcast_to(jnp.arange(width).reshape(1, -1), (n, width))
+    if shift:
+        moves = jax.random.randint(shift_key, (n, 2, 1), -shift, shift + 1)
+        rows = jnp.clip(rows + moves[:, 0], 0, height - 1)
+        columns = jnp.clip(columns + moves[:, 1], 0, width - 1)
+    if flip:
+        columns = jnp.where(jax.random.bernoulli(flip_key, shape=(n, 1)), width - 1 - columns, columns)
+    return images[jnp.arange(n).reshape(n, 1, 1), rows.reshape(n, height, 1), columns.reshape(n, 1, width)]

@@ -1,0 +1,181 @@
+"""Integers only: output sizes, paddings, how many blocks fit, receptive fields.
+
+Everywhere in the project an axis of `size` cells, zero-padded by `before + after` cells, gives a filter that moves by `stride`
+
+    output = (size - filter + before + after) / stride + 1, rounded down,
+
+positions (Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning", relationship 5). With the same
+padding on both sides this is the lecture's `(size - filter + 2 * padding) / stride + 1`. Each axis counts on its own.
+"""
+
+import operator
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from cnn.config import RequestError
+
+Pair: TypeAlias = tuple[int, int]
+Sides: TypeAlias = tuple[Pair, Pair]
+Padding: TypeAlias = int | Pair | Sides | str
+
+
+def pair(value: int | Pair, name: str, minimum: int = 1) -> Pair:
+    """`(height, width)` of a value given once for both axes or as a pair.
+
+    Raises:
+        ValueError: not an integer or a pair of integers, or one below `minimum`.
+
+    Example:
+        >>> pair(3, "stride"), pair((1, 2), "stride")
+        ((3, 3), (1, 2))
+    """
+    values = value if isinstance(value, (tuple, list)) else (value, value)
+    try:
+        numbers = tuple(operator.index(number) for number in values)
+    except TypeError:
+        numbers = ()
+    if len(numbers) != 2 or min(numbers) < minimum:
+        raise RequestError(f"{name}={value!r}: must be an integer of at least {minimum}, or a pair of them")
+    return numbers
+
+
+def padding_sides(padding: Padding, size: int | Pair, filter: int | Pair, stride: int | Pair = 1) -> Sides:
+    """Every way to give a padding, as `((top, bottom), (left, right))`.
+
+    Args:
+        padding: `p`, `(p_height, p_width)`, `((top, bottom), (left, right))`, `"VALID"` (none) or `"SAME"` (the output has
+            `size / stride` cells, rounded up; an odd cell of padding goes to the bottom and the right).
+        size, filter, stride: of the axes; only `"SAME"` needs them.
+
+    Raises:
+        ValueError: none of these forms, or a negative number of cells.
+
+    Example:
+        >>> padding_sides((1, 2), 28, 3), padding_sides("SAME", 28, 3, 2)
+        (((1, 1), (2, 2)), ((0, 1), (0, 1)))
+    """
+    accepted = "p, (p_height, p_width), ((top, bottom), (left, right)), 'SAME' or 'VALID', with integers of at least 0"
+    if isinstance(padding, str):
+        if padding == "VALID":
+            return (0, 0), (0, 0)
+        if padding == "SAME":
+            axes = zip(pair(size, "size"), pair(filter, "filter"), pair(stride, "stride"))
+            totals = [max((-(-n // s) - 1) * s + f - n, 0) for n, f, s in axes]
+            return tuple((total // 2, total - total // 2) for total in totals)
+        raise RequestError(f"padding={padding!r}: must be {accepted}")
+    axes = padding if isinstance(padding, (tuple, list)) else (padding, padding)
+    nested = [isinstance(axis, (tuple, list)) for axis in axes]
+    try:
+        sides = tuple(tuple(map(operator.index, axis if inside else (axis, axis))) for axis, inside in zip(axes, nested))
+    except TypeError:
+        sides = ()
+    well_formed = len(sides) == len(axes) == 2 and len(set(nested)) == 1 and all(len(side) == 2 for side in sides)
+    if not well_formed or min(map(min, sides)) < 0:
+        raise RequestError(f"padding={padding!r}: must be {accepted}")
+    return sides
+
+
+def output_size(
+    size: int | Pair, filter: int | Pair, stride: int | Pair = 1, padding: Padding = 0, exact: bool = False
+) -> int | Pair:
+    """How many positions a filter (or a pooling window) takes: `(size - filter + both paddings) / stride + 1`, rounded down.
+
+    Args:
+        size: cells of the input, an integer or `(height, width)`.
+        filter: cells of the filter, likewise.
+        stride: cells from one position to the next, likewise.
+        padding: any form of `padding_sides`.
+        exact: refuse a filter that would leave cells over at the end, instead of rounding down.
+
+    Returns:
+        An integer where everything was given once for both axes, otherwise `(height, width)`.
+
+    Raises:
+        ValueError: filter larger than the padded input, stride below 1, negative padding, or (`exact`) no whole division.
+
+    Example:
+        >>> output_size(32, 5), output_size(28, 3, stride=2, padding=1), output_size((28, 20), 3, (1, 2), (1, 0))
+        (28, 14, (28, 9))
+        >>> output_size(28, 3, stride=2, exact=True)
+        Traceback (most recent call last):
+        cnn.config.RequestError: size 28, filter 3, padding 0 + 0: 25 is not a multiple of stride 2
+    """
+    sizes, filters, strides = pair(size, "size"), pair(filter, "filter"), pair(stride, "stride")
+    sides = padding_sides(padding, sizes, filters, strides)
+    outputs = tuple(_axis_output(*axis, exact) for axis in zip(sizes, filters, strides, sides))
+    scalar = not any(isinstance(value, (tuple, list)) for value in (size, filter, stride, padding))
+    return outputs[0] if scalar else outputs
+
+
+def _axis_output(size: int, filter: int, stride: int, sides: Pair, exact: bool) -> int:
+    before, after = sides
+    room = size + before + after - filter
+    where = f"size {size}, filter {filter}, padding {before} + {after}"
+    if room < 0:
+        raise RequestError(f"{where}: the filter must not be larger than the padded input of {size + before + after}")
+    if exact and room % stride:
+        raise RequestError(f"{where}: {room} is not a multiple of stride {stride}")
+    return room // stride + 1
+
+
+def halving_padding(filter: int, stride: int) -> Sides:
+    """The padding with which a strided convolution gives `size / stride`, rounded down, as pooling by `stride` does.
+
+    Example:
+        >>> [output_size((size, size), 3, 2, halving_padding(3, 2))[0] for size in (28, 14, 7, 3)]
+        [14, 7, 3, 1]
+    """
+    total = max(filter - stride, 0)
+    side = (total // 2, total - total // 2)
+    return side, side
+
+
+def chain(size: Pair, stride: int = 2) -> list[Pair]:
+    """The sizes that an image runs through when each block divides it by `stride`, down to the first empty one.
+
+    Example:
+        >>> " -> ".join(map(format_size, chain((28, 28))))
+        '28 -> 14 -> 7 -> 3 -> 1 -> 0'
+    """
+    sizes = [pair(size, "size")]
+    while min(sizes[-1]) > 0:
+        sizes.append((sizes[-1][0] // stride, sizes[-1][1] // stride))
+    return sizes
+
+
+def blocks_that_fit(size: Pair, stride: int = 2) -> int:
+    """The most blocks whose last output still has a cell.
+
+    Example:
+        >>> blocks_that_fit((28, 28)), blocks_that_fit((8, 8))
+        (4, 3)
+    """
+    return len(chain(size, stride)) - 2
+
+
+def format_size(size: Pair) -> str:
+    """`28` for a square, `28x20` for what is not.
+
+    Example:
+        >>> format_size((28, 20))
+        '28x20'
+    """
+    return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
+
+
+def receptive_field(layers: Iterable[tuple[Pair, Pair]]) -> Pair:
+    """How many input cells one output cell sees, on each axis, after layers given as `(filter, stride)`.
+
+    A layer adds `(filter - 1)` cells times the product of the strides before it (Araujo et al. 2019, "Computing receptive
+    fields of convolutional neural networks", equation 2).
+
+    Example:
+        >>> receptive_field([((3, 3), (1, 1)), ((2, 2), (2, 2)), ((3, 3), (1, 1))])
+        (8, 8)
+    """
+    field, step = [1, 1], [1, 1]
+    for filter, stride in layers:
+        for axis in (0, 1):
+            field[axis] += (filter[axis] - 1) * step[axis]
+            step[axis] *= stride[axis]
+    return field[0], field[1]

@@ -1,0 +1,193 @@
+"""What a ConvNet computes: pure functions on arrays, images as NHWC and kernels as HWIO.
+
+Every function works under `jit`, `vmap`, `grad` and their compositions, in float32 and bfloat16. Stride is `s` or
+`(s_height, s_width)`; padding is any form of `geometry.padding_sides`.
+
+Example, the lecture's 4x4 image:
+    >>> image = jnp.array([[1, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4]], jnp.float32)
+    >>> max_pool2d(image.reshape(1, 4, 4, 1), 2).reshape(2, 2).tolist()
+    [[6.0, 8.0], [3.0, 4.0]]
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Num
+
+from cnn.config import RequestError
+from cnn.network.geometry import Padding, Pair, Sides, output_size, padding_sides, pair
+
+
+def conv2d(
+    x: Num[Array, "n height width c_in"],
+    kernel: Num[Array, "f_height f_width c_in c_out"],
+    bias: Num[Array, " c_out"] | None = None,
+    *,
+    stride: int | Pair = 1,
+    padding: Padding = 0,
+) -> Num[Array, "n out_height out_width c_out"]:
+    """Slide each filter over the image; each output cell is the dot product of a filter with the cells under it.
+
+    This is the cross-correlation that deep learning calls convolution: the filter is not mirrored (Goodfellow et al. 2016,
+    "Deep Learning", equation 9.6). A kernel of height and width 1 mixes channels and keeps height and width.
+
+    Raises:
+        ValueError: wrong ranks, other channels in the image than in the kernel, or a filter that does not fit.
+
+    Example:
+        >>> conv2d(jnp.ones((1, 28, 28, 1)), jnp.ones((5, 5, 1, 6)), stride=(1, 2), padding=2).shape
+        (1, 28, 14, 6)
+    """
+    _require_images(x, "conv2d")
+    if kernel.ndim != 4 or kernel.shape[2] != x.shape[3]:
+        raise RequestError(f"conv2d: kernel of shape {kernel.shape} must be [height, width, {x.shape[3]}, filters]")
+    strides = pair(stride, "stride")
+    sides = _sides(x, kernel.shape[:2], strides, padding)
+    dtype = jnp.result_type(x, kernel)
+    y = lax.conv_general_dilated(
+        x.astype(dtype), kernel.astype(dtype), strides, sides, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    return y if bias is None else y + bias.astype(dtype).reshape(1, 1, 1, -1)
+
+
+def max_pool2d(
+    x: Num[Array, "n height width c"], window: int | Pair, stride: int | Pair | None = None, padding: Padding = 0
+) -> Num[Array, "n out_height out_width c"]:
+    """The largest value under a window, for each channel on its own; without a stride the windows touch and do not overlap.
+
+    Padded cells never win. Among equal values the first in reading order takes the gradient; a NaN wins.
+
+    Raises:
+        ValueError: wrong rank, a window that does not fit, or padding so wide that a window would see no cell of the image.
+    """
+    _require_images(x, "max_pool2d")
+    windows, strides, sides = _pooling(x, window, stride, padding)
+    if windows == strides and sides == ((0, 0), (0, 0)):
+        return _largest(_tiles(x, windows))
+    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
+    return lax.reduce_window(x, jnp.array(lowest, x.dtype), lax.max, (1, *windows, 1), (1, *strides, 1), _all_axes(sides))
+
+
+def avg_pool2d(
+    x: Num[Array, "n height width c"],
+    window: int | Pair,
+    stride: int | Pair | None = None,
+    padding: Padding = 0,
+    count_include_pad: bool = True,
+) -> Float[Array, "n out_height out_width c"]:
+    """The mean under a window, for each channel on its own; without a stride the windows touch and do not overlap.
+
+    Args:
+        count_include_pad: divide by the window's cells, padded zeros included; otherwise by the cells inside the image.
+
+    Raises:
+        ValueError: wrong rank, a window that does not fit, or padding so wide that a window would see no cell of the image.
+
+    Example:
+        >>> avg_pool2d(jnp.ones((1, 4, 4, 1)), 2, padding=1, count_include_pad=False).shape
+        (1, 3, 3, 1)
+    """
+    _require_images(x, "avg_pool2d")
+    windows, strides, sides = _pooling(x, window, stride, padding)
+    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.float32
+    x = x.astype(jnp.promote_types(dtype, jnp.float32))  # a bfloat16 sum would lose the small addends
+    if windows == strides and sides == ((0, 0), (0, 0)):
+        return _tiles(x, windows).mean((2, 4)).astype(dtype)
+    total = _window_sum(x, windows, strides, sides)
+    if count_include_pad:
+        return (total / (windows[0] * windows[1])).astype(dtype)
+    inside = _window_sum(jnp.ones((1, *x.shape[1:3], 1), x.dtype), windows, strides, sides)
+    return (total / inside).astype(dtype)
+
+
+def dense(
+    x: Num[Array, "*batch c_in"], kernel: Num[Array, "c_in c_out"], bias: Num[Array, " c_out"] | None = None
+) -> Num[Array, "*batch c_out"]:
+    """Every output is a weighted sum of every input: `x @ kernel + bias`.
+
+    Raises:
+        ValueError: the kernel's first axis is not the input's last.
+
+    Example:
+        >>> dense(jnp.ones((2, 3)), jnp.ones((3, 4)), jnp.ones(4)).tolist()[0]
+        [4.0, 4.0, 4.0, 4.0]
+    """
+    if kernel.ndim != 2 or x.ndim < 1 or kernel.shape[0] != x.shape[-1]:
+        raise RequestError(f"dense: kernel of shape {kernel.shape} must be [{x.shape[-1] if x.ndim else '?'}, outputs]")
+    y = x @ kernel
+    return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+
+
+def flatten(x: Num[Array, "n ..."]) -> Num[Array, "n features"]:
+    """One row for each image: all but the first axis become one, in reading order (height, width, channel).
+
+    Example:
+        >>> flatten(jnp.ones((2, 7, 5, 3))).shape
+        (2, 105)
+    """
+    if x.ndim < 1:
+        raise RequestError("flatten: a number has no batch axis; accepted: an array of one axis or more")
+    return x.reshape(x.shape[0], -1) if x.size else x.reshape(x.shape[0], 0)
+
+
+def _require_images(x: Array, name: str) -> None:
+    if x.ndim != 4:
+        raise RequestError(f"{name}: input of shape {x.shape} must be [images, height, width, channels]")
+
+
+def _sides(x: Array, filter: Pair, strides: Pair, padding: Padding) -> Sides:
+    size = (x.shape[1], x.shape[2])
+    output_size(size, filter, strides, padding)  # refuses what does not fit
+    return padding_sides(padding, size, filter, strides)
+
+
+def _pooling(x: Array, window: int | Pair, stride: int | Pair | None, padding: Padding) -> tuple[Pair, Pair, Sides]:
+    windows = pair(window, "window")
+    strides = windows if stride is None else pair(stride, "stride")
+    sides = _sides(x, windows, strides, padding)
+    for cells, side in zip(windows, sides):
+        if max(side) >= cells:
+            raise RequestError(f"padding={padding!r}: must be below the window of {cells}, or a window sees no image")
+    return windows, strides, sides
+
+
+def _all_axes(sides: Sides) -> tuple[Pair, Pair, Pair, Pair]:
+    return (0, 0), *sides, (0, 0)
+
+
+def _window_sum(x: Array, windows: Pair, strides: Pair, sides: Sides) -> Array:
+    return lax.reduce_window(x, jnp.zeros((), x.dtype), lax.add, (1, *windows, 1), (1, *strides, 1), _all_axes(sides))
+
+
+def _tiles(x: Array, windows: Pair) -> Array:
+    """The image cut into windows that touch, [n, rows, window height, columns, window width, c]; cells left over go."""
+    n, height, width, c = x.shape
+    rows, columns = height // windows[0], width // windows[1]
+    x = x[:, : rows * windows[0], : columns * windows[1]]
+    return x.reshape(n, rows, windows[0], columns, windows[1], c)
+
+
+def _cells(tiles: Array) -> list[Array]:
+    """The windows' cells in reading order, each [n, rows, columns, c]."""
+    return [tiles[:, :, row, :, column] for row in range(tiles.shape[2]) for column in range(tiles.shape[4])]
+
+
+@jax.custom_jvp
+def _largest(tiles: Array) -> Array:
+    """The maximum of each tile. Its own derivative rule is why it is fast on a CPU: see `_largest_jvp`."""
+    return functools.reduce(lax.max, _cells(tiles))
+
+
+@_largest.defjvp
+def _largest_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (tiles,), (tangent,) = primals, tangents
+    largest = _largest(tiles)
+    winner = jnp.zeros(largest.shape, jnp.int8)
+    for index, cell in reversed(list(enumerate(_cells(tiles)))):  # the last to be written is the first that wins
+        winner = jnp.where((cell == largest) | (cell != cell), jnp.int8(index), winner)
+    shape = (1, 1, tiles.shape[2], 1, tiles.shape[4], 1)
+    cells = jnp.arange(tiles.shape[2] * tiles.shape[4], dtype=jnp.int8).reshape(shape)
+    won = cells == winner[:, :, None, :, None, :]
+    return largest, jnp.where(won, tangent, jnp.zeros((), tangent.dtype)).sum((2, 4))

@@ -1,0 +1,158 @@
+"""A network as a table of integers, and the width that gives a wanted cost; no array is made.
+
+Example:
+    >>> from cnn.network.models import LeNet5
+    >>> cost(LeNet5(10), (28, 28, 1))
+    Cost(parameters=61706, macs=416520)
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from tabulate import tabulate
+
+from cnn.config import NetworkConfig, RequestError
+from cnn.network import models
+from cnn.network.geometry import format_size, receptive_field
+from cnn.network.layers import Layer, Sequence, Shape
+
+TOLERANCE = 0.02  # how far a matched network's cost may lie from the wanted one
+
+
+class Row(NamedTuple):
+    """One layer: its name, kind, output shape for one image, parameters, multiply-accumulates and receptive field."""
+
+    name: str
+    kind: str
+    output_shape: Shape
+    parameters: int
+    macs: int
+    receptive_field: tuple[int, int]
+
+
+class Cost(NamedTuple):
+    """What a network costs: parameters, and multiply-accumulates of one image forward (convolutions and dense layers)."""
+
+    parameters: int
+    macs: int
+
+
+def rows(network: Sequence, image_shape: Shape) -> list[Row]:
+    """The layers in order, blocks opened; after flattening every unit sees the whole image.
+
+    Raises:
+        RequestError: a filter or window that does not fit, from the first layer where it does not.
+    """
+    table, windows, shape, field = [], [], image_shape, (1, 1)
+    for name, layer in _leaves(network):
+        after = layer.output_shape(shape)
+        windows.append(layer.window())
+        if len(after) == 3:
+            field = tuple(min(cells, size) for cells, size in zip(receptive_field(windows), image_shape))
+        else:
+            field = image_shape[:2]
+        cells = (layer.parameters(shape), layer.multiply_accumulates(shape))
+        table.append(Row(name, type(layer).__name__, after, *cells, field))
+        shape = after
+    return table
+
+
+def _leaves(sequence: Sequence, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+    for layer in sequence.layers():
+        if isinstance(layer, Sequence):
+            yield from _leaves(layer, f"{prefix}{layer.name}/")
+        else:
+            yield prefix + layer.name, layer
+
+
+def cost(network: Sequence, image_shape: Shape) -> Cost:
+    """Parameters and multiply-accumulates of the whole network."""
+    table = rows(network, image_shape)
+    return Cost(sum(row.parameters for row in table), sum(row.macs for row in table))
+
+
+def summary(network: Sequence, image_shape: Shape) -> str:
+    """The table of a network, a line for each layer and a line of totals."""
+    total = cost(network, image_shape)
+    lines = [["input", "", _times(image_shape), "", "", ""]]
+    for row in rows(network, image_shape):
+        numbers = [f"{row.parameters:,}", f"{row.macs:,}", format_size(row.receptive_field)]
+        lines.append([row.name, row.kind, _times(row.output_shape), *numbers])
+    lines.append(["total", "", "", f"{total.parameters:,}", f"{total.macs:,}", ""])
+    headers = ["layer", "kind", "output shape", "parameters", "multiply-accumulates", "receptive field"]
+    return tabulate(lines, headers, disable_numparse=True, colalign=("left", "left", "left", "right", "right", "right"))
+
+
+def _times(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def match(configs: list[NetworkConfig], kind: str, image_shape: Shape, classes: int) -> list[NetworkConfig]:
+    """Give every depth the cost of the deepest, by changing its width (0 blocks: its hidden units).
+
+    Args:
+        configs: convnets that differ in their blocks alone.
+        kind: `parameters` or `macs`; `width` changes nothing.
+        image_shape: `(height, width, channels)`.
+        classes: how many logits.
+
+    Returns:
+        The settings in the same order, each within 2 % of the deepest one's cost.
+
+    Raises:
+        RequestError: where a depth cannot come within 2 %; the message names the nearest width of the deepest that can.
+
+    Example:
+        >>> shallow, deep = match([NetworkConfig(blocks=1), NetworkConfig(blocks=3)], "macs", (28, 28, 1), 10)
+        >>> shallow.width, deep.width
+        (236.5, 32)
+    """
+    if kind == "width":
+        return configs
+    deepest = max(configs, key=lambda config: config.blocks)
+
+    def matched(width: float) -> list[NetworkConfig]:
+        reference = dataclasses.replace(deepest, width=width)
+        wanted = getattr(cost(models.build(reference, image_shape, classes), image_shape), kind)
+        return [reference if config == deepest else _nearest(config, kind, wanted, image_shape, classes) for config in configs]
+
+    def error(found: list[NetworkConfig]) -> float:
+        costs = [getattr(cost(models.build(config, image_shape, classes), image_shape), kind) for config in found]
+        wanted = costs[configs.index(deepest)]
+        return max(abs(value / wanted - 1) for value in costs)
+
+    found = matched(deepest.width)
+    if error(found) <= TOLERANCE:
+        return found
+    raise RequestError(
+        f"match={kind!r} with width={deepest.width}: the depths differ by up to {error(found):.1%}, more than {TOLERANCE:.0%};"
+        f" {_nearest_possible(deepest.width, lambda width: error(matched(width)))}"
+    )
+
+
+def _nearest_possible(width: int, error: Callable[[int], float]) -> str:
+    for distance in range(1, 4 * width):
+        for other in (width - distance, width + distance):
+            if other >= 1 and error(other) <= TOLERANCE:
+                return f"the nearest width that can be matched is {other}"
+    return f"no width up to {5 * width} can be matched"
+
+
+def _nearest(config: NetworkConfig, kind: str, wanted: int, image_shape: Shape, classes: int) -> NetworkConfig:
+    """The width (0 blocks: hidden units) whose cost is nearest; cost grows with both, so bisection finds it."""
+    name, finest = ("hidden", 1) if config.blocks == 0 else ("width", 16)  # widths in sixteenths of a channel
+
+    def candidate(steps: int) -> NetworkConfig:
+        return dataclasses.replace(config, **{name: steps / finest if finest > 1 else steps})
+
+    def value(steps: int) -> int:
+        return getattr(cost(models.build(candidate(steps), image_shape, classes), image_shape), kind)
+
+    low, high = finest, 2 * finest
+    while value(high) < wanted:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if value(middle) < wanted else (low, middle)
+    return candidate(min((low, high), key=lambda steps: abs(value(steps) - wanted)))

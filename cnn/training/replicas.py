@@ -1,0 +1,249 @@
+"""The only fit: one or more replicas (seeds, learning rates) of one network, on whatever device there is.
+
+How the loop runs is decided here and nowhere else, see `strategy`. Both strategies do the same steps on the same random
+numbers; they differ in what the compiler sees.
+"""
+
+import functools
+import math
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from cnn.config import RequestError, TrialConfig
+from cnn.data.datasets import Dataset, channel_statistics, split
+from cnn.network import models
+from cnn.progress import Task
+from cnn.training.step import Images, Program, Replica, Totals, TrainState, padded
+
+
+class Epoch(NamedTuple):
+    """What an epoch leaves, for one replica: the line of `metrics.jsonl`, and the first step with a loss that is not finite."""
+
+    metrics: dict[str, Any]
+    bad_step: int | None
+
+
+class Strategy(Protocol):
+    """How replicas run: `states` is whatever the strategy keeps them in."""
+
+    batch_size: int  # of an evaluation
+
+    def start(self, replicas: list[Replica]) -> Any:
+        """The states before the first step."""
+
+    def epoch(self, states: Any, replicas: list[Replica], data: Images, epoch: int) -> tuple[Any, list[Totals]]:
+        """The states after an epoch, and its sums; the old states must not be used again."""
+
+    def evaluate(
+        self, states: Any, replicas: list[Replica], data: Images, parts: list[np.ndarray]
+    ) -> list[tuple[Totals, np.ndarray]]:
+        """For each replica the sums over its part of the data, and which images were right."""
+
+    def unstack(self, states: Any) -> list[TrainState]:
+        """One state for each replica."""
+
+    def stack(self, states: list[TrainState]) -> Any:
+        """The inverse of `unstack`."""
+
+
+class PythonLoop:
+    """One replica after another, a compiled step dispatched from Python: for CPUs.
+
+    XLA runs a convolution inside a compiled loop on one core and without its fast kernels, 2 to 100 times slower; outside,
+    dispatch costs some 0.1 ms a step and runs ahead of the computation.
+    """
+
+    batch_size = 128  # larger batches leave the cache and are slower
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.init = jax.jit(program.init)
+        self.shuffle = jax.jit(program.shuffle)
+        self.step = jax.jit(program.step, donate_argnums=(0, 1))
+        self.evaluate_batch = jax.jit(program.evaluate)
+        self.take = jax.jit(Images.take)
+
+    def start(self, replicas: list[Replica]) -> list[TrainState]:
+        return [self.init(replica) for replica in replicas]
+
+    def epoch(
+        self, states: list[TrainState], replicas: list[Replica], data: Images, epoch: int
+    ) -> tuple[list[TrainState], list[Totals]]:
+        sums = []
+        for number, replica in enumerate(replicas):
+            totals, order = Totals.zero(), self.shuffle(replica, epoch)
+            for _ in range(self.program.steps_per_epoch):
+                states[number], totals = self.step(states[number], totals, replica, data, order)
+            sums.append(totals)
+        return states, jax.device_get(sums)
+
+    def evaluate(
+        self, states: list[TrainState], replicas: list[Replica], data: Images, parts: list[np.ndarray]
+    ) -> list[tuple[Totals, np.ndarray]]:
+        results = []
+        for state, replica, part in zip(states, replicas, parts):
+            sums, right = Totals.zero(), []
+            for indices, mask in zip(*padded(part, self.batch_size)):
+                sums, batch_right = self.evaluate_batch(state, sums, replica, self.take(data, indices), mask)
+                right.append(batch_right)
+            results.append((sums, right))
+        return [(sums, np.concatenate(right)[: len(part)]) for (sums, right), part in zip(jax.device_get(results), parts)]
+
+    def unstack(self, states: list[TrainState]) -> list[TrainState]:
+        return states
+
+    def stack(self, states: list[TrainState]) -> list[TrainState]:
+        return states
+
+
+class OneProgram:
+    """All replicas in one program, `vmap` over replicas of a `lax.scan` over the steps of an epoch: for accelerators."""
+
+    batch_size = 1000
+
+    def __init__(self, program: Program) -> None:
+        self.init = jax.jit(jax.vmap(program.init))
+
+        def epoch(state: TrainState, replica: Replica, data: Images, number: int) -> tuple[TrainState, Totals]:
+            order = program.shuffle(replica, number)
+
+            def step(carry: tuple[TrainState, Totals], _: None) -> tuple[tuple[TrainState, Totals], None]:
+                return program.step(*carry, replica, data, order), None
+
+            return lax.scan(step, (state, Totals.zero()), length=program.steps_per_epoch)[0]
+
+        def evaluate(state: TrainState, replica: Replica, data: Images, indices: Any, mask: Any) -> tuple[Totals, Any]:
+            def batch(sums: Totals, batch: tuple) -> tuple[Totals, Any]:
+                return program.evaluate(state, sums, replica, data.take(batch[0]), batch[1])
+
+            return lax.scan(batch, Totals.zero(), (indices, mask))
+
+        self.run_epoch = jax.jit(jax.vmap(epoch, in_axes=(0, 0, None, None)), donate_argnums=0)
+        self.run_evaluate = jax.jit(jax.vmap(evaluate, in_axes=(0, 0, None, 0, None)))
+
+    def start(self, replicas: list[Replica]) -> TrainState:
+        return self.init(_stack(replicas))
+
+    def epoch(
+        self, states: TrainState, replicas: list[Replica], data: Images, epoch: int
+    ) -> tuple[TrainState, list[Totals]]:
+        states, totals = self.run_epoch(states, _stack(replicas), data, epoch)
+        return states, _unstack(jax.device_get(totals), len(replicas))
+
+    def evaluate(
+        self, states: TrainState, replicas: list[Replica], data: Images, parts: list[np.ndarray]
+    ) -> list[tuple[Totals, np.ndarray]]:
+        batches = [padded(part, self.batch_size) for part in parts]
+        indices, mask = jnp.stack([batch[0] for batch in batches]), batches[0][1]
+        totals, right = jax.device_get(self.run_evaluate(states, _stack(replicas), data, indices, mask))
+        return [
+            (sums, flags.reshape(-1)[: len(part)])
+            for sums, flags, part in zip(_unstack(totals, len(parts)), right, parts)
+        ]
+
+    def unstack(self, states: TrainState) -> list[TrainState]:
+        return _unstack(states, len(states.step))
+
+    def stack(self, states: list[TrainState]) -> TrainState:
+        return _stack(states)
+
+
+def _stack(trees: list[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _unstack(tree: Any, count: int) -> list[Any]:
+    return [jax.tree.map(lambda leaf: leaf[index], tree) for index in range(count)]
+
+
+@functools.lru_cache(maxsize=16)
+def strategy(program: Program) -> Strategy:
+    """How the loop runs on this machine's device. Kept, so that a network compiles once for all its seeds and rates."""
+    return PythonLoop(program) if jax.default_backend() == "cpu" else OneProgram(program)
+
+
+def largest_group() -> int:
+    """How many replicas are best run together: on a CPU one, since together they would only leave the cache."""
+    return 1 if jax.default_backend() == "cpu" else 16
+
+
+@functools.lru_cache(maxsize=1)
+def _on_device(dataset: Dataset) -> tuple[Images, Images]:
+    train = Images(jnp.asarray(dataset.train_images), jnp.asarray(dataset.train_labels))
+    return train, Images(jnp.asarray(dataset.test_images), jnp.asarray(dataset.test_labels))
+
+
+class Fit:
+    """Replicas of one network on one data set. Iterate over `epochs()`; read `states` and `test()` when you like.
+
+    Args:
+        configs: trials that differ in seed and learning rate alone.
+        dataset: what they learn from.
+
+    Raises:
+        RequestError: a network that does not fit the images, or a batch larger than the training part.
+    """
+
+    def __init__(self, configs: list[TrialConfig], dataset: Dataset) -> None:
+        self.config, self.dataset = configs[0], dataset
+        splits = [split(dataset.train_labels, config.validation_fraction, config.seed) for config in configs]
+        self.validation = [validation for _, validation in splits]
+        self.program = program(self.config, dataset, len(splits[0][0]))
+        self.strategy = strategy(self.program)
+        self.data, self.test_data = _on_device(dataset)
+        self.replicas = [_replica(config, dataset, train) for config, (train, _) in zip(configs, splits)]
+        self.states = self.strategy.start(self.replicas)
+
+    def epochs(self, task: Task, start: int = 0) -> Iterator[list[Epoch]]:
+        """Train, epoch by epoch, from the given one on; yields a list with an entry for each replica."""
+        for number in range(start, self.config.training.epochs):
+            started = time.perf_counter()
+            self.states, sums = self.strategy.epoch(self.states, self.replicas, self.data, number)
+            seconds = time.perf_counter() - started
+            if len(self.validation[0]):
+                checks = self.strategy.evaluate(self.states, self.replicas, self.data, self.validation)
+                held_out = [totals for totals, _ in checks]
+            else:
+                held_out = [Totals.zero()] * len(sums)
+            yield [self._epoch(number, *pair, seconds / len(sums)) for pair in zip(sums, held_out)]
+
+    def _epoch(self, number: int, train: Totals, validation: Totals, seconds: float) -> Epoch:
+        metrics = {"epoch": number + 1, **_means("train", train), **_means("val", validation), "seconds": seconds}
+        return Epoch(metrics, int(train.bad_step) if train.bad_step >= 0 else None)
+
+    def test(self) -> list[tuple[float, np.ndarray]]:
+        """For each replica its accuracy on the whole test set, and which images were right."""
+        everything = np.arange(len(self.dataset.test_labels), dtype=np.int32)
+        parts = [everything] * len(self.replicas)
+        results = self.strategy.evaluate(self.states, self.replicas, self.test_data, parts)
+        return [(float(right.mean()), right) for _, right in results]
+
+
+def program(config: TrialConfig, dataset: Dataset, examples: int) -> Program:
+    """What is compiled for a trial, given how many training images are left after the split."""
+    size = config.training.batch_size
+    if size > examples:
+        raise RequestError(f"batch_size={size}: {dataset.name} has {examples} training images, so at most {examples}")
+    network = models.build(config.network, dataset.image_shape, dataset.classes)
+    return Program(network, config.training, dataset.image_shape, dataset.classes, examples // size)
+
+
+def _replica(config: TrialConfig, dataset: Dataset, train: np.ndarray) -> Replica:
+    mean, deviation = channel_statistics(dataset.train_images, train)
+    numbers = (jnp.int32(config.seed), jnp.float32(config.learning_rate), jnp.asarray(train))
+    return Replica(*numbers, jnp.asarray(mean), jnp.asarray(deviation))
+
+
+def _means(part: str, totals: Totals) -> dict[str, float | None]:
+    count = int(totals.count)
+    loss = float(totals.loss) / count if count else None
+    return {
+        f"{part}_loss": loss if loss is not None and math.isfinite(loss) else None,
+        f"{part}_accuracy": int(totals.correct) / count if count else None,
+    }

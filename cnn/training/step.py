@@ -1,0 +1,165 @@
+"""One replica: its state, its training step and its exact evaluation. Pure functions, to be jitted or vmapped by `replicas`.
+
+Random numbers come from named streams folded with the seed and, for order, augmentation and dropout, with the epoch or the
+step; a resumed run draws the numbers that an uninterrupted one would.
+"""
+
+import dataclasses
+import zlib
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+
+from cnn.config import TrainingConfig
+from cnn.data import preprocess
+from cnn.network.layers import Sequence, Shape
+
+WARMUP = 0.2  # share of the steps in which the learning rate rises
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """What training changes: steps done, parameters, batch-normalisation statistics and the optimiser's state."""
+
+    step: Int[Array, ""]
+    params: Any
+    statistics: Any
+    optimizer: Any
+
+
+class Replica(flax.struct.PyTreeNode):
+    """What makes a replica this one: its seed, highest learning rate, training images, and their mean and deviation."""
+
+    seed: Int[Array, ""]
+    learning_rate: Float[Array, ""]
+    train_indices: Int[Array, " n_train"]
+    mean: Float[Array, " c"]
+    deviation: Float[Array, " c"]
+
+
+class Totals(flax.struct.PyTreeNode):
+    """Sums over images, never means of means; `bad_step` is the first step whose loss was not finite, or -1."""
+
+    loss: Float[Array, ""]
+    correct: Int[Array, ""]
+    count: Int[Array, ""]
+    bad_step: Int[Array, ""]
+
+    @classmethod
+    def zero(cls) -> "Totals":
+        """The sums over no image."""
+        return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0), jnp.int32(-1))
+
+
+class Images(flax.struct.PyTreeNode):
+    """A part of a data set on the device."""
+
+    images: UInt8[Array, "n height width c"]
+    labels: Int[Array, " n"]
+
+    def take(self, indices: Int[Array, " batch"]) -> "Images":
+        """The images and labels at these places."""
+        return Images(self.images[indices], self.labels[indices])
+
+
+def stream(seed: int | Int[Array, ""], name: str) -> Key[Array, ""]:
+    """The key of a named stream of random numbers: init, shuffle, augment or dropout.
+
+    Example:
+        >>> bool((stream(0, "init") == stream(0, "shuffle")).all())
+        False
+    """
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """Everything that is compiled once: a network, how it learns, and how long. Seeds and learning rates are arguments."""
+
+    network: Sequence
+    training: TrainingConfig
+    image_shape: Shape
+    classes: int
+    steps_per_epoch: int
+
+    def optimizer(self, learning_rate: float | Array) -> optax.GradientTransformation:
+        """AdamW (Loshchilov and Hutter 2019) under a linear warm-up and a cosine decay to 0 (Smith 2018, "1cycle")."""
+        total = self.training.epochs * self.steps_per_epoch
+        unit = optax.warmup_cosine_decay_schedule(0.0, 1.0, max(int(WARMUP * total), 1), total + 1)
+        return optax.adamw(
+            lambda count: learning_rate * unit(count + 1),
+            weight_decay=self.training.weight_decay,
+            mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
+        )
+
+    def init(self, replica: Replica) -> TrainState:
+        """The state before the first step."""
+        image = jnp.zeros((1, *self.image_shape), jnp.float32)
+        variables = dict(self.network.init(stream(replica.seed, "init"), image))
+        params = variables.pop("params")
+        return TrainState(jnp.int32(0), params, variables, self.optimizer(replica.learning_rate).init(params))
+
+    def shuffle(self, replica: Replica, epoch: int | Array) -> Int[Array, " n_train"]:
+        """The training images in the order of an epoch."""
+        return jax.random.permutation(jax.random.fold_in(stream(replica.seed, "shuffle"), epoch), replica.train_indices)
+
+    def step(
+        self, state: TrainState, totals: Totals, replica: Replica, data: Images, order: Int[Array, " n_train"]
+    ) -> tuple[TrainState, Totals]:
+        """One step of the optimiser on the next batch of the order, and its sums added to the totals."""
+        size = self.training.batch_size
+        start = (state.step % self.steps_per_epoch) * size
+        key = jax.random.fold_in(stream(replica.seed, "augment"), state.step)
+        batch = data.take(lax.dynamic_slice_in_dim(order, start, size))
+        images = preprocess.augment(key, batch.images, self.training.flip, self.training.shift)
+        x = preprocess.normalize(images, replica.mean, replica.deviation)
+        dropout = jax.random.fold_in(stream(replica.seed, "dropout"), state.step)
+        gradient = jax.grad(self._loss, has_aux=True)
+        grads, (loss, correct, statistics) = gradient(state.params, state.statistics, x, batch.labels, dropout)
+        updates, optimizer = self.optimizer(replica.learning_rate).update(grads, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        totals = Totals(
+            totals.loss + loss * size,
+            totals.correct + correct,
+            totals.count + size,
+            jnp.where((totals.bad_step < 0) & ~jnp.isfinite(loss), state.step, totals.bad_step),
+        )
+        return TrainState(state.step + 1, params, statistics, optimizer), totals
+
+    def _loss(self, params: Any, statistics: Any, x: Array, labels: Array, dropout: Array) -> tuple[Array, tuple]:
+        variables = {"params": params, **statistics}
+        logits, statistics = self.network.apply(
+            variables, x, train=True, rngs={"dropout": dropout}, mutable=list(statistics)
+        )
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, self.classes), self.training.label_smoothing)
+        loss = optax.softmax_cross_entropy(logits, targets).mean()
+        return loss, (loss, (logits.argmax(-1) == labels).sum(), statistics)
+
+    def evaluate(
+        self, state: TrainState, totals: Totals, replica: Replica, batch: Images, mask: Bool[Array, " batch"]
+    ) -> tuple[Totals, Bool[Array, " batch"]]:
+        """The totals with the images of a padded batch that the mask admits, and which of them were right."""
+        x = preprocess.normalize(batch.images, replica.mean, replica.deviation)
+        logits = self.network.apply({"params": state.params, **state.statistics}, x)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+        right = (logits.argmax(-1) == batch.labels) & mask
+        sums = (totals.loss + (losses * mask).sum(), totals.correct + right.sum(), totals.count + mask.sum())
+        return Totals(*sums, totals.bad_step), right
+
+
+def padded(indices: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices cut into batches of `size`, the last filled up, and a mask, so that every image counts once.
+
+    Example:
+        >>> padded(np.array([7, 8, 9]), 2)[1].tolist()
+        [[True, True], [True, False]]
+    """
+    batches = -(-len(indices) // size)
+    filled = np.zeros(batches * size, np.int32)
+    filled[: len(indices)] = indices
+    return filled.reshape(batches, size), (np.arange(batches * size) < len(indices)).reshape(batches, size)
