@@ -66,7 +66,7 @@ DATASETS = "digits, mnist, fashion_mnist, cifar10, another TensorFlow Datasets n
 class BlockConfig:
     """The settings that networks of every depth share."""
 
-    width: int = setting(32, "channels of the first block")
+    width: float = setting(32, "channels of the first block; later blocks round width * growth**i")
     growth: float = setting(2.0, "factor from one block's channels to the next block's")
     filter_size: int = setting(3, "height and width of a convolution's filters")
     convolutions: int = setting(1, "convolutions in a block")
@@ -76,7 +76,8 @@ class BlockConfig:
     hidden: int = setting(128, "units of the dense layer before the logits")
 
     def __post_init__(self) -> None:
-        for name in ("width", "filter_size", "convolutions", "hidden"):
+        require(isinstance(self.width, (int, float)) and 1 <= self.width < math.inf, "width", self.width, "at least 1")
+        for name in ("filter_size", "convolutions", "hidden"):
             require_integer(name, getattr(self, name), 1)
         _require_positive("growth", self.growth)
         require_known("pooling", self.pooling, POOLINGS)
@@ -141,7 +142,7 @@ class SweepConfig:
     validation_fraction: float = setting(0.1, "share of the training images held out to choose by")
     blocks: tuple[int, ...] = setting((0, 1, 2, 3), "depths to compare")
     learning_rates: tuple[float, ...] = setting((3e-4, 1e-3, 3e-3), "learning rates to choose from at each depth")
-    seeds: tuple[int, ...] = setting((0, 1, 2, 3, 4), "how many seeds compare the depths: 5 means 0 to 4; or a list")
+    seeds: int = setting(5, "how many seeds compare the depths: 5 means 0 to 4")
     tuning_seeds: int = setting(2, "how many other seeds choose the learning rate")
     match: str = setting("width", "what the depths have in common: width, parameters or macs")
     margin: float = setting(0.002, "validation accuracy that a block must earn")
@@ -150,10 +151,10 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         require(0 < self.validation_fraction < 1, "validation_fraction", self.validation_fraction, "above 0 and below 1")
-        for name, minimum in (("blocks", 0), ("seeds", 0)):
-            _require_distinct(name, getattr(self, name))
-            for value in getattr(self, name):
-                require_integer(name, value, minimum)
+        _require_distinct("blocks", self.blocks)
+        for blocks in self.blocks:
+            require_integer("blocks", blocks, 0)
+        require_integer("seeds", self.seeds, 1)
         _require_distinct("learning_rates", self.learning_rates)
         for rate in self.learning_rates:
             _require_positive("learning_rates", rate)

@@ -1,0 +1,31 @@
+# make sweep: sets up and runs the main job; make test: sets up and passes the tests.
+# Needs Python 3.11 or newer and a package index. PYTHON=python3.12 chooses another interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+
+.PHONY: sweep test clean
+
+sweep: $(VENV)/installed
+	$(VENV)/bin/python -m experiments.sweep_blocks
+
+test: $(VENV)/installed-tests
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/python -m pytest
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is $$($(PYTHON) --version): needs Python 3.11 or newer, e.g. make PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python setup.py pyproject.toml
+	$(VENV)/bin/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-tests: $(VENV)/bin/python setup.py pyproject.toml
+	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,210 @@
+"""Variants x learning rates x seeds: which trials are missing, and running them. The harness of every experiment.
+
+A study has two phases, each with seeds of its own. `tune` tries every learning rate on a few seeds and reads validation data
+alone; `compare` runs each variant at its best rate on fresh seeds and reads the test set once for each trial. A trial is one
+folder under `trials/`; what is finished is kept, so that the same command again does only what is missing.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnn.config import NetworkConfig, RequestError, SweepConfig, TrialConfig, to_json
+from cnn.data.datasets import Dataset, split
+from cnn.progress import Progress
+from cnn.study.analysis import best_learning_rates
+from cnn.training import replicas, trial
+from cnn.training.runs import TrialFolder, default_workdir, differences, read_json, write, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIRST_TUNING_SEED = 1_000_000  # far from the seeds that compare, so that none is used twice
+GROWABLE = ("learning_rates", "seeds", "variants")  # what may grow in an old folder, beside the study's own column
+FIRST_COLUMNS = ("status", "parameters", "macs", "val_accuracy", "test_accuracy", "train_seconds")
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What is compared: a network for each value of a column (`blocks`), under settings that all share."""
+
+    experiment: str
+    column: str
+    variants: dict[Any, NetworkConfig]
+    config: SweepConfig
+
+    def settings(self) -> dict[str, Any]:
+        """What `config.json` holds; the variants are there as they will be built, matched widths included."""
+        networks = {str(value): to_json(network) for value, network in self.variants.items()}
+        return {"experiment": self.experiment, **to_json(self.config), "variants": networks}
+
+    def default_workdir(self) -> Path:
+        """`runs/EXPERIMENT/DATASET-HASH`; what may grow is not in the hash."""
+        fixed = {name: value for name, value in self.settings().items() if name not in (*GROWABLE, self.column)}
+        return default_workdir(self.experiment, self.config.dataset, fixed)
+
+    def cells(self, phase: str, rates: dict[Any, list[float]], seeds: range) -> list["Cell"]:
+        """The trials of a phase, those of one variant together."""
+        shared = {"dataset": self.config.dataset, "validation_fraction": self.config.validation_fraction}
+        return [
+            Cell(phase, self.column, value, TrialConfig(**shared, learning_rate=rate, seed=seed, network=network,
+                                                        training=self.config.training))
+            for value, network in self.variants.items()
+            for rate in rates[value]
+            for seed in seeds
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One trial of a study: its phase, the value of the study's column, and its settings."""
+
+    phase: str
+    column: str
+    value: Any
+    config: TrialConfig
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return f"{self.phase}-{self.column}{self.value}-rate{self.config.learning_rate:g}-seed{self.config.seed}"
+
+    def row(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Its line of `results.csv`."""
+        trial_columns = {"learning_rate": self.config.learning_rate, "seed": self.config.seed}
+        network = {"width": self.config.network.width, "hidden": self.config.network.hidden}
+        first = {name: result.get(name) for name in FIRST_COLUMNS}
+        rest = {name: value for name, value in result.items() if name not in FIRST_COLUMNS}
+        return {"phase": self.phase, self.column: self.value, **trial_columns, **first, **network, **rest}
+
+
+def check(study: Study, dataset: Dataset) -> None:
+    """Refuse what could not run: a network that does not fit, a batch larger than the data, an empty validation part.
+
+    Raises:
+        RequestError: before anything is written.
+    """
+    train, _ = split(dataset.train_labels, study.config.validation_fraction, seed=0)
+    for cell in study.cells("compare", dict.fromkeys(study.variants, [study.config.learning_rates[0]]), range(1)):
+        replicas.program(cell.config, dataset, len(train))
+
+
+def open_folder(study: Study, workdir: Path) -> None:
+    """Write the study's settings into its work folder, or check them against those already there.
+
+    Raises:
+        RequestError: settings that differ in more than growth, or a folder that cannot be written.
+    """
+    path, new = workdir / "config.json", study.settings()
+    old = read_json(path)
+    if old is not None:
+        shared = {name: value for name, value in new.items() if name not in (*GROWABLE, study.column)}
+        changed = differences({name: old.get(name) for name in shared}, shared)
+        changed += _shrunk(old, new, ("learning_rates", study.column)) + _reshaped(old, new)
+        if changed:
+            raise RequestError(f"workdir={str(workdir)!r} holds other settings ({'; '.join(changed)}): choose another")
+    if old != new:
+        try:
+            write_json(path, new)
+        except OSError as error:
+            raise RequestError(f"workdir={str(workdir)!r}: must be a folder that can be written ({error.strerror})") from None
+
+
+def _shrunk(old: dict[str, Any], new: dict[str, Any], names: tuple[str, ...]) -> list[str]:
+    lost = [f"{name}: {old[name]}, now {new[name]}" for name in names if not set(old[name]) <= set(new[name])]
+    return lost + ([f"seeds: {old['seeds']}, now {new['seeds']}"] if old["seeds"] > new["seeds"] else [])
+
+
+def _reshaped(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Variants that changed though no setting did: a deeper reference gives the others another matched width."""
+    common = {value: network for value, network in old["variants"].items() if value in new["variants"]}
+    return differences(common, {value: new["variants"][value] for value in common}, "variants.")
+
+
+def run(study: Study, dataset: Dataset, workdir: Path, progress: Progress = Progress()) -> "pd.DataFrame":
+    """Run the trials that are missing, tuning first; returns and writes `results.csv`, a row for each trial.
+
+    A diverged trial is a result. A trial that fails while it runs is recorded with its reason, and the study goes on; it is
+    tried again by the next run.
+
+    Raises:
+        RequestError: the request cannot be met; nothing has been written then.
+    """
+    check(study, dataset)
+    open_folder(study, workdir)
+    config, rows = study.config, []
+    rates = {value: list(config.learning_rates) for value in study.variants}
+    if len(config.learning_rates) > 1:
+        seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + config.tuning_seeds)
+        _run_cells(study.cells("tune", rates, seeds), dataset, workdir, rows, progress)
+        best = best_learning_rates(_frame(rows), study.column)
+        rates = {value: [best[value].learning_rate] for value in study.variants}
+    _run_cells(study.cells("compare", rates, range(config.seeds)), dataset, workdir, rows, progress)
+    return _frame(rows)
+
+
+def _run_cells(cells: list[Cell], dataset: Dataset, workdir: Path, rows: list[dict], progress: Progress) -> None:
+    """Run what is missing of a phase and append a row for each cell, in the order of the cells."""
+    folders = {cell: TrialFolder(workdir / "trials" / cell.name) for cell in cells}
+    results = {cell: folders[cell].result() for cell in cells}
+    missing = [cell for cell in cells if results[cell] is None]
+    with progress.task(f"{cells[0].phase}: trials", len(cells)) as task:
+        task.advance(len(cells) - len(missing))
+        for group in _groups(missing):
+            results.update(zip(group, _run_group(group, dataset, [folders[cell] for cell in group], progress)))
+            known = [cell.row(results[cell]) for cell in cells if results[cell] is not None]
+            _write_results(workdir, rows + known)
+            task.advance(len(group), note=group[-1].name)
+    rows += [cell.row(results[cell]) for cell in cells]
+    _write_results(workdir, rows)
+
+
+def _groups(cells: list[Cell]) -> Iterator[list[Cell]]:
+    """Cells that share a program, as many together as the device does best."""
+    for _, same in itertools.groupby(cells, key=lambda cell: cell.config.network):
+        waiting = list(same)
+        while waiting:
+            yield waiting[: replicas.largest_group()]
+            del waiting[: replicas.largest_group()]
+
+
+def _run_group(
+    group: list[Cell], dataset: Dataset, folders: list[TrialFolder], progress: Progress
+) -> list[dict[str, Any]]:
+    configs = [cell.config for cell in group]
+    try:
+        return trial.run_together(configs, dataset, folders, test=group[0].phase == "compare", progress=progress)
+    except (MemoryError, RuntimeError) as error:  # XLA reports its own failures, out of memory too, as RuntimeError
+        reason = " ".join(str(error).split())[:300]
+        failed = {"status": "failed", "reason": f"{type(error).__name__}: {reason}"}
+        for folder, cell in zip(folders, group):
+            folder.finish(failed)
+            progress.line(f"{cell.name} failed: {failed['reason']}")
+        return [failed] * len(group)
+
+
+def _frame(rows: list[dict[str, Any]]) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame(rows)
+
+
+def _write_results(workdir: Path, rows: list[dict[str, Any]]) -> None:
+    write(workdir / "results.csv", _frame(rows).to_csv(index=False))
+
+
+def test_correct(study: Study, results: "pd.DataFrame", workdir: Path) -> dict[Any, np.ndarray]:
+    """For each variant, which test images each finished comparison trial got right: booleans, [seeds, images]."""
+    done = results[(results["phase"] == "compare") & (results["status"] == "done")]
+    found: dict[Any, np.ndarray] = {}
+    for value, trials in done.groupby(study.column):
+        rates = {value: [trials["learning_rate"].iloc[0]]}
+        variant = dataclasses.replace(study, variants={value: study.variants[value]})
+        cells = variant.cells("compare", rates, range(study.config.seeds))
+        flags = [TrialFolder(workdir / "trials" / cell.name).test_correct() for cell in cells]
+        found[value] = np.stack([right for right in flags if right is not None])
+    return found

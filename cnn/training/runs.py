@@ -1,0 +1,183 @@
+"""The folder of a trial: configuration, metrics, result, which test images were right, checkpoints.
+
+Every file is written under another name and renamed, so that it is there whole or not at all. `result.json` comes last: a
+folder without it holds a trial that is not finished. Nothing is unpickled.
+
+Example:
+    >>> import tempfile
+    >>> folder = TrialFolder(Path(tempfile.mkdtemp()))
+    >>> folder.begin({"seed": 0})
+    >>> folder.finish({"status": "done", "val_accuracy": 0.5})
+    >>> folder.result()["status"]
+    'done'
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn.config import RequestError
+
+CHECKPOINTS_KEPT = 2
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all: a temporary file in the same folder, flushed to disk, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # mkstemp's files are for the owner alone
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON; a number that is not finite is an error, since JSON has none."""
+    write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any | None:
+    """The value in a JSON file, or None where there is no file.
+
+    Raises:
+        RequestError: the file is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise RequestError(f"{path}: is not JSON ({error}); remove it, or choose another workdir") from None
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """The settings in which two configurations differ, each as `name: old, now new`, nested ones by `outer.inner`.
+
+    Example:
+        >>> differences({"seed": 0, "network": {"width": 16}}, {"seed": 0, "network": {"width": 32}})
+        ['network.width: 16, now 32']
+    """
+    found = []
+    for name in [*old, *(name for name in new if name not in old)]:
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            found.append(f"{prefix}{name}: {before!r}, now {after!r}")
+    return found
+
+
+def default_workdir(experiment: str, dataset: str, settings: dict[str, Any]) -> Path:
+    """`runs/EXPERIMENT/DATASET-HASH`: the same settings give the same folder, so that the same command continues.
+
+    Example:
+        >>> default_workdir("train", "some folder/images.npz", {"seed": 0}).as_posix()
+        'runs/train/images-ff77d10e'
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    name = Path(dataset).stem if dataset.endswith(".npz") else dataset
+    return Path("runs") / experiment / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{digest}"
+
+
+class TrialFolder:
+    """One trial's folder; nothing is written before `begin`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    def begin(self, config: dict[str, Any]) -> None:
+        """Write the configuration, or check that it is the one already there.
+
+        Raises:
+            RequestError: the folder holds a trial with other settings; the message names them with both values.
+        """
+        old = read_json(self.path / "config.json")
+        if old is None:
+            write_json(self.path / "config.json", config)
+        elif changed := differences(old, config):
+            raise RequestError(f"{self.path} holds another run ({'; '.join(changed)}): choose another workdir")
+
+    def result(self) -> dict[str, Any] | None:
+        """The result of a finished trial, otherwise None; a trial that failed counts as not finished."""
+        result = read_json(self.path / "result.json")
+        return result if result is not None and result["status"] != "failed" else None
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The epochs so far, a dict for each."""
+        path = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def write_metrics(self, epochs: list[dict[str, Any]]) -> None:
+        """All epochs so far; the file is small, and rewriting it keeps it whole."""
+        write(self.path / "metrics.jsonl", "".join(json.dumps(epoch, allow_nan=False) + "\n" for epoch in epochs))
+
+    def finish(self, result: dict[str, Any], right: np.ndarray | None = None) -> None:
+        """Write the result last, after which test images were right (packed bits, in the data set's order)."""
+        if right is not None:
+            buffer = io.BytesIO()
+            np.save(buffer, np.packbits(right), allow_pickle=False)
+            write(self.path / "test_correct.npy", buffer.getvalue())
+        write_json(self.path / "result.json", result)
+
+    def test_correct(self) -> np.ndarray | None:
+        """Which test images were right, as booleans, or None where the test set was not read."""
+        path, result = self.path / "test_correct.npy", self.result()
+        if result is None or not path.exists():
+            return None
+        return np.unpackbits(np.load(path, allow_pickle=False))[: result["test_examples"]].astype(bool)
+
+    def checkpoints(self) -> "Checkpoints":
+        """The trial's checkpoints."""
+        return Checkpoints(self.path / "checkpoints")
+
+
+class Checkpoints:
+    """States by the number of epochs done, kept by Orbax; the last few stay."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path).absolute()
+
+    def _manager(self) -> Any:
+        import orbax.checkpoint as ocp  # loaded only where a checkpoint is written or read
+
+        options = ocp.CheckpointManagerOptions(max_to_keep=CHECKPOINTS_KEPT, enable_async_checkpointing=False)
+        return ocp.CheckpointManager(self.path, options=options)
+
+    def save(self, epoch: int, state: dict[str, Any]) -> None:
+        """Keep a nested dict of arrays as the state after an epoch."""
+        import orbax.checkpoint as ocp
+
+        with self._manager() as manager:
+            manager.save(epoch, args=ocp.args.StandardSave(state))
+
+    def epochs(self) -> list[int]:
+        """The epochs after which a state is kept."""
+        if not self.path.exists():
+            return []
+        with self._manager() as manager:
+            return sorted(manager.all_steps())
+
+    def load(self, epoch: int, like: dict[str, Any]) -> dict[str, Any]:
+        """The state kept after an epoch, with the shapes and dtypes of `like`."""
+        import orbax.checkpoint as ocp
+
+        with self._manager() as manager:
+            return manager.restore(epoch, args=ocp.args.StandardRestore(like))
+
+    def remove(self) -> None:
+        """Delete them all."""
+        shutil.rmtree(self.path, ignore_errors=True)

@@ -1,0 +1,38 @@
+"""Train one network, once.
+
+    python -m experiments.train --dataset=mnist --model=lenet5 --epochs=10 --seed=0 --workdir=DIR
+
+Prints the network's table, trains, reads the whole test set once at the end, and leaves the configuration, a line of metrics
+for each epoch, the result and the last checkpoints in the work folder.
+"""
+
+from pathlib import Path
+
+from cnn.config import TrialConfig, to_json
+from cnn.network import models, summary
+from cnn.progress import automatic
+from cnn.training import trial
+from cnn.training.runs import default_workdir
+from experiments import flags
+
+
+def main() -> int:
+    config = flags.configure(TrialConfig)
+    progress = automatic()
+    dataset = flags.load(config.dataset, progress)
+    network = models.build(config.network, dataset.image_shape, dataset.classes)
+    print(summary.summary(network, dataset.image_shape), flush=True)
+    default = default_workdir("train", config.dataset, to_json(config))
+    workdir = Path(flags.FLAGS.workdir) if flags.FLAGS.workdir else default
+    result = trial.run(config, dataset, workdir, keep=True, progress=progress)
+    if result["status"] == "diverged":
+        print(f"\nDiverged: the loss was not finite at step {result['bad_step']}. Folder: {workdir}")
+    else:
+        accuracy, count = result["test_accuracy"], result["test_examples"]
+        print(f"\nTest accuracy {accuracy:.4f} on {count:,} images after {result['epochs']} epochs. Folder: {workdir}")
+    return 0
+
+
+if __name__ == "__main__":
+    flags.define(TrialConfig)
+    flags.run(main)
