@@ -48,12 +48,16 @@ def require_known(name: str, value: str, known: Iterable[str]) -> None:
         raise RequestError(f"{name}={value!r}: must be one of {', '.join(known)}; nearest: {nearest[0]}")
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _require_between(name: str, value: float, low: float, high: float) -> None:
-    require(isinstance(value, (int, float)) and low <= value < high, name, value, f"at least {low} and below {high}")
+    require(_is_number(value) and low <= value < high, name, value, f"at least {low} and below {high}")
 
 
 def _require_positive(name: str, value: float) -> None:
-    require(isinstance(value, (int, float)) and 0 < value < math.inf, name, value, "a finite number above 0")
+    require(_is_number(value) and 0 < value < math.inf, name, value, "a finite number above 0")
 
 
 POOLINGS = ("max", "average", "stride")
@@ -76,11 +80,13 @@ class BlockConfig:
     hidden: int = setting(128, "units of the dense layer before the logits")
 
     def __post_init__(self) -> None:
-        require(isinstance(self.width, (int, float)) and 1 <= self.width < math.inf, "width", self.width, "at least 1")
+        require(_is_number(self.width) and 1 <= self.width < math.inf, "width", self.width, "a finite number of at least 1")
         for name in ("filter_size", "convolutions", "hidden"):
             require_integer(name, getattr(self, name), 1)
         _require_positive("growth", self.growth)
         require_known("pooling", self.pooling, POOLINGS)
+        strided = self.pooling == "stride"
+        require(not strided or self.filter_size > 1, "filter_size", self.filter_size, "at least 2 with pooling='stride'")
         require_known("normalization", self.normalization, NORMALIZATIONS)
         _require_between("dropout", self.dropout, 0.0, 1.0)
 
@@ -150,7 +156,8 @@ class SweepConfig:
     training: TrainingConfig = TrainingConfig()
 
     def __post_init__(self) -> None:
-        require(0 < self.validation_fraction < 1, "validation_fraction", self.validation_fraction, "above 0 and below 1")
+        fraction = self.validation_fraction
+        require(_is_number(fraction) and 0 < fraction < 1, "validation_fraction", fraction, "above 0 and below 1")
         _require_distinct("blocks", self.blocks)
         for blocks in self.blocks:
             require_integer("blocks", blocks, 0)
@@ -164,7 +171,8 @@ class SweepConfig:
 
 
 def _require_distinct(name: str, values: tuple) -> None:
-    require(len(values) > 0 and len(set(values)) == len(values), name, values, "one or more values, none twice")
+    several = isinstance(values, (tuple, list)) and len(values) > 0
+    require(several and len(set(values)) == len(values), name, values, "one or more values, none twice")
 
 
 def to_json(config: Any) -> dict[str, Any]:

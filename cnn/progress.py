@@ -43,7 +43,10 @@ class Task:
 
 
 class Lines(Progress):
-    """Plain lines on a stream, for log files and pipes: at most one every `seconds`, and one at the end of each task."""
+    """Plain lines on a stream, for log files and pipes: a task says one at most every `seconds`, and one at its end.
+
+    A task that ends within a second says nothing.
+    """
 
     def __init__(self, stream: TextIO, seconds: float = 10.0) -> None:
         self.stream, self.seconds = stream, seconds
@@ -78,8 +81,9 @@ class Bars(Progress):
     def __init__(self, stream: TextIO) -> None:
         from rich import console, progress
 
-        columns = ("{task.description}", progress.BarColumn(), progress.MofNCompleteColumn())
-        times = (progress.TimeElapsedColumn(), progress.TimeRemainingColumn(), "{task.fields[note]}")
+        label, note = (progress.TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}"))
+        columns = (label, progress.BarColumn(), progress.MofNCompleteColumn())
+        times = (progress.TimeElapsedColumn(), progress.TimeRemainingColumn(), note)
         self.display = progress.Progress(*columns, *times, console=console.Console(file=stream), transient=True)
         self.open = 0
 

@@ -121,11 +121,16 @@ def _axis_output(size: int, filter: int, stride: int, sides: Pair, exact: bool) 
 def halving_padding(filter: int, stride: int) -> Sides:
     """The padding with which a strided convolution gives `size / stride`, rounded down, as pooling by `stride` does.
 
+    Raises:
+        ValueError: filter below stride; it would skip cells, and no padding makes it round down.
+
     Example:
         >>> [output_size((size, size), 3, 2, halving_padding(3, 2))[0] for size in (28, 14, 7, 3)]
         [14, 7, 3, 1]
     """
-    total = max(filter - stride, 0)
+    total = filter - stride
+    if total < 0:
+        raise RequestError(f"filter={filter}: must be at least the stride of {stride}, or it skips cells")
     side = (total // 2, total - total // 2)
     return side, side
 

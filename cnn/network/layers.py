@@ -14,13 +14,14 @@ Example:
 """
 
 import math
+from collections.abc import Iterator
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
 from cnn.network import ops
-from cnn.network.geometry import Padding, Pair, halving_padding, output_size, pair
+from cnn.network.geometry import Padding, Pair, halving_padding, output_size, pair, receptive_field
 
 Shape = tuple[int, ...]  # of one image or row, without the batch axis: (height, width, channels) or (features,)
 
@@ -75,6 +76,31 @@ class Sequence(Layer):
             shape = layer.output_shape(shape)
         return shape
 
+    @nn.nowrap
+    def parameters(self, shape: Shape) -> int:
+        return sum(layer.parameters(before) for layer, before in self._inputs(shape))
+
+    @nn.nowrap
+    def multiply_accumulates(self, shape: Shape) -> int:
+        return sum(layer.multiply_accumulates(before) for layer, before in self._inputs(shape))
+
+    @nn.nowrap
+    def _inputs(self, shape: Shape) -> Iterator[tuple[Layer, Shape]]:
+        for layer in self.layers():
+            yield layer, shape
+            shape = layer.output_shape(shape)
+
+    @nn.nowrap
+    def window(self) -> tuple[Pair, Pair]:
+        windows = [layer.window() for layer in self.layers()]
+        strides = [math.prod(axis) for axis in zip(*(stride for _, stride in windows))]
+        return receptive_field(windows), (strides[0], strides[1])
+
+
+def _as_image(parameter: Array, x: Array) -> Array:
+    """A parameter in the precision of the image; pixels given as integers are computed with in the parameter's own."""
+    return parameter.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.inexact) else parameter
+
 
 class Conv(Layer):
     """`ops.conv2d` with a learned kernel, He-initialised for the ReLU after it (He et al. 2015, equation 10), and bias 0."""
@@ -89,7 +115,7 @@ class Conv(Layer):
         shape = (*pair(self.filter_size, "filter_size"), x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return ops.conv2d(x, kernel.astype(x.dtype), bias, stride=self.stride, padding=self.padding)
+        return ops.conv2d(x, _as_image(kernel, x), bias, stride=self.stride, padding=self.padding)
 
     @nn.nowrap
     def output_shape(self, shape: Shape) -> Shape:
@@ -184,7 +210,7 @@ class Dense(Layer):
         init = nn.initializers.variance_scaling(self.gain, "fan_in", "truncated_normal")
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return ops.dense(x, kernel.astype(x.dtype), bias.astype(x.dtype))
+        return ops.dense(x, _as_image(kernel, x), _as_image(bias, x))
 
     @nn.nowrap
     def output_shape(self, shape: Shape) -> Shape:
@@ -196,7 +222,7 @@ class Dense(Layer):
 
     @nn.nowrap
     def multiply_accumulates(self, shape: Shape) -> int:
-        return shape[-1] * self.features
+        return math.prod(shape) * self.features
 
 
 class Normalize(Layer):
@@ -207,8 +233,8 @@ class Normalize(Layer):
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         if self.kind == "batch":
-            return nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")(x)
-        return nn.LayerNorm(reduction_axes=tuple(range(1, x.ndim)), name="norm")(x)
+            return nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=x.dtype, name="norm")(x)
+        return nn.LayerNorm(reduction_axes=tuple(range(1, x.ndim)), dtype=x.dtype, name="norm")(x)
 
     @nn.nowrap
     def parameters(self, shape: Shape) -> int:

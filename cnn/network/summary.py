@@ -131,8 +131,9 @@ def match(configs: list[NetworkConfig], kind: str, image_shape: Shape, classes: 
     )
 
 
-def _nearest_possible(width: int, error: Callable[[int], float]) -> str:
-    for distance in range(1, 4 * width):
+def _nearest_possible(width: float, error: Callable[[int], float]) -> str:
+    width = round(width)
+    for distance in range(0, 4 * width):
         for other in (width - distance, width + distance):
             if other >= 1 and error(other) <= TOLERANCE:
                 return f"the nearest width that can be matched is {other}"

@@ -86,6 +86,7 @@ class Program:
     image_shape: Shape
     classes: int
     steps_per_epoch: int
+    micro_batch: int  # images whose gradient is computed together; the step is the same whatever it is
 
     def optimizer(self, learning_rate: float | Array) -> optax.GradientTransformation:
         """AdamW (Loshchilov and Hutter 2019) under a linear warm-up and a cosine decay to 0 (Smith 2018, "1cycle")."""
@@ -119,8 +120,7 @@ class Program:
         images = preprocess.augment(key, batch.images, self.training.flip, self.training.shift)
         x = preprocess.normalize(images, replica.mean, replica.deviation)
         dropout = jax.random.fold_in(stream(replica.seed, "dropout"), state.step)
-        gradient = jax.grad(self._loss, has_aux=True)
-        grads, (loss, correct, statistics) = gradient(state.params, state.statistics, x, batch.labels, dropout)
+        grads, (loss, correct, statistics) = self._gradient(state, x, batch.labels, dropout)
         updates, optimizer = self.optimizer(replica.learning_rate).update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         totals = Totals(
@@ -130,6 +130,21 @@ class Program:
             jnp.where((totals.bad_step < 0) & ~jnp.isfinite(loss), state.step, totals.bad_step),
         )
         return TrainState(state.step + 1, params, statistics, optimizer), totals
+
+    def _gradient(self, state: TrainState, x: Array, labels: Array, dropout: Array) -> tuple[Any, tuple]:
+        """The gradient over the batch, as the sum over micro-batches; the barrier has them computed one after another."""
+        gradient, total = jax.grad(self._loss, has_aux=True), None
+        for start in range(0, len(x), self.micro_batch):
+            part, names = x[start : start + self.micro_batch], labels[start : start + self.micro_batch]
+            if total is not None:
+                part, total = lax.optimization_barrier((part, total))
+            key = jax.random.fold_in(dropout, start)
+            grads, (loss, correct, statistics) = gradient(state.params, state.statistics, part, names, key)
+            added = jax.tree.map(lambda leaf, share=len(part) / len(x): leaf * share, (grads, loss))
+            added = (*added, correct)
+            total = added if total is None else jax.tree.map(jnp.add, total, added)
+        grads, loss, correct = total
+        return grads, (loss, correct, statistics)
 
     def _loss(self, params: Any, statistics: Any, x: Array, labels: Array, dropout: Array) -> tuple[Array, tuple]:
         variables = {"params": params, **statistics}

@@ -1,0 +1,108 @@
+"""A data set of the user's own: an `.npz` with `x_train`, `y_train`, `x_test`, `y_test`.
+
+Images are [n, height, width] or [n, height, width, channels], of any integer or boolean type with values 0 to 255.
+Labels are integers [n] or [n, 1] of any values; class k is the k-th smallest value among the training labels.
+
+Example:
+    >>> import tempfile
+    >>> images, labels = np.zeros((2, 5, 7), np.uint8), np.array([30, 10])
+    >>> with tempfile.NamedTemporaryFile(suffix=".npz") as file:
+    ...     np.savez(file.name, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    ...     content = read(file.name)
+    >>> content.train_images.shape, content.train_labels.tolist(), content.class_names
+    ((2, 5, 7, 1), [1, 0], ('10', '30'))
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from cnn.config import RequestError
+from cnn.data.cache import Content
+
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def read(name: str) -> Content:
+    """The content of the `.npz` at path `name`. Pickled arrays are refused.
+
+    Raises:
+        RequestError: the file is missing or damaged, or an array is missing or does not fit; the line names the array,
+            its shape and type, and what would be accepted.
+    """
+    arrays = _open(name)
+    images = {part: _images(name, f"x_{part}", arrays[f"x_{part}"]) for part in ("train", "test")}
+    labels = {part: _labels(name, f"y_{part}", arrays[f"y_{part}"]) for part in ("train", "test")}
+    for part in ("train", "test"):
+        if len(labels[part]) != len(images[part]):
+            _refuse(name, f"y_{part}", arrays[f"y_{part}"], f"one label for each of the {len(images[part])} images")
+    if images["test"].shape[1:] != images["train"].shape[1:]:
+        _refuse(name, "x_test", arrays["x_test"], f"images of the shape of x_train's, {images['train'].shape[1:]}")
+    values, train_labels = np.unique(labels["train"], return_inverse=True)
+    if len(values) < 2:
+        _refuse(name, "y_train", arrays["y_train"], f"labels of at least 2 classes, not only {values.tolist()}")
+    unknown = np.setdiff1d(labels["test"], values)
+    if unknown.size:
+        _refuse(name, "y_test", arrays["y_test"], f"labels that occur in y_train, unlike {unknown[:5].tolist()}")
+    test_labels = np.searchsorted(values, labels["test"])
+    names = tuple(str(value) for value in values)
+    return Content(images["train"], train_labels.astype(np.int32), images["test"], test_labels.astype(np.int32), names)
+
+
+def _open(name: str) -> dict[str, np.ndarray]:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise RequestError(f"dataset={name!r}: no such file; must be the path of an .npz with {', '.join(KEYS)}")
+    if not zipfile.is_zipfile(path):
+        raise RequestError(f"dataset={name!r}: damaged or not an .npz file; must be written by numpy.savez")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [key for key in KEYS if key not in archive]
+            if missing:
+                found = ", ".join(archive) or "none"
+                raise RequestError(f"dataset={name!r}: has no array {missing[0]} (found: {found}); "
+                                   f"must hold {', '.join(KEYS)}")
+            return {key: _member(name, archive, key) for key in KEYS}
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise RequestError(f"dataset={name!r}: cannot be read as an .npz file: {error}") from error
+
+
+def _member(name: str, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
+    try:
+        array = archive[key]
+    except (ValueError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        raise RequestError(f"dataset={name!r}: {key} cannot be read: {reason}; must be an array of integers, "
+                           "written whole and without pickle") from error
+    if not isinstance(array, np.ndarray):
+        raise RequestError(f"dataset={name!r}: {key} is not an array; must be written by numpy.savez")
+    return array
+
+
+def _images(name: str, key: str, images: np.ndarray) -> np.ndarray:
+    """uint8 [n, height, width, channels]."""
+    if images.dtype.kind == "f":
+        _refuse(name, key, images, "integers from 0 to 255: convert floats from 0 to 1 by "
+                                   "numpy.round(255 * images).astype('uint8')")
+    if images.dtype.kind not in "bui":
+        _refuse(name, key, images, "integers from 0 to 255")
+    if images.ndim not in (3, 4) or images.size == 0:
+        _refuse(name, key, images, "[n, height, width] or [n, height, width, channels], none of them 0")
+    low, high = int(images.min()), int(images.max())
+    if low < 0 or high > 255:
+        _refuse(name, key, images, f"values from 0 to 255, not from {low} to {high}")
+    images = images.astype(np.uint8, copy=False)
+    return images if images.ndim == 4 else images[..., np.newaxis]
+
+
+def _labels(name: str, key: str, labels: np.ndarray) -> np.ndarray:
+    """Integers [n], of whatever values."""
+    if labels.dtype.kind not in "bui" or labels.size == 0 or labels.shape not in ((labels.size,), (labels.size, 1)):
+        _refuse(name, key, labels, "integers [n] or [n, 1]")
+    return labels.reshape(-1)
+
+
+def _refuse(name: str, key: str, array: np.ndarray, accepted: str) -> None:
+    raise RequestError(f"dataset={name!r}: {key} has shape {array.shape} and type {array.dtype}: must be {accepted}")

@@ -1,0 +1,365 @@
+"""From the results of a study to its answer: best learning rates, the recommended depth, and how sure we are.
+
+Results are a DataFrame with one row for each trial, as in `results.csv`: `phase` (tune or compare), a variant column
+(`blocks`, or another named by `by`), `learning_rate`, `seed`, `status` (done, diverged, failed), `parameters`, `macs`,
+`val_accuracy`, `test_accuracy`, `train_seconds`; unknown is NaN, accuracies are fractions. Validation accuracy alone
+chooses; test accuracy describes. Variants that are numbers are taken in ascending order, others as they first appear.
+
+Example:
+    >>> import pandas as pd
+    >>> results = pd.DataFrame({
+    ...     "phase": "compare", "blocks": [1, 1, 2, 2], "learning_rate": 1e-3, "seed": [0, 1, 0, 1], "status": "done",
+    ...     "parameters": [10, 10, 20, 20], "macs": [100, 100, 200, 200], "train_seconds": 1.0,
+    ...     "val_accuracy": [0.96, 0.97, 0.98, 0.98], "test_accuracy": [0.95, 0.97, 0.98, 0.985]})
+    >>> recommend(results, margin=0.002)
+    2
+    >>> answer(results, dataset="mnist", match="width", margin=0.002)["indistinguishable"]
+    [1]
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from cnn.study import statistics
+
+if TYPE_CHECKING:  # only its methods are called here, so `--help` need not wait for the import
+    import pandas as pd
+
+SIGNIFICANCE = 0.05  # of the family of comparisons with the recommended depth
+
+
+class BestRate(NamedTuple):
+    """The learning rate that tuning chose, and whether it is the lowest or the highest of several tried."""
+
+    learning_rate: float
+    at_edge: bool
+
+
+class Choice(NamedTuple):
+    """What the rule saw, by depth, and the index of the depth it chose (`None` where no trial finished)."""
+
+    index: int | None
+    shortfall: np.ndarray  # [depths], best mean minus this mean; inf where no trial finished
+    allowance: np.ndarray  # [depths], max(margin, standard error of the paired difference)
+
+
+def best_learning_rates(results: "pd.DataFrame", by: str = "blocks") -> dict[Any, BestRate]:
+    """The best learning rate of each tuned variant: the highest mean validation accuracy over the tuning seeds.
+
+    A rate at which a tuning trial diverged ranks below every rate without one; of equal rates the smaller is taken.
+    Variants without tuning trials are left out.
+    """
+    tuned = results[results["phase"] == "tune"]
+    return {variant: _best_rate(tuned[tuned[by] == variant]) for variant in _variants(tuned, by)}
+
+
+def _best_rate(trials: "pd.DataFrame") -> BestRate:
+    def rank(rate: float) -> tuple[bool, float, float]:
+        tried = trials[trials["learning_rate"] == rate]
+        finished = tried.loc[tried["status"] == "done", "val_accuracy"].dropna()
+        mean = finished.mean() if len(finished) else -np.inf
+        return not (tried["status"] == "diverged").any(), round(float(mean), 9), -rate  # rounded, or ties are luck
+
+    grid = sorted(trials["learning_rate"].unique())
+    best = max(grid, key=rank)
+    return BestRate(float(best), len(grid) > 1 and best in (grid[0], grid[-1]))
+
+
+def compared_trials(results: "pd.DataFrame", by: str = "blocks") -> "pd.DataFrame":
+    """The trials that compare: phase compare, each variant at its best learning rate.
+
+    A work folder whose grid has grown may hold older comparison trials at another rate; these do not count.
+
+    Raises:
+        ValueError: a variant has two such trials of one seed.
+    """
+    compared = results[results["phase"] == "compare"]
+    for variant, best in best_learning_rates(results, by).items():
+        compared = compared[(compared[by] != variant) | (compared["learning_rate"] == best.learning_rate)]
+    repeated = compared[compared.duplicated([by, "seed"])]
+    if len(repeated):
+        row = repeated.iloc[0]
+        raise ValueError(f"{by}={row[by]}, seed={row['seed']}: two comparison trials, where one is expected")
+    return compared
+
+
+def choose(accuracy: np.ndarray, margin: float) -> Choice:
+    """The rule on an array: the first row whose mean is within reach of the best row's.
+
+    Within reach: short of the best mean by at most max(margin, SE). SE is the standard error (ddof 1) of the difference
+    to the best row, paired by seed; below two common seeds it is 0. The one-standard-error rule of Breiman et al.
+    (1984), paired, and with a margin that a block must earn however many seeds there are.
+
+    Args:
+        accuracy: [depths, seeds], validation accuracies from the shallowest to the deepest; NaN where unknown.
+        margin: accuracy that a block must earn.
+
+    >>> choose(np.array([[0.96, 0.97], [0.98, 0.98]]), margin=0.002)  # short by 0.015, SE 0.005
+    Choice(index=1, shortfall=array([0.015, 0.   ]), allowance=array([0.005, 0.002]))
+    """
+    known = np.ma.masked_invalid(accuracy)
+    mean = np.ma.filled(known.mean(axis=1), -np.inf)
+    if not np.isfinite(mean).any():
+        return Choice(None, np.full(len(mean), np.inf), np.full(len(mean), margin))
+    best = int(np.argmax(mean >= mean.max() - statistics.RESOLUTION))  # of equally good depths, the smallest
+    difference = known[best] - known
+    error = difference.std(axis=1, ddof=1) / np.sqrt(np.maximum(difference.count(axis=1), 1))
+    shortfall, allowance = mean[best] - mean, np.maximum(margin, np.ma.filled(error, 0.0))
+    return Choice(int(np.argmax(shortfall <= allowance + statistics.RESOLUTION)), shortfall, allowance)
+
+
+def recommend(results: "pd.DataFrame", margin: float, by: str = "blocks") -> Any:
+    """The smallest depth within reach of the best on validation data (`choose`); `None` where no trial finished."""
+    variants = _variants(results, by)
+    index = choose(_by_seed(compared_trials(results, by), "val_accuracy", variants, by), margin).index
+    return None if index is None else variants[index]
+
+
+def answer(
+    results: "pd.DataFrame",
+    *,
+    dataset: str,
+    match: str,
+    margin: float,
+    correct: Mapping[Any, np.ndarray] | None = None,
+    by: str = "blocks",
+) -> dict[str, Any]:
+    """What `answer.json` holds: the recommended depth, and for each depth its accuracy, intervals, cost and p-value.
+
+    Args:
+        results: one row for each trial, as the module says.
+        dataset: name of the data set.
+        match: what the depths have in common: width, parameters or macs.
+        margin: validation accuracy that a block must earn.
+        correct: by depth, boolean [seeds, images]: which test images each finished seed has right; for the bootstrap.
+        by: the variant column. It names the keys: `recommended_blocks` and `blocks`.
+
+    Returns:
+        Plain values for JSON, `None` where unknown. Intervals are 95 %. `p_adjusted` is a paired t-test on test
+        accuracy against the recommended depth, Holm-adjusted; `indistinguishable` are the other depths with a finished
+        trial whose `p_adjusted` is unknown or at least 0.05. `shortfall` and `allowance` are the rule's two sides.
+    """
+    trials, variants, rates = compared_trials(results, by), _variants(results, by), best_learning_rates(results, by)
+    choice = choose(_by_seed(trials, "val_accuracy", variants, by), margin)
+    adjusted = _adjusted_p_values(_by_seed(trials, "test_accuracy", variants, by), choice.index)
+    depths = []
+    for index, variant in enumerate(variants):
+        depth = {by: variant, **_describe(trials[trials[by] == variant], rates.get(variant))}
+        interval = statistics.bootstrap_interval(correct[variant]) if variant in (correct or {}) else None
+        depth["test_bootstrap_low"], depth["test_bootstrap_high"] = interval or (None, None)
+        ranked = bool(np.isfinite(choice.shortfall[index]))
+        depth["shortfall"] = float(choice.shortfall[index]) if ranked else None
+        depth["allowance"] = float(choice.allowance[index]) if ranked else None
+        depth["p_adjusted"] = adjusted.get(index)
+        depths.append(depth)
+    others = [depth for index, depth in enumerate(depths) if choice.index not in (None, index) and depth["n"]]
+    return {
+        f"recommended_{by}": None if choice.index is None else variants[choice.index],
+        "rule": _rule(depths, margin, by),
+        "margin": float(margin),
+        "indistinguishable": [
+            depth[by] for depth in others if depth["p_adjusted"] is None or depth["p_adjusted"] >= SIGNIFICANCE
+        ],
+        "dataset": dataset,
+        "match": match,
+        "depths": depths,
+    }
+
+
+def variant_name(by: str, value: Any) -> str:
+    """A variant in words.
+
+    >>> variant_name("blocks", 1), variant_name("blocks", 2), variant_name("pooling", "max")
+    ('1 block', '2 blocks', 'pooling=max')
+    """
+    return f"{value} block{'' if value == 1 else 's'}" if by == "blocks" else f"{by}={value}"
+
+
+def table(answer: Mapping[str, Any]) -> str:
+    """The depths of an answer as a table in Markdown: test accuracy in percent with its t interval, cost, p-value.
+
+    A star marks the recommended depth; `-` is unknown.
+    """
+    from tabulate import tabulate
+
+    by = _variant_column(answer)
+    chosen = answer[f"recommended_{by}"]
+    rows = [
+        {
+            by: f"{depth[by]} *" if depth[by] == chosen and chosen is not None else str(depth[by]),
+            "test accuracy %": _percent(depth["test_mean"], depth["test_low"], depth["test_high"]),
+            "validation %": _percent(depth["val_mean"]),
+            "n": depth["n"],
+            "diverged": depth["diverged"],
+            "learning rate": None if depth["learning_rate"] is None else f"{depth['learning_rate']:g}",
+            "parameters": None if depth["parameters"] is None else f"{depth['parameters']:,}",
+            "multiply-accumulates": None if depth["macs"] is None else f"{depth['macs']:,}",
+            "seconds": None if depth["train_seconds"] is None else f"{depth['train_seconds']:.1f}",
+            "p (Holm)": None if depth["p_adjusted"] is None else f"{depth['p_adjusted']:.2g}",
+        }
+        for depth in answer["depths"]
+    ]
+    left = (by, "test accuracy %")
+    align = ["left" if name in left else "right" for name in (rows[0] if rows else ())]
+    return tabulate(rows, headers="keys", tablefmt="github", missingval="-", disable_numparse=True, colalign=align)
+
+
+def sentence(answer: Mapping[str, Any], note: str = "") -> str:
+    """The answer in one sentence, then a short one for each thing to know: rates at the edge, divergence, the note.
+
+    Args:
+        answer: as `answer` gives it.
+        note: a sentence to end with. On digits one says by itself that 360 test images cannot separate close depths.
+    """
+    parts = [_verdict(answer), _edges(answer), _divergence(answer)]
+    if answer["dataset"] == "digits":
+        parts.append("360 test images of digits cannot separate close depths.")
+    return " ".join(part for part in (*parts, note) if part)
+
+
+def _variant_column(answer: Mapping[str, Any]) -> str:
+    return next(key for key in answer if key.startswith("recommended_")).removeprefix("recommended_")
+
+
+def _percent(mean: float | None, low: float | None = None, high: float | None = None) -> str | None:
+    if mean is None:
+        return None
+    return f"{mean:.2%}".rstrip("%") + ("" if low is None else f" [{100 * low:.2f}, {100 * high:.2f}]")
+
+
+def _verdict(answer: Mapping[str, Any]) -> str:
+    by, dataset = _variant_column(answer), answer["dataset"]
+    chosen = answer[f"recommended_{by}"]
+    if chosen is None:
+        return f"No recommendation on {dataset}: no trial finished."
+    depth = next(depth for depth in answer["depths"] if depth[by] == chosen)
+    accuracy = "unknown" if depth["test_mean"] is None else f"{depth['test_mean']:.2%}"
+    interval = ""
+    if depth["test_low"] is not None:
+        interval = f"95% interval {100 * depth['test_low']:.2f} to {100 * depth['test_high']:.2f}, "
+    seeds = f"{depth['n']} seed{'' if depth['n'] == 1 else 's'}"
+    return (
+        f"On {dataset}, use {variant_name(by, chosen)}: mean test accuracy {accuracy} ({interval}{seeds}); "
+        f"{_comparison(answer, by, chosen)}."
+    )
+
+
+def _comparison(answer: Mapping[str, Any], by: str, chosen: Any) -> str:
+    """The end of the verdict: which depths cannot be told apart from the chosen one."""
+    others = [depth[by] for depth in answer["depths"] if depth[by] != chosen and depth["n"]]
+    alike = answer["indistinguishable"]
+    if not others:
+        return "no other depth to compare it with" if by == "blocks" else "nothing to compare it with"
+    if not alike:
+        return f"the data tell it apart from {_listed(by, others)}"
+    return f"the data cannot tell it apart from {_listed(by, alike)}"
+
+
+def _edges(answer: Mapping[str, Any]) -> str:
+    by = _variant_column(answer)
+    edges = [depth for depth in answer["depths"] if depth["learning_rate_at_edge"]]
+    if not edges:
+        return ""
+    listed = _and([f"{depth['learning_rate']:g} for {variant_name(by, depth[by])}" for depth in edges])
+    return f"The best learning rate lies at the edge of the grid ({listed}), so a wider grid may do better."
+
+
+def _divergence(answer: Mapping[str, Any]) -> str:
+    by = _variant_column(answer)
+    diverged = [
+        f"{depth['diverged']} of {depth['n'] + depth['diverged']} at {variant_name(by, depth[by])}"
+        for depth in answer["depths"]
+        if depth["diverged"]
+    ]
+    return f"Trials diverged: {_and(diverged)}." if diverged else ""
+
+
+def _listed(by: str, values: list[Any]) -> str:
+    """Variants in words: `0, 1 and 3 blocks`."""
+    if by != "blocks":
+        return _and([variant_name(by, value) for value in values])
+    return variant_name(by, values[0]) if len(values) == 1 else f"{_and(list(map(str, values)))} blocks"
+
+
+def _and(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _variants(results: "pd.DataFrame", by: str) -> list[Any]:
+    variants = [_plain(value) for value in results[by].dropna().unique()]
+    numbers = all(isinstance(value, (int, float)) for value in variants)
+    return sorted(variants) if numbers else variants
+
+
+def _plain(value: Any) -> Any:
+    """A Python value for JSON: whole numbers as int, unknown as None."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float):
+        return None if np.isnan(value) else int(value) if value.is_integer() else value
+    return value
+
+
+def _by_seed(trials: "pd.DataFrame", column: str, variants: list[Any], by: str) -> np.ndarray:
+    """[variants, seeds] of the finished trials, NaN elsewhere."""
+    done = trials[trials["status"] == "done"]
+    return done.pivot(index=by, columns="seed", values=column).reindex(variants).to_numpy(float)
+
+
+def _adjusted_p_values(test: np.ndarray, chosen: int | None) -> dict[int, float | None]:
+    """By index of the other depths, from test accuracies [depths, seeds]."""
+    if chosen is None:
+        return {}
+    others = (index for index in range(len(test)) if index != chosen)
+    return statistics.holm({index: statistics.paired_p_value(test[chosen], test[index]) for index in others})
+
+
+def _describe(trials: "pd.DataFrame", best: BestRate | None) -> dict[str, Any]:
+    """One variant's comparison trials in numbers; the rate is the tuned one, or the only one there is."""
+    done = trials[trials["status"] == "done"]
+    rates = trials["learning_rate"].dropna().unique()
+    rate = best.learning_rate if best else float(rates[0]) if len(rates) == 1 else None
+    return {
+        "learning_rate": rate,
+        "learning_rate_at_edge": bool(best and best.at_edge),
+        "n": len(done),
+        "diverged": int((trials["status"] == "diverged").sum()),
+        **_moments("val", done["val_accuracy"]),
+        **_moments("test", done["test_accuracy"]),
+        "parameters": _first(trials["parameters"]),
+        "macs": _first(trials["macs"]),
+        "train_seconds": float(done["train_seconds"].mean()) if done["train_seconds"].notna().any() else None,
+    }
+
+
+def _moments(prefix: str, values: "pd.Series") -> dict[str, float | None]:
+    values = values.dropna().to_numpy(float)
+    low, high = statistics.t_interval(values) or (None, None)
+    deviation = float(values.std(ddof=1)) if len(values) > 1 else None
+    if low is None and deviation is not None:
+        deviation = 0.0  # equal values, whose mean was rounded
+    return {
+        f"{prefix}_mean": float(values.mean()) if len(values) else None,
+        f"{prefix}_std": deviation,
+        f"{prefix}_low": low,
+        f"{prefix}_high": high,
+    }
+
+
+def _first(values: "pd.Series") -> Any:
+    values = values.dropna()
+    return _plain(values.iloc[0]) if len(values) else None
+
+
+def _rule(depths: list[dict[str, Any]], margin: float, by: str) -> str:
+    """The rule in one sentence, with the numbers it was used with."""
+    ranked = [depth for depth in depths if depth["shortfall"] is not None]
+    best = min(ranked, key=lambda depth: depth["shortfall"], default=None)
+    reference = f" ({variant_name(by, best[by])}: {best['val_mean']:.4f})" if best else ""
+    kind = "depth" if by == "blocks" else "variant"
+    order = "smallest" if by == "blocks" else "first"
+    return (
+        f"the {order} {kind} whose mean validation accuracy falls short of the best {kind}'s{reference} by at most "
+        f"max(margin, SE), with margin {margin:g} and SE the standard error of the seed-paired difference"
+    )

@@ -1,0 +1,128 @@
+"""Intervals and tests on accuracies: thin names over SciPy, statsmodels and NumPy's generators.
+
+Accuracies are fractions. What the data cannot give is `None`, never a warning: fewer than two values, or no variance.
+
+Example:
+    >>> low, high = t_interval([0.97, 0.98])  # half width 12.706 x 0.005
+    >>> round(low, 4), round(high, 4)
+    (0.9115, 1.0385)
+    >>> t_interval([0.97])
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+RESOLUTION = 1e-9  # accuracies closer than this are equal: one image in a hundred million, far above rounding
+Interval = tuple[float, float]
+Values = Sequence[float] | np.ndarray
+
+
+def t_interval(values: Values, confidence: float = 0.95) -> Interval | None:
+    """Student's interval for the mean of independent values (Student 1908), not clipped to [0, 1].
+
+    Args:
+        values: [n], of which NaN are left out.
+        confidence: probability that the interval covers the mean, for normal values.
+
+    Returns:
+        The lower and the upper end; `None` for n < 2 or no variance.
+    """
+    from scipy import stats
+
+    values = _known(values)
+    if _constant(values):
+        return None
+    low, high = stats.t.interval(confidence, len(values) - 1, loc=values.mean(), scale=stats.sem(values))
+    return float(low), float(high)
+
+
+def paired_p_value(first: Values, second: Values) -> float | None:
+    """The two-sided p-value of a paired t-test (Student 1908) for equal means.
+
+    Args:
+        first: [n], one value for each seed; NaN where unknown.
+        second: [n], for the same seeds in the same order. Only the seeds known in both count.
+
+    Returns:
+        The p-value; `None` for fewer than two pairs or differences without variance.
+
+    >>> p = paired_p_value([0.98, 0.97, 0.99], [0.96, 0.96, 0.98])  # differences 2, 1, 1: t = 4, 2 degrees of freedom
+    >>> round(p, 4)
+    0.0572
+    """
+    from scipy import stats
+
+    first, second = np.asarray(first, float), np.asarray(second, float)
+    if _constant(_known(first - second)):
+        return None
+    return float(stats.ttest_rel(first, second, nan_policy="omit").pvalue)
+
+
+def holm(p_values: Mapping[Any, float | None]) -> dict[Any, float | None]:
+    """Step-down adjusted p-values (Holm 1979): at most one in twenty such families holds a false finding below 0.05.
+
+    Args:
+        p_values: p-values by name; a `None` is no test, stays `None` and does not count in the family.
+
+    >>> holm({"a": 0.01, "b": 0.04, "c": None})
+    {'a': 0.02, 'b': 0.04, 'c': None}
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    tested = {name: p for name, p in p_values.items() if p is not None}
+    adjusted = multipletests(list(tested.values()), method="holm")[1] if tested else []
+    return {**p_values, **{name: float(p) for name, p in zip(tested, adjusted, strict=True)}}
+
+
+def bootstrap_interval(
+    correct: np.ndarray, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Interval | None:
+    """Percentile interval for the mean accuracy, over seeds and test images (Efron 1979; crossed as in Owen 2007).
+
+    Each resample draws seeds and images with replacement, each on its own, and scores every drawn image by every
+    drawn seed. So the interval holds for other seeds and for other test images too, where the t interval holds for
+    these test images only.
+
+    Args:
+        correct: boolean [seeds, images], whether a seed's network has an image right.
+        confidence: share of the resampled means inside the interval.
+        resamples: how many means are drawn.
+        seed: of the generator; the same seed gives the same interval.
+
+    Returns:
+        The lower and the upper end; `None` for fewer than two seeds or means without variance.
+
+    Raises:
+        ValueError: `correct` is not a boolean matrix.
+
+    >>> bootstrap_interval(np.array([[True, True, False, True], [True, True, True, False]]))
+    (0.5, 1.0)
+    """
+    correct = np.asarray(correct)
+    if correct.ndim != 2 or correct.dtype != bool:
+        raise ValueError(f"correct: must be boolean [seeds, images], not {correct.dtype} {list(correct.shape)}")
+    seeds, images = correct.shape
+    if seeds < 2 or images < 1:
+        return None
+    # Images that the same seeds have right are alike, so it is exact, and fast, to draw how often each kind occurs.
+    kinds, counts = np.unique(correct, axis=1, return_counts=True)
+    generator = np.random.default_rng(seed)
+    seed_counts = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+    image_counts = generator.multinomial(images, counts / images, size=resamples)
+    means = ((seed_counts @ kinds) * image_counts).sum(axis=1) / (seeds * images)
+    if _constant(means):
+        return None
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def _known(values: Values) -> np.ndarray:
+    values = np.asarray(values, float)
+    return values[~np.isnan(values)]
+
+
+def _constant(values: np.ndarray) -> bool:
+    """Whether there is no variance to speak of: fewer than two values, or all equal but for rounding."""
+    return len(values) < 2 or float(np.ptp(values)) <= RESOLUTION

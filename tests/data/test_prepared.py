@@ -1,0 +1,219 @@
+"""Prepared folders, written by TensorFlow Datasets itself (its images as PNG, which takes no TensorFlow)."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from cnn.config import RequestError
+from cnn.data import datasets, prepared
+from cnn.data.download import quiet
+
+RNG = np.random.default_rng(0)
+needs_no_tensorflow = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed: nothing is refused for it")
+
+
+def png(image):
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "png")
+    file.seek(0)
+    return file
+
+
+def write(root, set_name, splits, features=None, version="1.0.0", config=None, supervised=("image", "label")):
+    """Have TFDS prepare `splits` {split: rows} as `SET_NAME[/CONFIG]` under `root`."""
+    features = features or {"image": tfds.features.Image(shape=(None, None, 3)),
+                            "label": tfds.features.ClassLabel(names=["cat", "dog", "owl"])}
+
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        name = set_name
+        VERSION = tfds.core.Version(version)
+        BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=config)] if config else []
+
+        def _info(self):
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features), supervised_keys=supervised)
+
+        def _split_generators(self, manager):
+            return {split: self._generate_examples(rows) for split, rows in splits.items()}
+
+        def _generate_examples(self, rows):
+            for i, row in enumerate(rows):
+                yield i, {key: png(value) if isinstance(value, np.ndarray) else value for key, value in row.items()}
+
+    with quiet(), contextlib.redirect_stdout(io.StringIO()):
+        builder = Builder(data_dir=root, file_format="array_record")
+        builder.download_and_prepare()
+    return builder.data_path
+
+
+def rows(n, shape=(4, 6, 3), **more):
+    return [{"image": RNG.integers(0, 256, shape, np.uint8), "label": i % 3, **more} for i in range(n)]
+
+
+def load(root, name, **more):
+    return datasets.load(name, data_dir=root, cache_dir=root / "cache", **more)
+
+
+def refuses(root, name, message):
+    with pytest.raises(RequestError, match=message) as caught:
+        load(root, name)
+    assert "\n" not in str(caught.value) and repr(name) in str(caught.value) and not (root / "cache").exists()
+
+
+def content(images, labels):
+    """Pairs of image and label, whatever their order."""
+    return sorted((image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 3), (6, 4, 1), (5, 5, 4)])
+@pytest.mark.parametrize("test_split", ["test", "validation"])
+def test_read(tmp_path, capfd, recorder, shape, test_split):
+    splits = {"train": rows(1200, shape), test_split: rows(7, shape)}  # more than two batches
+    features = {"image": tfds.features.Image(shape=(None, None, shape[-1])),
+                "label": tfds.features.ClassLabel(names=["cat", "dog", "owl"])}
+    write(tmp_path, "toy", splits, features)
+    capfd.readouterr()
+    found = load(tmp_path, "toy", progress=recorder)
+    assert [(task.done, task.total) for task in recorder.tasks] == [(1200, 1200), (7, 7)]
+    assert found.image_shape == shape and found.class_names == ("cat", "dog", "owl") and found.name == "toy"
+    for split, images, labels in (("train", found.train_images, found.train_labels),
+                                  (test_split, found.test_images, found.test_labels)):
+        written = [row["image"] for row in splits[split]], [row["label"] for row in splits[split]]
+        assert content(images, labels) == content(*written)
+        assert images.dtype == np.uint8 and labels.dtype == np.int32
+    assert capfd.readouterr() == ("", "")
+
+
+def test_cached_arrays_go_with_the_folder(tmp_path):
+    """Another version, or the same folder prepared anew with other data, is another entry."""
+    write(tmp_path, "toy", {"train": rows(5), "test": rows(3)})
+    first = load(tmp_path, "toy")
+    write(tmp_path, "toy", {"train": rows(6), "test": rows(3)}, version="1.10.0")
+    write(tmp_path, "toy", {"train": rows(8), "test": rows(3)}, version="1.9.0")
+    assert [len(load(tmp_path, name).train_labels) for name in ("toy", "toy:1.9.0", "toy:1.0.*", "toy:1.*.*")] \
+        == [6, 8, 5, 6]
+    shutil.rmtree(tmp_path / "toy")
+    write(tmp_path, "toy", {"train": rows(5), "test": rows(3)})
+    assert load(tmp_path, "toy").fingerprint != first.fingerprint
+
+
+def test_configurations(tmp_path):
+    write(tmp_path, "toy", {"train": rows(5), "test": rows(3)}, config="small")
+    write(tmp_path, "toy", {"train": rows(9), "test": rows(3)}, config="large")
+    assert len(load(tmp_path, "toy/small").train_labels) == 5
+    assert len(load(tmp_path, "toy/large:1.0.0").train_labels) == 9
+    default = json.loads((tmp_path / "toy" / ".config" / "metadata.json").read_text())["default_config_name"]
+    assert len(load(tmp_path, "toy").train_labels) == {"small": 5, "large": 9}[default]
+
+
+@pytest.mark.parametrize("where", ["argument", "variable", "home"])
+def test_where_prepared_data_is_found(tmp_path, monkeypatch, where):
+    folder = tmp_path / "tensorflow_datasets"
+    write(folder, "toy", {"train": rows(5), "test": rows(3)})
+    monkeypatch.setenv("HOME", str(tmp_path if where == "home" else tmp_path / "other"))
+    monkeypatch.setenv("TFDS_DATA_DIR", {"argument": "/none", "variable": str(folder), "home": ""}[where])
+    argument = folder if where == "argument" else None
+    assert len(datasets.load("toy", data_dir=argument, cache_dir=tmp_path / "cache").train_labels) == 5
+
+
+TWO = {"image": tfds.features.Image(shape=(None, None, 3)), "label": tfds.features.ClassLabel(num_classes=3)}
+TEXT = {"text": tfds.features.Text(), "label": tfds.features.ClassLabel(num_classes=3)}
+REFUSED = {
+    "no test": ({"splits": {"train": rows(3)}}, "splits train; must be a set with train, and test or validation"),
+    "no train": ({"splits": {"test": rows(3)}}, "splits test; must be"),
+    "several shapes": ({"splits": {"train": rows(3) + rows(2, (4, 9, 3)), "test": rows(3)}},
+                       r"several shapes, such as \(4, 6, 3\) and \(4, 9, 3\)"),
+    "another shape in test": ({"splits": {"train": rows(3), "test": rows(3, (4, 9, 3))}}, "several shapes"),
+    "text": ({"splits": {"train": [{"text": "a", "label": 0}], "test": [{"text": "b", "label": 1}]}, "features": TEXT,
+              "supervised": ("text", "label")}, "features label, text; must be a set with one image"),
+    "two labels": ({"splits": {"train": rows(3, extra=1), "test": rows(3, extra=0)}, "supervised": None,
+                    "features": TWO | {"extra": tfds.features.ClassLabel(num_classes=2)}}, "one class label"),
+    "unlabelled": ({"splits": {"train": rows(3), "test": [row | {"label": -1} for row in rows(2)]}}, "labels -1 to -1"),
+}
+
+
+@pytest.mark.parametrize("written, message", REFUSED.values(), ids=REFUSED)
+def test_sets_that_are_refused(tmp_path, written, message):
+    write(tmp_path, "toy", **written)
+    refuses(tmp_path, "toy", message)
+
+
+def test_features_without_supervised_keys(tmp_path):
+    more = {"id": tfds.features.Text()}
+    write(tmp_path, "toy", {"train": rows(4, id="a"), "test": rows(3, id="b")}, TWO | more, supervised=None)
+    assert load(tmp_path, "toy").class_names == ("0", "1", "2")
+
+
+@needs_no_tensorflow
+def test_tfrecord_says_what_to_install(tmp_path):
+    folder = write(tmp_path, "toy", {"train": rows(4), "test": rows(3)})
+    info = json.loads((folder / "dataset_info.json").read_text())
+    (folder / "dataset_info.json").write_text(json.dumps(info | {"fileFormat": "tfrecord"}))
+    refuses(tmp_path, "toy", "tfrecord.*needs TensorFlow.*array_record.*pip install tensorflow")
+
+
+@pytest.mark.parametrize("module, package", [("array_record", "array_record"), ("PIL", "pillow")])
+def test_missing_package_is_named(tmp_path, monkeypatch, module, package):
+    write(tmp_path, "toy", {"train": rows(4), "test": rows(3)})
+    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)  # how Python itself marks a module that cannot be imported
+    refuses(tmp_path, "toy", f"needs the package {package}, .*pip install {package}$")
+
+
+@pytest.mark.parametrize("name", ["mnist", "svhn_cropped"])
+def test_without_tensorflow_datasets(tmp_path, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    refuses(tmp_path, name, "pip install tensorflow-datasets$")
+
+
+@pytest.mark.parametrize("damage", [
+    lambda folder: (folder / "toy-train.array_record-00000-of-00001").write_bytes(b"nothing"),
+    lambda folder: (folder / "toy-test.array_record-00000-of-00001").unlink(),
+    lambda folder: (folder / "dataset_info.json").write_text("{"),
+    lambda folder: (folder / "features.json").write_text("{}"),
+], ids=["shard", "missing shard", "description", "features"])
+def test_damaged_folder(tmp_path, damage):
+    folder = write(tmp_path, "toy", {"train": rows(4), "test": rows(3)})
+    damage(folder)
+    with pytest.raises(OSError, match=str(folder)) as caught:
+        load(tmp_path, "toy")
+    assert "\n" not in str(caught.value) and not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("name, nearest", [("cifar1", "cifar10"), ("digit", "digits"),
+                                           ("fashion-mnist", None), ("", None), ("../mnist", None),
+                                           ("mnist:latest", None)])
+def test_unknown_names(tmp_path, name, nearest):
+    known = "digits, mnist, fashion_mnist, cifar10, another TensorFlow Datasets name, or the path of an .npz"
+    refuses(tmp_path, name, f"must be {known}" + (f"; nearest: {nearest}$" if nearest else ""))
+
+
+@needs_no_tensorflow
+@pytest.mark.parametrize("name, message", [
+    ("svhn_cropped", "not prepared under .*needs TensorFlow.*pip install tensorflow"),
+    ("emnist/letters", "not prepared under .*needs TensorFlow"),
+    ("imdb_reviews", "features label, text; must be a set with one image"),
+    ("emnist/nothing", "nothing"),
+])
+def test_what_cannot_be_prepared(tmp_path, capfd, name, message):
+    refuses(tmp_path, name, message)
+    assert capfd.readouterr() == ("", "") and list(tmp_path.iterdir()) == []
+
+
+def test_find_ignores_unfinished_folders(tmp_path):
+    for path in ("toy/1.0.0", "toy/incomplete.X_2.0.0", "toy/3.x.0"):
+        (tmp_path / path).mkdir(parents=True)
+        (tmp_path / path / "dataset_info.json").touch()
+    assert prepared.find(tmp_path, "toy") is None
+    (tmp_path / "toy/1.0.0/features.json").touch()
+    assert prepared.find(tmp_path, "toy") == tmp_path / "toy/1.0.0"

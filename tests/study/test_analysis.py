@@ -1,0 +1,340 @@
+"""The answer of a study, against hand arithmetic, plain formulas and brute force."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnn.study import analysis, statistics
+
+NAN = float("nan")
+
+
+def row(phase="compare", blocks=1, rate=1e-3, seed=0, val=NAN, test=NAN, status="done", seconds=1.0):
+    """One trial; cost grows with the depth."""
+    cost = blocks if isinstance(blocks, int) else 0
+    return {"phase": phase, "blocks": blocks, "learning_rate": rate, "seed": seed, "status": status,
+            "parameters": 100 + cost, "macs": 1000 + cost, "val_accuracy": val, "test_accuracy": test,
+            "train_seconds": seconds}
+
+
+def compared(accuracies, **options):
+    """Results from {depth: [accuracy of seed 0, 1, ...]}; None is a diverged trial; test accuracy is validation's."""
+    return pd.DataFrame([
+        row(blocks=blocks, seed=seed, val=NAN if value is None else value, test=NAN if value is None else value,
+            status="diverged" if value is None else "done", **options)
+        for blocks, values in accuracies.items() for seed, value in enumerate(values)
+    ])
+
+
+def tuned(trials):
+    """Results from (rate, seed, accuracy), None for a diverged trial."""
+    return pd.DataFrame([
+        row("tune", rate=rate, seed=seed, val=NAN if value is None else value,
+            status="diverged" if value is None else "done")
+        for rate, seed, value in trials
+    ])
+
+
+@pytest.mark.parametrize("trials, rate, at_edge", [
+    pytest.param([(1e-4, 8, 0.9), (1e-3, 8, 0.95), (1e-2, 8, 0.94)], 1e-3, False, id="inside"),
+    pytest.param([(1e-4, 8, 0.96), (1e-3, 8, 0.95), (1e-2, 8, 0.94)], 1e-4, True, id="lowest"),
+    pytest.param([(1e-4, 8, 0.9), (1e-3, 8, 0.91), (1e-2, 8, 0.94)], 1e-2, True, id="highest"),
+    pytest.param([(1e-3, 8, 0.9), (1e-3, 9, 0.8)], 1e-3, False, id="one rate has no edge"),
+    # means 0.945 and 0.94: the highest single trial loses
+    pytest.param([(1e-3, 8, 0.94), (1e-3, 9, 0.95), (1e-2, 8, 0.99), (1e-2, 9, 0.89)], 1e-3, True, id="mean of seeds"),
+    # 0.1 + 0.7 and 0.2 + 0.6 are not equal in floating point (0.7999999999999999 and 0.8); the tie still counts
+    pytest.param([(1e-3, 8, 0.1), (1e-3, 9, 0.7), (1e-2, 8, 0.2), (1e-2, 9, 0.6)], 1e-3, True, id="tie: smaller rate"),
+    pytest.param([(1e-3, 8, 0.5), (1e-3, 9, 0.5), (1e-2, 8, 0.99), (1e-2, 9, None)], 1e-3, True, id="diverged is last"),
+    pytest.param([(1e-3, 8, 0.5), (1e-3, 9, None), (1e-2, 8, 0.6), (1e-2, 9, None)], 1e-2, True, id="each diverged"),
+    pytest.param([(1e-2, 8, None), (1e-3, 8, None)], 1e-3, True, id="all diverged"),
+])
+def test_best_learning_rate(trials, rate, at_edge):
+    assert analysis.best_learning_rates(tuned(trials)) == {1: (rate, at_edge)}
+
+
+def test_learning_rate_is_not_chosen_on_test_accuracy():
+    results = tuned([(1e-3, 8, 0.9), (1e-2, 8, 0.8)]).assign(test_accuracy=[0.1, 1.0])
+    assert analysis.best_learning_rates(results)[1].learning_rate == 1e-3
+
+
+def test_failed_tuning_trial_does_not_count():
+    failed = pd.DataFrame([row("tune", rate=1e-2, seed=9, status="failed")])
+    results = pd.concat([tuned([(1e-3, 8, 0.9), (1e-3, 9, 0.9), (1e-2, 8, 0.95)]), failed])
+    assert analysis.best_learning_rates(results)[1].learning_rate == 1e-2
+
+
+RULE = [
+    pytest.param({1: [0.95]}, 0.002, 1, id="one depth"),
+    pytest.param({1: [0.98], 2: [0.982]}, 0.002, 1, id="short by the margin, n=1"),  # 0.982 - 0.98 > 0.002 in binary
+    pytest.param({1: [0.98], 2: [0.9821]}, 0.002, 2, id="short by more than the margin, n=1"),
+    pytest.param({1: [0.98, 0.98], 2: [0.99, 0.99], 3: [0.99, 0.99]}, 0.0, 2, id="tie of the best: smaller"),
+    # 2 and 3 tie but for rounding: 2 is the best, and 1 short of it by 0.05, 0.05, SE 0 (of 3: 0.15, -0.05, SE 0.1)
+    pytest.param({1: [0.05, 0.65], 2: [0.1, 0.7], 3: [0.2, 0.6]}, 0.002, 2, id="SE to the smaller of the best"),
+    # differences to 2: 0.00, 0.03; mean 0.015, deviation 0.03 / sqrt 2, SE = 0.03 / 2 = 0.015: just within
+    pytest.param({1: [0.95, 0.95], 2: [0.95, 0.98]}, 0.002, 1, id="within one SE"),
+    # differences 0.01, 0.03; mean 0.02, SE = 0.02 / 2 = 0.01
+    pytest.param({1: [0.95, 0.95], 2: [0.96, 0.98]}, 0.002, 2, id="beyond one SE"),
+    pytest.param({1: [0.95, 0.95], 2: [0.96, 0.98]}, 0.02, 1, id="the margin is larger than the SE"),
+    # each depth spreads by 0.04, yet every difference is 0.01, so SE is 0: seeds pair
+    pytest.param({1: [0.90, 0.94], 2: [0.91, 0.95]}, 0.002, 2, id="paired"),
+    pytest.param({1: [None, None], 2: [0.97, 0.97]}, 0.5, 2, id="diverged depth is never taken"),
+    pytest.param({1: [0.98, None], 2: [0.97, 0.97]}, 0.0, 1, id="one seed of a depth diverged"),
+    # common seeds: 0 only, so the margin alone; means 0.96 and 0.97 (over 0.96, 0.98)
+    pytest.param({1: [0.96, None], 2: [0.96, 0.98]}, 0.002, 2, id="one common seed"),
+    pytest.param({1: [None], 2: [None]}, 0.002, None, id="nothing finished"),
+    pytest.param({3: [0.99, 0.99], 1: [0.99, 0.99]}, 0.002, 1, id="rows in any order"),
+    pytest.param({2: [0.99, 0.99], 10: [0.99, 0.99]}, 0.002, 2, id="numeric, not alphabetic"),
+]
+
+
+@pytest.mark.parametrize("accuracies, margin, expected", RULE)
+def test_rule(accuracies, margin, expected):
+    assert analysis.recommend(compared(accuracies), margin) == expected
+
+
+def test_rule_reads_only_finished_comparison_trials_at_the_best_rate():
+    results = pd.concat([
+        compared({1: [0.9, 0.9], 2: [0.95, 0.95]}),
+        compared({1: [0.99, 0.99]}, rate=1e-2),  # of an older, smaller grid
+        tuned([(1e-3, 8, 0.9), (1e-2, 8, 0.8)]),
+        pd.DataFrame([row("tune", seed=9, val=1.0, test=1.0), row(seed=5, val=1.0, test=1.0, status="failed")]),
+    ])
+    assert analysis.recommend(results, 0.002) == 2
+
+
+def test_rule_never_reads_test_accuracy():
+    results = compared({1: [0.9, 0.9], 2: [0.95, 0.96]})
+    assert analysis.recommend(results.assign(test_accuracy=[1.0, 1.0, 0.0, 0.0]), 0.002) == 2
+
+
+def test_repeated_trial_is_an_error():
+    with pytest.raises(ValueError, match="blocks=1, seed=0: two comparison trials"):
+        analysis.recommend(pd.concat([compared({1: [0.9]})] * 2), 0.002)
+
+
+def test_variants_that_are_words_keep_their_order():
+    results = compared({"max": [0.97, 0.97], "average": [0.97, 0.97]}).rename(columns={"blocks": "pooling"})
+    answer = analysis.answer(results, dataset="mnist", match="width", margin=0.002, by="pooling")
+    assert answer["recommended_pooling"] == "max"
+    assert [depth["pooling"] for depth in answer["depths"]] == ["max", "average"]
+    assert "use pooling=max" in analysis.sentence(answer) and "block" not in analysis.sentence(answer)
+    assert analysis.table(answer).splitlines()[2].startswith("| max *")
+
+
+accuracy = st.integers(0, 360).map(lambda right: right / 360)
+sweeps = st.integers(1, 5).flatmap(
+    lambda seeds: st.lists(st.lists(accuracy, min_size=seeds, max_size=seeds), min_size=1, max_size=5)
+).map(np.array)
+
+
+@given(sweeps, st.floats(0, 0.1), st.floats(0, 0.1))
+@settings(deadline=None)
+def test_rule_properties(values, margin, more):
+    index = analysis.choose(values, margin).index
+    means = values.mean(axis=1)
+    assert means[:index].max(initial=-1) < means.max()  # what is shallower and passed over is worse than the best
+    assert index <= int(np.argmax(means > means.max() - 1e-9))
+    assert analysis.choose(values, margin + more).index <= index
+    assert analysis.choose(values + 0.25, margin).index == index
+
+
+@given(sweeps, st.floats(0, 0.1))
+@settings(deadline=None)
+def test_rule_is_its_definition(values, margin):
+    def standard_error(differences):
+        n, mean = len(differences), math.fsum(differences) / len(differences)
+        return math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / (n - 1) / n) if n > 1 else 0.0
+
+    means = [math.fsum(depth) / len(depth) for depth in values.tolist()]
+    best = next(depth for depth, mean in enumerate(means) if mean > max(means) - 1e-9)
+    reached = [
+        means[best] - mean <= max(margin, standard_error((values[best] - depth).tolist())) + 1e-9
+        for mean, depth in zip(means, values, strict=True)
+    ]
+    assert analysis.choose(values, margin).index == reached.index(True)
+
+
+T = {1: 12.7062, 2: 4.30265}  # 97.5 % quantiles of Student's t, from the printed tables
+
+
+@pytest.mark.parametrize("values, half", [
+    # deviation 0.02 / sqrt 2, standard error 0.01
+    ([0.96, 0.98], T[1] * 0.01),
+    # deviation 0.01, standard error 0.01 / sqrt 3; the unknown value does not count
+    ([0.95, NAN, 0.96, 0.97], T[2] * 0.01 / math.sqrt(3)),
+])
+def test_t_interval(values, half):
+    low, high = statistics.t_interval(values)
+    assert (low, high) == pytest.approx((np.nanmean(values) - half, np.nanmean(values) + half), abs=1e-6)
+
+
+@pytest.mark.parametrize("values", [[], [0.9], [0.9, NAN], [0.97, 0.97, 0.97], [0.1 + 0.2, 0.3]])
+def test_no_interval(values):
+    assert statistics.t_interval(values) is None
+
+
+def test_paired_p_value_by_hand():
+    # Differences 1, 3, NaN: mean 2, deviation sqrt 2, t = 2 / (sqrt 2 / sqrt 2) = 2 with 1 degree of freedom, where
+    # Student's t is Cauchy's: p = 1 - 2 atan(2) / pi = 0.2951672
+    p = statistics.paired_p_value([0.51, 0.53, NAN], [0.50, 0.50, 0.50])
+    assert p == pytest.approx(1 - 2 * math.atan(2) / math.pi, abs=1e-9)
+
+
+@pytest.mark.parametrize("first, second", [
+    ([0.9], [0.8]),
+    ([0.9, NAN], [0.8, 0.7]),
+    ([0.9, NAN], [NAN, 0.7]),
+    ([350 / 360, 351 / 360, 353 / 360], [349 / 360, 350 / 360, 352 / 360]),  # one image each: no variance but rounding
+])
+def test_no_p_value(first, second):
+    assert statistics.paired_p_value(first, second) is None
+
+
+def test_holm_by_hand():
+    # Sorted 0.01, 0.03, 0.04 times 3, 2, 1: 0.03, 0.06, 0.04, and never below the one before: 0.03, 0.06, 0.06
+    adjusted = statistics.holm({"a": 0.04, "b": None, "c": 0.01, "d": 0.03})
+    assert adjusted == {"a": pytest.approx(0.06), "b": None, "c": pytest.approx(0.03), "d": pytest.approx(0.06)}
+    assert statistics.holm({"a": None}) == {"a": None}
+    assert statistics.holm({"a": 0.7, "b": 0.6}) == {"a": 1.0, "b": 1.0}
+
+
+def test_bootstrap_against_every_resample():
+    correct = np.array([[1, 1, 0], [0, 1, 1]], bool)
+    every = [
+        np.mean([[correct[s, i] for i in images] for s in seeds])
+        for seeds in itertools.product(range(2), repeat=2) for images in itertools.product(range(3), repeat=3)
+    ]
+    for confidence in (0.5, 0.8, 0.95):
+        tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+        expected = np.quantile(every, tails, method="inverted_cdf")
+        interval = statistics.bootstrap_interval(correct, confidence=confidence, resamples=50_000)
+        assert interval == pytest.approx(expected, abs=1e-9)
+
+
+def test_bootstrap_is_wider_than_either_source_alone():
+    generator = np.random.default_rng(0)
+    skill, ease = generator.uniform(0.7, 0.99, (6, 1)), generator.uniform(0, 1, (1, 300))
+    correct = ease < skill
+    low, high = statistics.bootstrap_interval(correct)
+    over_seeds = correct.mean(axis=1).std() / math.sqrt(6)
+    over_images = correct.mean(axis=0).std() / math.sqrt(300)
+    assert (high - low) / (2 * 1.96) == pytest.approx(math.hypot(over_seeds, over_images), rel=0.1)
+
+
+def test_bootstrap_is_fixed_by_its_seed_and_knows_its_limits():
+    correct = np.random.default_rng(1).random((5, 10_000)) < 0.98
+    assert statistics.bootstrap_interval(correct, seed=3) == statistics.bootstrap_interval(correct, seed=3)
+    assert statistics.bootstrap_interval(correct, seed=3) != statistics.bootstrap_interval(correct, seed=4)
+    assert statistics.bootstrap_interval(correct[:1]) is None
+    assert statistics.bootstrap_interval(np.ones((3, 4), bool)) is None
+    with pytest.raises(ValueError, match="must be boolean"):
+        statistics.bootstrap_interval(np.ones((3, 4)))
+
+
+CONTRACT = {"blocks", "learning_rate", "n", "diverged", "val_mean", "val_std", "val_low", "val_high", "test_mean",
+            "test_std", "test_low", "test_high", "parameters", "macs", "p_adjusted"}
+
+
+def answered(accuracies, dataset="mnist", **options):
+    return analysis.answer(compared(accuracies), dataset=dataset, match="width", margin=0.002, **options)
+
+
+def test_answer():
+    results = pd.concat([
+        compared({0: [0.90, 0.92], 1: [0.97, 0.98], 2: [0.96, 0.99], 3: [None, None]}),
+        pd.DataFrame([row("tune", blocks=1, rate=rate, seed=9, val=val) for rate, val in [(1e-4, 0.5), (1e-3, 0.9)]]),
+    ])
+    correct = {1: np.array([[True] * 9 + [False]] * 2)}
+    answer = analysis.answer(results, dataset="mnist", match="macs", margin=0.002, correct=correct)
+    assert json.loads(json.dumps(answer, allow_nan=False)) == answer
+    assert set(answer) == {"recommended_blocks", "rule", "margin", "indistinguishable", "dataset", "match", "depths"}
+    assert (answer["dataset"], answer["match"], answer["margin"]) == ("mnist", "macs", 0.002)
+    assert all(set(depth) >= CONTRACT for depth in answer["depths"])
+    # Means 0.91, 0.975, 0.975: the tie goes to 1. Differences 1 - 0: 0.07, 0.06: mean 0.065, SE 0.005, t = 13, one
+    # degree of freedom: p = 1 - 2 atan(13) / pi = 0.04888; 1 - 2: 0.01, -0.01: t = 0, p = 1. Holm: 2 x 0.04888, 1.
+    assert answer["recommended_blocks"] == 1 and answer["indistinguishable"] == [0, 2]
+    zero, one, two, three = answer["depths"]
+    assert zero["p_adjusted"] == pytest.approx(2 * (1 - 2 * math.atan(13) / math.pi), abs=1e-9)
+    assert two["p_adjusted"] == pytest.approx(1.0) and one["p_adjusted"] is three["p_adjusted"] is None
+    assert (one["learning_rate"], one["learning_rate_at_edge"], zero["learning_rate_at_edge"]) == (1e-3, True, False)
+    assert (one["n"], one["diverged"], three["n"], three["diverged"]) == (2, 0, 0, 2)
+    assert one["val_mean"] == pytest.approx(0.975) and one["val_std"] == pytest.approx(0.01 / math.sqrt(2))
+    assert one["val_high"] == pytest.approx(0.975 + T[1] * 0.005, abs=1e-6) == one["test_high"]
+    assert (one["parameters"], one["macs"], one["train_seconds"]) == (101, 1001, 1.0)
+    assert (three["parameters"], three["val_mean"], three["shortfall"]) == (103, None, None)
+    assert three["train_seconds"] is None
+    assert one["test_bootstrap_low"] < 0.9 < one["test_bootstrap_high"] and two["test_bootstrap_low"] is None
+    assert zero["shortfall"] == pytest.approx(0.065)
+    # Differences 1 - 2 have deviation 0.01 sqrt 2, SE 0.01
+    assert (zero["allowance"], two["allowance"]) == pytest.approx((0.005, 0.01))
+    assert "1 block: 0.9750" in answer["rule"] and "0.002" in answer["rule"]
+
+
+def test_answer_tells_apart():
+    # Differences 2 - 1: 0.049, 0.05, 0.051: mean 0.05, SE 0.001 / sqrt 3, t = 86.6: p far below 0.05
+    answer = answered({1: [0.921, 0.92, 0.919], 2: [0.97, 0.97, 0.97]})
+    assert answer["recommended_blocks"] == 2 and answer["indistinguishable"] == []
+    assert answer["depths"][0]["p_adjusted"] < 0.001
+    assert answer["depths"][1]["test_std"] == 0.0 and answer["depths"][1]["test_low"] is None  # zero variance
+    assert analysis.sentence(answer) == (
+        "On mnist, use 2 blocks: mean test accuracy 97.00% (3 seeds); the data tell it apart from 1 block."
+    )
+
+
+def test_answer_of_one_seed():
+    answer = answered({1: [0.9], 2: [0.97]})
+    assert answer["recommended_blocks"] == 2 and answer["indistinguishable"] == [1]
+    names = ("val_std", "val_low", "val_high", "test_std", "test_low", "test_high", "p_adjusted")
+    assert all(depth[name] is None for depth in answer["depths"] for name in names)
+    json.dumps(answer, allow_nan=False)
+
+
+@pytest.mark.parametrize("accuracies, dataset, parts", [
+    # deviation 0.01, half width 4.30265 x 0.01 / sqrt 3 = 0.02484
+    ({1: [0.96, 0.97, 0.98]}, "mnist", ["use 1 block: mean test accuracy 97.00% (95% interval 94.52 to 99.48, 3 seeds)",
+                                        "no other depth"]),
+    ({1: [0.97, 0.96], 2: [0.97, 0.97], 3: [0.96, 0.97]}, "mnist", ["cannot tell it apart from 2 and 3 blocks."]),
+    ({0: [0.97, 0.96], 1: [0.97, 0.97]}, "mnist", ["use 0 blocks", "cannot tell it apart from 1 block."]),
+    ({1: [None, None], 2: [None, 0.97]}, "mnist", ["use 2 blocks: mean test accuracy 97.00% (1 seed)",
+                                                 "Trials diverged: 2 of 2 at 1 block and 1 of 2 at 2 blocks."]),
+    ({1: [None]}, "mnist", ["No recommendation on mnist: no trial finished.", "1 of 1 at 1 block"]),
+    ({1: [0.97, 0.98]}, "digits", ["360 test images of digits cannot separate close depths."]),
+])
+def test_sentence(accuracies, dataset, parts):
+    answer = answered(accuracies, dataset)
+    text = analysis.sentence(answer, note="Read on.")
+    assert all(part in text for part in parts), text
+    assert text.endswith("Read on.") and ("360" in text) == (dataset == "digits")
+    assert ("diverged" in text) == any(depth["diverged"] for depth in answer["depths"])
+    assert "edge" not in text
+    json.dumps(answer, allow_nan=False)
+
+
+def test_sentence_names_rates_at_the_edge():
+    results = pd.concat([compared({1: [0.9, 0.91]}), tuned([(1e-4, 8, 0.5), (1e-3, 8, 0.9)])])
+    text = analysis.sentence(analysis.answer(results, dataset="mnist", match="width", margin=0.002))
+    assert "at the edge of the grid (0.001 for 1 block)" in text
+
+
+def test_table():
+    lines = analysis.table(answered({1: [0.96, 0.98], 2: [0.96, 0.99], 3: [None]})).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0][:2] == ["blocks", "test accuracy %"] and len(lines) == 5
+    # 0.97 +- 12.7062 x 0.01 and 0.975 +- 12.7062 x 0.015; differences 0, 0.01: t = 1, p = 1 - 2 atan(1) / pi = 0.5.
+    # 2 is best by 0.005, with SE 0.005, so 1 is within reach.
+    assert cells[2] == ["1 *", "97.00 [84.29, 109.71]", "97.00", "2", "0", "0.001", "101", "1,001", "1.0", "-"]
+    assert cells[3] == ["2", "97.50 [78.44, 116.56]", "97.50", "2", "0", "0.001", "102", "1,002", "1.0", "0.5"]
+    assert cells[4] == ["3", "-", "-", "0", "1", "0.001", "103", "1,003", "-", "-"]
+
+
+def test_answer_survives_its_csv(tmp_path):
+    results = pd.concat([compared({1: [0.96, 0.98], 2: [1 / 3, None]}), tuned([(3e-4, 8, 0.5), (1e-3, 8, 0.9)])])
+    results.to_csv(tmp_path / "results.csv", index=False)
+    options = {"dataset": "mnist", "match": "width", "margin": 0.002}
+    assert analysis.answer(pd.read_csv(tmp_path / "results.csv"), **options) == analysis.answer(results, **options)

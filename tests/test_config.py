@@ -1,0 +1,148 @@
+import dataclasses
+import json
+import math
+
+import pytest
+
+from cnn import config
+from cnn.config import BlockConfig, NetworkConfig, RequestError, SweepConfig, TrainingConfig, TrialConfig
+
+WRONG = [
+    (BlockConfig, "width", [0, 0.5, -1, math.nan, math.inf, "32", None, True]),
+    (BlockConfig, "growth", [0, -1.0, math.nan, math.inf, "2"]),
+    (BlockConfig, "filter_size", [0, -3, 3.0, "3", True, None]),
+    (BlockConfig, "convolutions", [0, 1.5]),
+    (BlockConfig, "hidden", [0, 64.0]),
+    (BlockConfig, "pooling", ["maximum", "", None, 2]),
+    (BlockConfig, "normalization", ["group", None]),
+    (BlockConfig, "dropout", [-0.1, 1.0, math.nan, "0.5", True]),
+    (NetworkConfig, "blocks", [-1, 1.0, "2", True, None]),
+    (NetworkConfig, "hidden", [0]),
+    (TrainingConfig, "epochs", [0, -1, 2.5]),
+    (TrainingConfig, "batch_size", [0, 64.0]),
+    (TrainingConfig, "shift", [-1, 0.5]),
+    (TrainingConfig, "weight_decay", [-1e-4, math.inf, math.nan, "1e-4"]),
+    (TrainingConfig, "label_smoothing", [-0.1, 1.0, math.nan]),
+    (TrialConfig, "validation_fraction", [-0.1, 1.0, math.nan, "0.1"]),
+    (TrialConfig, "learning_rate", [0, -1e-3, math.nan, math.inf, "1e-3"]),
+    (TrialConfig, "seed", [-1, 2**31, 0.0, True]),
+    (SweepConfig, "validation_fraction", [0, 0.0, 1, math.nan, "0.1", True]),
+    (SweepConfig, "blocks", [(), (1, 1), 3, None]),
+    (SweepConfig, "learning_rates", [(), (1e-3, 1e-3), 1e-3]),
+    (SweepConfig, "seeds", [0, 5.0]),
+    (SweepConfig, "tuning_seeds", [0, -1]),
+    (SweepConfig, "match", ["flops", "Width"]),
+    (SweepConfig, "margin", [-0.001, 1.0, math.nan]),
+]
+WRONG_ONES = [(kind, name, value) for kind, name, values in WRONG for value in values]
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), WRONG_ONES, ids=[f"{k.__name__}-{n}={v}" for k, n, v in WRONG_ONES])
+def test_a_wrong_value_is_refused_by_name(kind, name, value):
+    with pytest.raises(RequestError) as caught:
+        kind(**{name: value})
+    message = str(caught.value)
+    assert message.startswith(f"{name}={value!r}: must be ") and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "values", "named"),
+    [
+        pytest.param(SweepConfig, "blocks", (1, -1), -1, id="a-depth"),
+        pytest.param(SweepConfig, "blocks", (1, 2.0), 2.0, id="a-fractional-depth"),
+        pytest.param(SweepConfig, "learning_rates", (1e-3, 0.0), 0.0, id="a-rate"),
+        pytest.param(SweepConfig, "learning_rates", (1e-3, math.nan), math.nan, id="a-rate-of-nan"),
+    ],
+)
+def test_one_wrong_value_among_several_is_named(kind, name, values, named):
+    with pytest.raises(RequestError, match=f"^{name}={named!r}: must be "):
+        kind(**{name: values})
+
+
+@pytest.mark.parametrize("kind", [BlockConfig, NetworkConfig], ids=lambda kind: kind.__name__)
+def test_a_strided_convolution_must_not_skip_cells(kind):
+    with pytest.raises(RequestError, match=r"^filter_size=1: .*pooling='stride'"):
+        kind(filter_size=1, pooling="stride")
+    assert kind(filter_size=1).filter_size == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (BlockConfig, {"width": 1}),
+        (BlockConfig, {"width": 2.5, "growth": 0.5, "dropout": 0.0}),
+        (BlockConfig, {"filter_size": 2, "pooling": "stride", "dropout": 0.999}),
+        (NetworkConfig, {"blocks": 0}),
+        (TrainingConfig, {"weight_decay": 0, "label_smoothing": 0, "batch_size": 1, "epochs": 1}),
+        (TrialConfig, {"seed": 2**31 - 1, "validation_fraction": 0}),
+        (SweepConfig, {"blocks": (3,), "learning_rates": (1,), "seeds": 1, "tuning_seeds": 1, "margin": 0}),
+    ],
+    ids=str,
+)
+def test_the_smallest_and_largest_values_are_accepted(kind, values):
+    settings = kind(**values)
+    assert {name: getattr(settings, name) for name in values} == values
+
+
+def test_an_unknown_name_lists_the_known_and_the_nearest():
+    with pytest.raises(RequestError, match="^pooling='avrage': must be one of max, average, stride; nearest: average$"):
+        BlockConfig(pooling="avrage")
+
+
+def test_a_request_error_is_a_value_error():
+    assert issubclass(RequestError, ValueError)
+
+
+def test_settings_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        NetworkConfig().blocks = 3
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        BlockConfig(),
+        TrialConfig(seed=3, network=NetworkConfig(blocks=1, width=2.5), training=TrainingConfig(flip=True)),
+        SweepConfig(blocks=(0, 2), learning_rates=(1e-3,), network=BlockConfig(pooling="average")),
+    ],
+    ids=lambda settings: type(settings).__name__,
+)
+def test_to_json_survives_json(settings):
+    plain = config.to_json(settings)
+    read = json.loads(json.dumps(plain, allow_nan=False))
+    assert read == plain
+    assert rebuilt(type(settings), read) == settings
+
+
+def rebuilt(kind, values):
+    """The settings object of plain values."""
+    arguments = {}
+    for field in dataclasses.fields(kind):
+        value = values.pop(field.name)
+        if isinstance(value, dict):
+            value = rebuilt(type(field.default), value)
+        arguments[field.name] = tuple(value) if isinstance(value, list) else value
+    assert not values
+    return kind(**arguments)
+
+
+def test_every_setting_has_a_sentence_of_help():
+    for kind in (NetworkConfig, TrainingConfig, TrialConfig, SweepConfig):
+        for field in dataclasses.fields(kind):
+            assert dataclasses.is_dataclass(field.default) or len(field.metadata["help"]) > 10, field.name
+
+
+@pytest.mark.parametrize("dataset", config.DATASET_DEFAULTS)
+def test_defaults_of_a_data_set_are_settings(dataset):
+    names = {field.name for kind in (BlockConfig, TrainingConfig) for field in dataclasses.fields(kind)}
+    assert set(config.DATASET_DEFAULTS[dataset]) <= names
+    assert dataset in config.DATASETS
+
+
+def test_defaults_of_the_main_job():
+    sweep = SweepConfig()
+    assert (sweep.blocks, sweep.seeds, sweep.tuning_seeds) == ((0, 1, 2, 3), 5, 2)
+    assert (sweep.learning_rates, sweep.margin, sweep.match) == ((3e-4, 1e-3, 3e-3), 0.002, "width")
+    assert (sweep.validation_fraction, TrialConfig().validation_fraction) == (0.1, 0.0)
+    digits = config.DATASET_DEFAULTS["digits"]
+    assert (digits["epochs"], digits["batch_size"], digits.get("flip", TrainingConfig().flip)) == (20, 64, False)
