@@ -80,13 +80,17 @@ class BlockConfig:
     hidden: int = setting(128, "units of the dense layer before the logits")
 
     def __post_init__(self) -> None:
-        require(_is_number(self.width) and 1 <= self.width < math.inf, "width", self.width, "a finite number of at least 1")
+        require(
+            _is_number(self.width) and 1 <= self.width < math.inf, "width", self.width, "a finite number of at least 1"
+        )
         for name in ("filter_size", "convolutions", "hidden"):
             require_integer(name, getattr(self, name), 1)
         _require_positive("growth", self.growth)
         require_known("pooling", self.pooling, POOLINGS)
         strided = self.pooling == "stride"
-        require(not strided or self.filter_size > 1, "filter_size", self.filter_size, "at least 2 with pooling='stride'")
+        require(
+            not strided or self.filter_size > 1, "filter_size", self.filter_size, "at least 2 with pooling='stride'"
+        )
         require_known("normalization", self.normalization, NORMALIZATIONS)
         _require_between("dropout", self.dropout, 0.0, 1.0)
 
@@ -177,10 +181,7 @@ def _require_distinct(name: str, values: tuple) -> None:
 
 def to_json(config: Any) -> dict[str, Any]:
     """The plain values of a settings object: nested dicts, with lists for tuples."""
-    return {
-        field.name: _plain(getattr(config, field.name))
-        for field in dataclasses.fields(config)
-    }
+    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ Example:
 import sys
 import time
 from types import TracebackType
-from typing import Self, TextIO
+from typing import TextIO
 
 
 class Progress:
@@ -35,7 +35,7 @@ class Task:
         """Count units as done; the note says what was done last."""
         self.done += amount
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Task":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -81,7 +81,9 @@ class Bars(Progress):
     def __init__(self, stream: TextIO) -> None:
         from rich import console, progress
 
-        label, note = (progress.TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}"))
+        label, note = (
+            progress.TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}")
+        )
         columns = (label, progress.BarColumn(), progress.MofNCompleteColumn())
         times = (progress.TimeElapsedColumn(), progress.TimeRemainingColumn(), note)
         self.display = progress.Progress(*columns, *times, console=console.Console(file=stream), transient=True)
@@ -99,7 +101,7 @@ class _BarTask(Task):
         super().__init__(label, total)
         self.bars = bars
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Task":
         self.bars.open += 1
         self.bars.display.start()
         self.id = self.bars.display.add_task(self.label, total=self.total, note="")

@@ -1,10 +1,11 @@
 """How many CONV-RELU-POOL blocks should we use?
 
     python -m experiments.sweep_blocks
-    python -m experiments.sweep_blocks --dataset=cifar10 --blocks=1,2,3,4 --seeds=5 --epochs=20 --learning_rates=1e-3,3e-3
+    python -m experiments.sweep_blocks --dataset=cifar10 --blocks=1,2,3,4 --seeds=5 --epochs=20
+    --learning_rates=1e-3,3e-3
 
-Compares depths over learning rates and seeds, and answers with a table, one sentence and a picture. The learning rate and
-the number of blocks are chosen on validation data; test accuracy is read once for each trial that compares.
+Compares depths over learning rates and seeds, and answers with a table, one sentence and a picture. The learning rate
+and the number of blocks are chosen on validation data; test accuracy is read once for each trial that compares.
 """
 
 from pathlib import Path
@@ -30,8 +31,10 @@ def study(config: SweepConfig, dataset: Dataset) -> grid.Study:
     return grid.Study("sweep_blocks", "blocks", {network.blocks: network for network in matched}, config)
 
 
-def sweep(config: SweepConfig, dataset: Dataset, workdir: Path | None, progress: Progress = Progress()) -> dict[str, Any]:
-    """Run a sweep, or what is missing of it, and leave its files in the work folder; returns what `answer.json` holds."""
+def sweep(
+    config: SweepConfig, dataset: Dataset, workdir: Path | None, progress: Progress = Progress()
+) -> dict[str, Any]:
+    """Run a sweep, or what is missing of it; returns what `answer.json` holds, the work folder and the failures."""
     plan = study(config, dataset)
     workdir = workdir or plan.default_workdir()
     results = grid.run(plan, dataset, workdir, progress)
@@ -43,6 +46,7 @@ def sweep(config: SweepConfig, dataset: Dataset, workdir: Path | None, progress:
 
 
 def main() -> int:
+    """Sweep as the flags say, and print the answer."""
     config = flags.configure(SweepConfig)
     progress = automatic()
     workdir = Path(flags.FLAGS.workdir) if flags.FLAGS.workdir else None

@@ -2,8 +2,8 @@
 
     python -m experiments.train --dataset=mnist --model=lenet5 --epochs=10 --seed=0 --workdir=DIR
 
-Prints the network's table, trains, reads the whole test set once at the end, and leaves the configuration, a line of metrics
-for each epoch, the result and the last checkpoints in the work folder.
+Prints the network's table, trains, reads the whole test set once at the end, and leaves the configuration, a line of
+metrics for each epoch, the result and the last checkpoints in the work folder.
 """
 
 from pathlib import Path
@@ -17,6 +17,7 @@ from experiments import flags
 
 
 def main() -> int:
+    """Train as the flags say, and print the result."""
     config = flags.configure(TrialConfig)
     progress = automatic()
     dataset = flags.load(config.dataset, progress)

@@ -125,8 +125,10 @@ def split(labels: np.ndarray, validation_fraction: float, seed: int) -> tuple[np
     _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     taken = _shares(sizes, total)
     if not accepted or (validation_fraction > 0 and not 0 < taken.sum() < count):
-        raise RequestError(f"validation_fraction={validation_fraction!r}: must be at least 0 and below 1, and leave "
-                           f"at least one of {count} images for training and one for validation")
+        raise RequestError(
+            f"validation_fraction={validation_fraction!r}: must be at least 0 and below 1, and leave "
+            f"at least one of {count} images for training and one for validation"
+        )
     order = np.random.default_rng([zlib.crc32(b"split"), seed]).permutation(count)
     grouped = order[np.argsort(classes[order], kind="stable")]  # class by class, in random order inside a class
     rank = np.arange(count) - np.repeat(np.cumsum(sizes) - sizes, sizes)
@@ -163,7 +165,7 @@ def channel_statistics(images: np.ndarray, indices: np.ndarray | None = None) ->
     step = min(max(1, 2**20 // pixels), 65536)
     sums, squares = np.zeros(pixels, np.int64), np.zeros(pixels, np.int64)
     for start in range(0, count, step):
-        chosen = slice(start, start + step) if indices is None else indices[start:start + step]
+        chosen = slice(start, start + step) if indices is None else indices[start : start + step]
         chunk = images[chosen].reshape(-1, pixels).astype(np.uint32)
         sums += chunk.sum(axis=0, dtype=np.uint32)
         np.square(chunk, out=chunk)
@@ -194,6 +196,7 @@ def _digits() -> Content:
     digits = datasets.load_digits()
     images, labels = digits.images.astype(np.uint8)[..., np.newaxis], digits.target.astype(np.int32)
     train, test = model_selection.train_test_split(
-        np.arange(len(labels)), test_size=360, stratify=labels, random_state=0)
+        np.arange(len(labels)), test_size=360, stratify=labels, random_state=0
+    )
     train, test = np.sort(train), np.sort(test)
     return Content(images[train], labels[train], images[test], labels[test], tuple(map(str, digits.target_names)))

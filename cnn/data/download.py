@@ -49,8 +49,13 @@ class _Cifar(NamedTuple):
 
 IDX_SETS = ("mnist", "fashion_mnist", "kmnist")
 CIFAR_SETS = {
-    "cifar10": _Cifar("cifar-10-batches-bin", tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin",
-                      "batches.meta.txt", 1),
+    "cifar10": _Cifar(
+        "cifar-10-batches-bin",
+        tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+        "test_batch.bin",
+        "batches.meta.txt",
+        1,
+    ),
     "cifar100": _Cifar("cifar-100-binary", ("train.bin",), "test.bin", "fine_label_names.txt", 2),
 }
 PUBLISHED = (*IDX_SETS, *CIFAR_SETS)
@@ -172,8 +177,13 @@ def _fetch_one(name: str, folder: Path, url: str, info: Any, task: Task) -> Path
                 # The manager tries ten times over three minutes; this says at once that there is no network.
                 requests.head(url, timeout=20, allow_redirects=True).close()
             manager = tfds.download.DownloadManager(
-                download_dir=folder, manual_dir=folder / "manual", dataset_name=name, url_infos={url: info},
-                force_checksums_validation=True, force_download=stored is not None and not intact)
+                download_dir=folder,
+                manual_dir=folder / "manual",
+                dataset_name=name,
+                url_infos={url: info},
+                force_checksums_validation=True,
+                force_download=stored is not None and not intact,
+            )
             return _watched(manager, url, info.size, folder / name, task)
     except download_manager.NonMatchingChecksumError as error:
         expected = f"{int(info.size)} bytes with SHA-256 {info.checksum}"
@@ -224,8 +234,10 @@ def require_packages(name: str, packages: dict[str, str]) -> None:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            raise RequestError(f"dataset={name!r}: needs the package {package}, which cannot be imported ({error}); "
-                               f"must be installed: pip install {package}") from error
+            raise RequestError(
+                f"dataset={name!r}: needs the package {package}, which cannot be imported ({error}); "
+                f"must be installed: pip install {package}"
+            ) from error
 
 
 @contextlib.contextmanager

@@ -62,8 +62,9 @@ def _open(name: str) -> dict[str, np.ndarray]:
             missing = [key for key in KEYS if key not in archive]
             if missing:
                 found = ", ".join(archive) or "none"
-                raise RequestError(f"dataset={name!r}: has no array {missing[0]} (found: {found}); "
-                                   f"must hold {', '.join(KEYS)}")
+                raise RequestError(
+                    f"dataset={name!r}: has no array {missing[0]} (found: {found}); must hold {', '.join(KEYS)}"
+                )
             return {key: _member(name, archive, key) for key in KEYS}
     except (OSError, EOFError, zipfile.BadZipFile) as error:
         raise RequestError(f"dataset={name!r}: cannot be read as an .npz file: {error}") from error
@@ -74,8 +75,10 @@ def _member(name: str, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
         array = archive[key]
     except (ValueError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
-        raise RequestError(f"dataset={name!r}: {key} cannot be read: {reason}; must be an array of integers, "
-                           "written whole and without pickle") from error
+        raise RequestError(
+            f"dataset={name!r}: {key} cannot be read: {reason}; must be an array of integers, "
+            "written whole and without pickle"
+        ) from error
     if not isinstance(array, np.ndarray):
         raise RequestError(f"dataset={name!r}: {key} is not an array; must be written by numpy.savez")
     return array
@@ -84,8 +87,12 @@ def _member(name: str, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
 def _images(name: str, key: str, images: np.ndarray) -> np.ndarray:
     """uint8 [n, height, width, channels]."""
     if images.dtype.kind == "f":
-        _refuse(name, key, images, "integers from 0 to 255: convert floats from 0 to 1 by "
-                                   "numpy.round(255 * images).astype('uint8')")
+        _refuse(
+            name,
+            key,
+            images,
+            "integers from 0 to 255: convert floats from 0 to 1 by numpy.round(255 * images).astype('uint8')",
+        )
     if images.dtype.kind not in "bui":
         _refuse(name, key, images, "integers from 0 to 255")
     if images.ndim not in (3, 4) or images.size == 0:

@@ -138,8 +138,11 @@ def prepare(name: str, root: Path, progress: Progress = Progress()) -> Path:
     builder = _builder(name, root)
     image_and_label(name, builder.info)
     if importlib.util.find_spec("tensorflow") is None:
-        _refuse(name, f"is not prepared under {root}, and preparing it needs TensorFlow",
-                "prepared there, or: pip install tensorflow")
+        _refuse(
+            name,
+            f"is not prepared under {root}, and preparing it needs TensorFlow",
+            "prepared there, or: pip install tensorflow",
+        )
     progress.line(f"{name}: TensorFlow Datasets downloads and prepares it under {root}")
     with quiet(), contextlib.redirect_stdout(io.StringIO()):  # TFDS prints what it does
         try:
@@ -179,8 +182,11 @@ def _require_readable(name: str, folder: Path) -> None:
     if stored == "array_record":
         packages["array_record.python.array_record_data_source"] = "array_record"
     elif importlib.util.find_spec("tensorflow") is None:
-        _refuse(name, f"is stored as {stored} in {folder}, which needs TensorFlow",
-                "prepared with file_format='array_record', or: pip install tensorflow")
+        _refuse(
+            name,
+            f"is stored as {stored} in {folder}, which needs TensorFlow",
+            "prepared with file_format='array_record', or: pip install tensorflow",
+        )
     require_packages(name, packages)
 
 
@@ -195,8 +201,8 @@ def _decode(name: str, builder: Any, split: str, keys: tuple[str, str], progress
             if images is None:
                 images = np.empty((count, *shapes[0]), np.uint8)
             _require_same_shape(name, [images.shape[1:], *shapes])
-            images[done:done + len(rows)] = [row[image_key] for row in rows]
-            labels[done:done + len(rows)] = [row[label_key] for row in rows]
+            images[done : done + len(rows)] = [row[image_key] for row in rows]
+            labels[done : done + len(rows)] = [row[label_key] for row in rows]
             done += len(rows)
             task.advance(len(rows))
     if images is None or done != count:

@@ -1,11 +1,13 @@
 """Integers only: output sizes, paddings, how many blocks fit, receptive fields.
 
-Everywhere in the project an axis of `size` cells, zero-padded by `before + after` cells, gives a filter that moves by `stride`
+Everywhere in the project an axis of `size` cells, zero-padded by `before + after` cells, gives a filter that moves by
+`stride`
 
     output = (size - filter + before + after) / stride + 1, rounded down,
 
-positions (Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning", relationship 5). With the same
-padding on both sides this is the lecture's `(size - filter + 2 * padding) / stride + 1`. Each axis counts on its own.
+positions (Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning", relationship 5). With the
+same padding on both sides this is the lecture's `(size - filter + 2 * padding) / stride + 1`. Each axis counts on its
+own.
 """
 
 import operator
@@ -43,7 +45,8 @@ def padding_sides(padding: Padding, size: int | Pair, filter: int | Pair, stride
     """Every way to give a padding, as `((top, bottom), (left, right))`.
 
     Args:
-        padding: `p`, `(p_height, p_width)`, `((top, bottom), (left, right))`, `"VALID"` (none) or `"SAME"` (the output has
+        padding: `p`, `(p_height, p_width)`, `((top, bottom), (left, right))`, `"VALID"` (none) or `"SAME"` (the output
+        has
             `size / stride` cells, rounded up; an odd cell of padding goes to the bottom and the right).
         size, filter, stride: of the axes; only `"SAME"` needs them.
 
@@ -66,7 +69,9 @@ def padding_sides(padding: Padding, size: int | Pair, filter: int | Pair, stride
     axes = padding if isinstance(padding, (tuple, list)) else (padding, padding)
     nested = [isinstance(axis, (tuple, list)) for axis in axes]
     try:
-        sides = tuple(tuple(map(operator.index, axis if inside else (axis, axis))) for axis, inside in zip(axes, nested))
+        sides = tuple(
+            tuple(map(operator.index, axis if inside else (axis, axis))) for axis, inside in zip(axes, nested)
+        )
     except TypeError:
         sides = ()
     well_formed = len(sides) == len(axes) == 2 and len(set(nested)) == 1 and all(len(side) == 2 for side in sides)
@@ -78,7 +83,7 @@ def padding_sides(padding: Padding, size: int | Pair, filter: int | Pair, stride
 def output_size(
     size: int | Pair, filter: int | Pair, stride: int | Pair = 1, padding: Padding = 0, exact: bool = False
 ) -> int | Pair:
-    """How many positions a filter (or a pooling window) takes: `(size - filter + both paddings) / stride + 1`, rounded down.
+    """The positions that a filter or a window takes: `(size - filter + both paddings) / stride + 1`, rounded down.
 
     Args:
         size: cells of the input, an integer or `(height, width)`.
@@ -91,7 +96,8 @@ def output_size(
         An integer where everything was given once for both axes, otherwise `(height, width)`.
 
     Raises:
-        ValueError: filter larger than the padded input, stride below 1, negative padding, or (`exact`) no whole division.
+        ValueError: filter larger than the padded input, stride below 1, negative padding, or (`exact`) no whole
+        division.
 
     Example:
         >>> output_size(32, 5), output_size(28, 3, stride=2, padding=1), output_size((28, 20), 3, (1, 2), (1, 0))
@@ -171,8 +177,8 @@ def format_size(size: Pair) -> str:
 def receptive_field(layers: Iterable[tuple[Pair, Pair]]) -> Pair:
     """How many input cells one output cell sees, on each axis, after layers given as `(filter, stride)`.
 
-    A layer adds `(filter - 1)` cells times the product of the strides before it (Araujo et al. 2019, "Computing receptive
-    fields of convolutional neural networks", equation 2).
+    A layer adds `(filter - 1)` cells times the product of the strides before it (Araujo et al. 2019, "Computing
+    receptive fields of convolutional neural networks", equation 2).
 
     Example:
         >>> receptive_field([((3, 3), (1, 1)), ((2, 2), (2, 2)), ((3, 3), (1, 1))])

@@ -1,7 +1,7 @@
 """Flax modules over `ops`: the layers a network is a sequence of, each with its shape and its cost as integers.
 
-A layer is called as `layer(x, train)`. Beside it stand what the table, the chain of sizes and the matched widths need, all
-without touching an array: the shape after it, its parameters and its multiply-accumulates.
+A layer is called as `layer(x, train)`. Beside it stand what the table, the chain of sizes and the matched widths need,
+all without touching an array: the shape after it, its parameters and its multiply-accumulates.
 
 Example:
     >>> import jax, jax.numpy as jnp
@@ -59,7 +59,9 @@ class Sequence(Layer):
         raise NotImplementedError
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False, intermediates: bool = False) -> Array | tuple[Array, dict[str, Array]]:
+    def __call__(
+        self, x: Array, train: bool = False, intermediates: bool = False
+    ) -> Array | tuple[Array, dict[str, Array]]:
         """The last layer's output; with `intermediates` also every layer's, by its name (`block1/conv1`)."""
         seen = {}
         for layer in self.layers():
@@ -103,7 +105,7 @@ def _as_image(parameter: Array, x: Array) -> Array:
 
 
 class Conv(Layer):
-    """`ops.conv2d` with a learned kernel, He-initialised for the ReLU after it (He et al. 2015, equation 10), and bias 0."""
+    """`ops.conv2d` with a learned kernel, initialised for the ReLU after it (He et al. 2015, equation 10), and bias."""
 
     features: int
     filter_size: int | Pair = 3
@@ -173,7 +175,7 @@ class Relu(Layer):
 
 
 class ZeroPad(Layer):
-    """Zeros around the image until it has at least `size` cells on each axis; an odd one goes to the bottom and the right."""
+    """Zeros around the image until each axis has at least `size` cells; an odd one goes to the bottom and the right."""
 
     size: int = 32
 
@@ -200,7 +202,7 @@ class Flatten(Layer):
 
 
 class Dense(Layer):
-    """`ops.dense` with a learned kernel and bias 0; `gain` is the kernel's variance times its inputs: 2 before a ReLU, else 1."""
+    """`ops.dense` with a learned kernel and bias; `gain` is the kernel's variance times its inputs: 2 before a ReLU."""
 
     features: int
     gain: float = 2.0
@@ -242,7 +244,7 @@ class Normalize(Layer):
 
 
 class Dropout(Layer):
-    """While training, each unit is 0 with probability `rate` and the others grow to keep the mean (Srivastava et al. 2014)."""
+    """While training, each unit is 0 with probability `rate`; the others keep the mean (Srivastava et al. 2014)."""
 
     rate: float
 
@@ -254,8 +256,8 @@ class Dropout(Layer):
 class ConvReluPool(Sequence):
     """The block of the main question: `convolutions` times CONV and RELU, then POOL, which halves height and width.
 
-    With `pooling="stride"` there is no pooling layer: the last convolution moves by two cells, padded so that the sizes are
-    those that pooling gives.
+    With `pooling="stride"` there is no pooling layer: the last convolution moves by two cells, padded so that the sizes
+    are those that pooling gives.
     """
 
     features: int

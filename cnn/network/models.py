@@ -13,11 +13,23 @@ import flax.linen as nn
 
 from cnn.config import NetworkConfig, RequestError, require_known
 from cnn.network.geometry import blocks_that_fit, chain, format_size
-from cnn.network.layers import Conv, ConvReluPool, Dense, Dropout, Flatten, Layer, MaxPool, Relu, Sequence, Shape, ZeroPad
+from cnn.network.layers import (
+    Conv,
+    ConvReluPool,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPool,
+    Relu,
+    Sequence,
+    Shape,
+    ZeroPad,
+)
 
 
 class ConvNet(Sequence):
-    """CONV-RELU-POOL, `blocks` times, then a dense layer with ReLU, then the logits; 0 blocks is the plain dense network.
+    """CONV-RELU-POOL, `blocks` times, a dense layer with ReLU, and the logits; 0 blocks is the plain dense network.
 
     Block i (from 0) has `width * growth**i` channels, rounded. A width need not be whole, so that later blocks can be
     matched to a cost more closely.
@@ -41,14 +53,14 @@ class ConvNet(Sequence):
             features = max(round(self.width * self.growth**index), 1)
             settings = (self.filter_size, self.convolutions, self.pooling, self.normalization)
             sequence.append(ConvReluPool(features, *settings, name=f"block{index + 1}"))
-        return sequence + [Flatten(name="flatten"), *_dense_head((self.hidden,), self.dropout, self.classes)]
+        return [*sequence, Flatten(name="flatten"), *_dense_head((self.hidden,), self.dropout, self.classes)]
 
 
 class LeNet5(Sequence):
-    """LeNet-5 as it is taught today: ReLU, max pooling, full connections; 61,706 parameters for one channel and 10 classes.
+    """LeNet-5 as it is taught today: ReLU, max pooling, full connections; 61,706 parameters for grey digits.
 
-    LeCun et al. 1998, "Gradient-based learning applied to document recognition", figure 2, gives the sizes. Smaller images
-    are padded with zeros to its 32x32.
+    LeCun et al. 1998, "Gradient-based learning applied to document recognition", figure 2, gives the sizes. Smaller
+    images are padded with zeros to its 32x32.
     """
 
     classes: int
@@ -64,7 +76,7 @@ class LeNet5(Sequence):
             Relu(name="relu2"),
             MaxPool(2, name="pool2"),  # [5, 5, 16]
         ]
-        return convolutions + [Flatten(name="flatten"), *_dense_head((120, 84), 0.0, self.classes)]
+        return [*convolutions, Flatten(name="flatten"), *_dense_head((120, 84), 0.0, self.classes)]
 
 
 class MLP(Sequence):
@@ -89,7 +101,17 @@ def _dense_head(hidden: tuple[int, ...], dropout: float, classes: int) -> list[L
 
 
 def _convnet(config: NetworkConfig, classes: int) -> ConvNet:
-    shared = ("blocks", "width", "growth", "filter_size", "convolutions", "pooling", "normalization", "dropout", "hidden")
+    shared = (
+        "blocks",
+        "width",
+        "growth",
+        "filter_size",
+        "convolutions",
+        "pooling",
+        "normalization",
+        "dropout",
+        "hidden",
+    )
     return ConvNet(classes, **{name: getattr(config, name) for name in shared})
 
 
@@ -109,7 +131,8 @@ def build(config: NetworkConfig, image_shape: Shape, classes: int) -> Sequence:
         classes: how many logits.
 
     Raises:
-        RequestError: an unknown model, or more blocks than the image can be halved; the message shows the chain of sizes.
+        RequestError: an unknown model, or more blocks than the image can be halved; the message shows the chain of
+        sizes.
 
     Example:
         >>> build(NetworkConfig(blocks=5), (28, 28, 1), 10)
@@ -120,5 +143,7 @@ def build(config: NetworkConfig, image_shape: Shape, classes: int) -> Sequence:
     size = image_shape[:2]
     if config.model == "convnet" and config.blocks > blocks_that_fit(size):
         sizes = " -> ".join(map(format_size, chain(size)))
-        raise RequestError(f"blocks={config.blocks}: a {format_size(size)} image fits at most {blocks_that_fit(size)}: {sizes}")
+        raise RequestError(
+            f"blocks={config.blocks}: a {format_size(size)} image fits at most {blocks_that_fit(size)}: {sizes}"
+        )
     return MODELS[config.model](config, classes)

@@ -31,8 +31,8 @@ def conv2d(
 ) -> Num[Array, "n out_height out_width c_out"]:
     """Slide each filter over the image; each output cell is the dot product of a filter with the cells under it.
 
-    This is the cross-correlation that deep learning calls convolution: the filter is not mirrored (Goodfellow et al. 2016,
-    "Deep Learning", equation 9.6). A kernel of height and width 1 mixes channels and keeps height and width.
+    This is the cross-correlation that deep learning calls convolution: the filter is not mirrored (Goodfellow et al.
+    2016, "Deep Learning", equation 9.6). A kernel of height and width 1 mixes channels and keeps height and width.
 
     Raises:
         ValueError: wrong ranks, other channels in the image than in the kernel, or a filter that does not fit.
@@ -55,19 +55,22 @@ def conv2d(
 def max_pool2d(
     x: Num[Array, "n height width c"], window: int | Pair, stride: int | Pair | None = None, padding: Padding = 0
 ) -> Num[Array, "n out_height out_width c"]:
-    """The largest value under a window, for each channel on its own; without a stride the windows touch and do not overlap.
+    """The largest value under a window, for each channel on its own; without a stride the windows touch.
 
     Padded cells never win. Among equal values the first in reading order takes the gradient; a NaN wins.
 
     Raises:
-        ValueError: wrong rank, a window that does not fit, or padding so wide that a window would see no cell of the image.
+        ValueError: wrong rank, a window that does not fit, or padding so wide that a window would see no cell of the
+        image.
     """
     _require_images(x, "max_pool2d")
     windows, strides, sides = _pooling(x, window, stride, padding)
     if windows == strides and sides == ((0, 0), (0, 0)):
         return _largest(_tiles(x, windows))
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
-    return lax.reduce_window(x, jnp.array(lowest, x.dtype), lax.max, (1, *windows, 1), (1, *strides, 1), _all_axes(sides))
+    return lax.reduce_window(
+        x, jnp.array(lowest, x.dtype), lax.max, (1, *windows, 1), (1, *strides, 1), _all_axes(sides)
+    )
 
 
 def avg_pool2d(
@@ -77,13 +80,14 @@ def avg_pool2d(
     padding: Padding = 0,
     count_include_pad: bool = True,
 ) -> Float[Array, "n out_height out_width c"]:
-    """The mean under a window, for each channel on its own; without a stride the windows touch and do not overlap.
+    """The mean under a window, for each channel on its own; without a stride the windows touch.
 
     Args:
         count_include_pad: divide by the window's cells, padded zeros included; otherwise by the cells inside the image.
 
     Raises:
-        ValueError: wrong rank, a window that does not fit, or padding so wide that a window would see no cell of the image.
+        ValueError: wrong rank, a window that does not fit, or padding so wide that a window would see no cell of the
+        image.
 
     Example:
         >>> avg_pool2d(jnp.ones((1, 4, 4, 1)), 2, padding=1, count_include_pad=False).shape
@@ -186,7 +190,11 @@ def _product(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
     rows, columns = output_size(x.shape[1:3], (height, width), strides, sides)
     x = jnp.pad(x, _all_axes(sides))
     views = [
-        x[:, row : row + strides[0] * (rows - 1) + 1 : strides[0], column : column + strides[1] * (columns - 1) + 1 : strides[1]]
+        x[
+            :,
+            row : row + strides[0] * (rows - 1) + 1 : strides[0],
+            column : column + strides[1] * (columns - 1) + 1 : strides[1],
+        ]
         for row in range(height)
         for column in range(width)
     ]
@@ -203,9 +211,10 @@ def _small_map(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
     return math.prod(output_size(x.shape[1:3], kernel.shape[:2], strides, sides)) <= 4
 
 
-# The lowering of a convolution. On a CPU the matrix product wins for the forward pass of a first layer, and for maps of at
-# most 2x2 cells: with 64 images, 3x3 filters and 32 to 64 channels 0.20 ms instead of 1.56 ms at 2x2, but no gain from 3x3
-# on. The gradient of the kernel is a convolution everywhere. (2 cores of an AMD EPYC, jax 0.10.2; benchmarks/README.md.)
+# The lowering of a convolution. On a CPU the matrix product wins for the forward pass of a first layer, and for maps of
+# at most 2x2 cells: with 64 images, 3x3 filters and 32 to 64 channels 0.20 ms instead of 1.56 ms at 2x2, but no gain
+# from 3x3 on. The gradient of the kernel is a convolution everywhere. (2 cores of an AMD EPYC, jax 0.10.2;
+# benchmarks/README.md.)
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _convolve(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
     if not _on_cpu() or kernel.shape[:2] == (1, 1):

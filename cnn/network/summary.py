@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a network costs: parameters, and multiply-accumulates of one image forward (convolutions and dense layers)."""
+    """A network's parameters, and multiply-accumulates of one image forward (convolutions and dense layers)."""
 
     parameters: int
     macs: int
@@ -115,7 +115,10 @@ def match(configs: list[NetworkConfig], kind: str, image_shape: Shape, classes: 
     def matched(width: float) -> list[NetworkConfig]:
         reference = dataclasses.replace(deepest, width=width)
         wanted = getattr(cost(models.build(reference, image_shape, classes), image_shape), kind)
-        return [reference if config == deepest else _nearest(config, kind, wanted, image_shape, classes) for config in configs]
+        return [
+            reference if config == deepest else _nearest(config, kind, wanted, image_shape, classes)
+            for config in configs
+        ]
 
     def error(found: list[NetworkConfig]) -> float:
         costs = [getattr(cost(models.build(config, image_shape, classes), image_shape), kind) for config in found]
@@ -126,7 +129,7 @@ def match(configs: list[NetworkConfig], kind: str, image_shape: Shape, classes: 
     if error(found) <= TOLERANCE:
         return found
     raise RequestError(
-        f"match={kind!r} with width={deepest.width}: the depths differ by up to {error(found):.1%}, more than {TOLERANCE:.0%};"
+        f"match={kind!r} with width={deepest.width}: costs differ by {error(found):.1%}, more than {TOLERANCE:.0%};"
         f" {_nearest_possible(deepest.width, lambda width: error(matched(width)))}"
     )
 

@@ -1,8 +1,8 @@
 """Variants x learning rates x seeds: which trials are missing, and running them. The harness of every experiment.
 
-A study has two phases, each with seeds of its own. `tune` tries every learning rate on a few seeds and reads validation data
-alone; `compare` runs each variant at its best rate on fresh seeds and reads the test set once for each trial. A trial is one
-folder under `trials/`; what is finished is kept, so that the same command again does only what is missing.
+A study has two phases, each with seeds of its own. `tune` tries every learning rate on a few seeds and reads validation
+data alone; `compare` runs each variant at its best rate on fresh seeds and reads the test set once for each trial. A
+trial is one folder under `trials/`; what is finished is kept, so that the same command again does only what is missing.
 """
 
 import dataclasses
@@ -47,12 +47,16 @@ class Study:
         fixed = {name: value for name, value in self.settings().items() if name not in (*GROWABLE, self.column)}
         return default_workdir(self.experiment, self.config.dataset, fixed)
 
-    def cells(self, phase: str, rates: dict[Any, list[float]], seeds: range) -> list["Cell"]:
+    def cells(self, phase: str, rates: dict[Any, tuple[float, ...]], seeds: range) -> list["Cell"]:
         """The trials of a phase, those of one variant together."""
         shared = {"dataset": self.config.dataset, "validation_fraction": self.config.validation_fraction}
         return [
-            Cell(phase, self.column, value, TrialConfig(**shared, learning_rate=rate, seed=seed, network=network,
-                                                        training=self.config.training))
+            Cell(
+                phase,
+                self.column,
+                value,
+                TrialConfig(**shared, learning_rate=rate, seed=seed, network=network, training=self.config.training),
+            )
             for value, network in self.variants.items()
             for rate in rates[value]
             for seed in seeds
@@ -89,7 +93,7 @@ def check(study: Study, dataset: Dataset) -> None:
         RequestError: before anything is written.
     """
     train, _ = split(dataset.train_labels, study.config.validation_fraction, seed=0)
-    for cell in study.cells("compare", dict.fromkeys(study.variants, [study.config.learning_rates[0]]), range(1)):
+    for cell in study.cells("compare", {value: study.config.learning_rates[:1] for value in study.variants}, range(1)):
         replicas.program(cell.config, dataset, len(train))
 
 
@@ -111,7 +115,9 @@ def open_folder(study: Study, workdir: Path) -> None:
         try:
             write_json(path, new)
         except OSError as error:
-            raise RequestError(f"workdir={str(workdir)!r}: must be a folder that can be written ({error.strerror})") from None
+            raise RequestError(
+                f"workdir={str(workdir)!r}: must be a folder that can be written ({error.strerror})"
+            ) from None
 
 
 def _shrunk(old: dict[str, Any], new: dict[str, Any], names: tuple[str, ...]) -> list[str]:
@@ -128,8 +134,8 @@ def _reshaped(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 def run(study: Study, dataset: Dataset, workdir: Path, progress: Progress = Progress()) -> "pd.DataFrame":
     """Run the trials that are missing, tuning first; returns and writes `results.csv`, a row for each trial.
 
-    A diverged trial is a result. A trial that fails while it runs is recorded with its reason, and the study goes on; it is
-    tried again by the next run.
+    A diverged trial is a result. A trial that fails while it runs is recorded with its reason, and the study goes on;
+    it is tried again by the next run.
 
     Raises:
         RequestError: the request cannot be met; nothing has been written then.
@@ -137,12 +143,12 @@ def run(study: Study, dataset: Dataset, workdir: Path, progress: Progress = Prog
     check(study, dataset)
     open_folder(study, workdir)
     config, rows = study.config, []
-    rates = {value: list(config.learning_rates) for value in study.variants}
+    rates = {value: config.learning_rates for value in study.variants}
     if len(config.learning_rates) > 1:
         seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + config.tuning_seeds)
         _run_cells(study.cells("tune", rates, seeds), dataset, workdir, rows, progress)
         best = best_learning_rates(_frame(rows), study.column)
-        rates = {value: [best[value].learning_rate] for value in study.variants}
+        rates = {value: (best[value].learning_rate,) for value in study.variants}
     _run_cells(study.cells("compare", rates, range(config.seeds)), dataset, workdir, rows, progress)
     return _frame(rows)
 
@@ -202,7 +208,7 @@ def test_correct(study: Study, results: "pd.DataFrame", workdir: Path) -> dict[A
     done = results[(results["phase"] == "compare") & (results["status"] == "done")]
     found: dict[Any, np.ndarray] = {}
     for value, trials in done.groupby(study.column):
-        rates = {value: [trials["learning_rate"].iloc[0]]}
+        rates = {value: (trials["learning_rate"].iloc[0],)}
         variant = dataclasses.replace(study, variants={value: study.variants[value]})
         cells = variant.cells("compare", rates, range(study.config.seeds))
         flags = [TrialFolder(workdir / "trials" / cell.name).test_correct() for cell in cells]

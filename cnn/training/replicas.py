@@ -6,6 +6,7 @@ numbers; they differ in what the compiler sees.
 
 import functools
 import math
+import operator
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from cnn.training.step import Images, Program, Replica, Totals, TrainState, padd
 
 
 class Epoch(NamedTuple):
-    """What an epoch leaves, for one replica: the line of `metrics.jsonl`, and the first step with a loss that is not finite."""
+    """What an epoch leaves for one replica: its line of `metrics.jsonl`, and the first step without a finite loss."""
 
     metrics: dict[str, Any]
     bad_step: int | None
@@ -58,9 +59,10 @@ class Strategy(Protocol):
 class PythonLoop:
     """A compiled step dispatched from Python, each replica in a thread of its own: for CPUs.
 
-    XLA runs a convolution inside a compiled loop on one core and without its fast kernels, 2 to 100 times slower; outside,
-    dispatch costs some 0.05 ms a step. Two threads on two cores take 0.6 (digits) to 0.76 (28x28, width 32) of the time of
-    one after another, since a step alone does not keep both cores busy (2 cores of an AMD EPYC, jax 0.10.2).
+    XLA runs a convolution inside a compiled loop on one core and without its fast kernels, 2 to 100 times slower;
+    outside, dispatch costs some 0.05 ms a step. Two threads on two cores take 0.6 (digits) to 0.76 (28x28, width 32) of
+    the time of one after another, since a step alone does not keep both cores busy (2 cores of an AMD EPYC, jax
+    0.10.2).
     """
 
     batch_size = 128  # larger batches leave the cache and are slower
@@ -108,7 +110,7 @@ class PythonLoop:
 
 
 class OneProgram:
-    """All replicas in one program, `vmap` over replicas of a `lax.scan` over the steps of an epoch: for accelerators."""
+    """All replicas in one program, `vmap` of a `lax.scan` over the steps of an epoch: for accelerators."""
 
     batch_size = 1000
 
@@ -169,7 +171,7 @@ def _stack(trees: list[Any]) -> Any:
 
 
 def _unstack(tree: Any, count: int) -> list[Any]:
-    return [jax.tree.map(lambda leaf: leaf[index], tree) for index in range(count)]
+    return [jax.tree.map(operator.itemgetter(index), tree) for index in range(count)]
 
 
 @functools.lru_cache(maxsize=16)
@@ -248,8 +250,8 @@ def program(config: TrialConfig, dataset: Dataset, examples: int) -> Program:
 def _micro_batch(config: TrialConfig, network: Sequence, image_shape: Shape) -> int:
     """How many images a step takes at once: on a CPU so few that the widest layer's output stays in the cache.
 
-    At 28x28 with width 32 and batch 128 a step takes 0.75 of the time with micro-batches of 16, with width 16 no less; at most
-    8 of them, since each is compiled on its own. Batch normalisation needs the whole batch.
+    At 28x28 with width 32 and batch 128 a step takes 0.75 of the time with micro-batches of 16, with width 16 no less;
+    at most 8 of them, since each is compiled on its own. Batch normalisation needs the whole batch.
     """
     size = config.training.batch_size
     largest = max(math.prod(row.output_shape) for row in summary.rows(network, image_shape))

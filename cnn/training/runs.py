@@ -1,7 +1,7 @@
 """The folder of a trial: configuration, metrics, result, which test images were right, checkpoints.
 
-Every file is written under another name and renamed, so that it is there whole or not at all. `result.json` comes last: a
-folder without it holds a trial that is not finished. Nothing is unpickled.
+Every file is written under another name and renamed, so that it is there whole or not at all. `result.json` comes last:
+a folder without it holds a trial that is not finished. Nothing is unpickled.
 
 Example:
     >>> import tempfile

@@ -1,7 +1,7 @@
-"""One replica: its state, its training step and its exact evaluation. Pure functions, to be jitted or vmapped by `replicas`.
+"""One replica: its state, its training step and its exact evaluation. Pure functions; `replicas` compiles them.
 
-Random numbers come from named streams folded with the seed and, for order, augmentation and dropout, with the epoch or the
-step; a resumed run draws the numbers that an uninterrupted one would.
+Random numbers come from named streams folded with the seed and, for order, augmentation and dropout, with the epoch or
+the step; a resumed run draws the numbers that an uninterrupted one would.
 """
 
 import dataclasses
@@ -79,7 +79,7 @@ def stream(seed: int | Int[Array, ""], name: str) -> Key[Array, ""]:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """Everything that is compiled once: a network, how it learns, and how long. Seeds and learning rates are arguments."""
+    """What is compiled once: a network, how it learns, and how long. Seeds and learning rates are arguments."""
 
     network: Sequence
     training: TrainingConfig
@@ -132,7 +132,7 @@ class Program:
         return TrainState(state.step + 1, params, statistics, optimizer), totals
 
     def _gradient(self, state: TrainState, x: Array, labels: Array, dropout: Array) -> tuple[Any, tuple]:
-        """The gradient over the batch, as the sum over micro-batches; the barrier has them computed one after another."""
+        """The gradient over the batch, summed over micro-batches; the barrier has them computed one after another."""
         gradient, total = jax.grad(self._loss, has_aux=True), None
         for start in range(0, len(x), self.micro_batch):
             part, names = x[start : start + self.micro_batch], labels[start : start + self.micro_batch]

@@ -1,4 +1,4 @@
-"""A trial from its settings to its result: data, network, fit and folder joined. Scripts, notebooks and studies call this.
+"""A trial from its settings to its result: data, network, fit and folder joined. Scripts and notebooks call this.
 
 Example:
     >>> from cnn.config import NetworkConfig, TrainingConfig
