@@ -112,7 +112,7 @@ class TrainingConfig:
     """How a network learns: AdamW under a one-cycle schedule, with random flips and shifts of the images."""
 
     epochs: int = setting(10, "passes over the training images")
-    batch_size: int = setting(128, "images of a training step")
+    batch_size: int = setting(64, "images of a training step")
     weight_decay: float = setting(1e-4, "AdamW's decoupled weight decay, on kernels only")
     label_smoothing: float = setting(0.0, "share of the target spread evenly over the classes")
     flip: bool = setting(False, "mirror each training image left to right with probability one half")
@@ -192,8 +192,8 @@ def _plain(value: Any) -> Any:
 
 # Defaults that suit a data set; anything not named here keeps the default of its field.
 DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
-    "digits": {"epochs": 20, "batch_size": 64, "width": 16},
-    "mnist": {"epochs": 5, "shift": 1},
-    "fashion_mnist": {"epochs": 10, "flip": True},
+    "digits": {"epochs": 20, "width": 16},
+    "mnist": {"epochs": 5, "width": 16, "shift": 1},
+    "fashion_mnist": {"epochs": 10, "width": 16, "flip": True},
     "cifar10": {"epochs": 20, "flip": True},
 }

@@ -10,8 +10,8 @@ Example:
 
 import sys
 import time
+from io import TextIOBase
 from types import TracebackType
-from typing import TextIO
 
 
 class Progress:
@@ -48,7 +48,7 @@ class Lines(Progress):
     A task that ends within a second says nothing.
     """
 
-    def __init__(self, stream: TextIO, seconds: float = 10.0) -> None:
+    def __init__(self, stream: TextIOBase, seconds: float = 10.0) -> None:
         self.stream, self.seconds = stream, seconds
 
     def task(self, label: str, total: int) -> Task:
@@ -78,7 +78,7 @@ class _LineTask(Task):
 class Bars(Progress):
     """Bars drawn by rich, on a terminal or in a notebook; the display lives while any task does."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIOBase) -> None:
         from rich import console, progress
 
         label, note = (
@@ -118,7 +118,7 @@ class _BarTask(Task):
             self.bars.display.stop()
 
 
-def automatic(stream: TextIO | None = None) -> Progress:
+def automatic(stream: TextIOBase | None = None) -> Progress:
     """Bars where the stream (standard error by default) is a terminal or a notebook, lines elsewhere."""
     from rich.console import Console
 

@@ -3,5 +3,7 @@
 import jax
 from jaxtyping import install_import_hook
 
-install_import_hook("cnn", "beartype.beartype")
+from tests import typechecker
+
+install_import_hook("cnn", f"{typechecker.__name__}.checked")
 jax.config.update("jax_numpy_rank_promotion", "raise")

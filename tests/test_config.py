@@ -2,10 +2,18 @@ import dataclasses
 import json
 import math
 
+import jaxtyping
 import pytest
 
 from cnn import config
 from cnn.config import BlockConfig, NetworkConfig, RequestError, SweepConfig, TrainingConfig, TrialConfig
+
+
+@pytest.fixture(autouse=True)
+def unchecked(monkeypatch):
+    """What a caller sees who runs without the tests' type checks: the library's own messages."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
 
 WRONG = [
     (BlockConfig, "width", [0, 0.5, -1, math.nan, math.inf, "32", None, True]),
@@ -85,7 +93,9 @@ def test_the_smallest_and_largest_values_are_accepted(kind, values):
 
 
 def test_an_unknown_name_lists_the_known_and_the_nearest():
-    with pytest.raises(RequestError, match="^pooling='avrage': must be one of max, average, stride; nearest: average$"):
+    with pytest.raises(
+        RequestError, match=r"^pooling='avrage': must be one of max, average, stride; nearest: average$"
+    ):
         BlockConfig(pooling="avrage")
 
 

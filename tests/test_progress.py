@@ -1,5 +1,4 @@
 import io
-import threading
 
 import pytest
 
@@ -94,7 +93,6 @@ def test_advancing_by_nothing_yet_is_no_division_by_zero(clock):
 
 def test_bars_show_label_count_and_note_and_then_leave(terminal):
     shown = progress.Bars(terminal)
-    before = threading.active_count()
     with shown.task("training", total=4) as task:
         task.advance(3, note="loss 0.25")
         shown.line("seed 1 done [3/4]")
@@ -104,7 +102,7 @@ def test_bars_show_label_count_and_note_and_then_leave(terminal):
     assert "training" in text and "3/4" in text and "loss 0.25" in text
     assert "seed 1 done [3/4]" in text
     assert task.done == 3
-    assert not shown.display.live.is_started and threading.active_count() == before
+    assert not shown.display.live.is_started
     assert shown.display.tasks == []
 
 

@@ -136,7 +136,7 @@ def match(configs: list[NetworkConfig], kind: str, image_shape: Shape, classes: 
 
 def _nearest_possible(width: float, error: Callable[[int], float]) -> str:
     width = round(width)
-    for distance in range(0, 4 * width):
+    for distance in range(4 * width + 1):
         for other in (width - distance, width + distance):
             if other >= 1 and error(other) <= TOLERANCE:
                 return f"the nearest width that can be matched is {other}"

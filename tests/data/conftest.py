@@ -1,6 +1,7 @@
 """What the tests of the data layer share."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,12 @@ class Recorder(Progress):
 
     def line(self, text: str) -> None:
         self.lines.append(text)
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path_factory, monkeypatch):
+    """TFDS leaves an empty folder among the temporary files for each builder."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("scratch")))
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ def content(seed: int = 0) -> cache.Content:
 
 def same(left: cache.Content, right: cache.Content) -> bool:
     return left.class_names == right.class_names and all(
-        a.dtype == b.dtype and np.array_equal(a, b) for a, b in zip(left[:4], right[:4], strict=True))
+        a.dtype == b.dtype and np.array_equal(a, b) for a, b in zip(left[:4], right[:4], strict=True)
+    )
 
 
 def must_not_build() -> cache.Content:
@@ -132,8 +133,9 @@ def test_fingerprint_covers_values_shape_and_names():
     assert len({cache.fingerprint(variant) for variant in variants}) == len(variants)
 
 
-@pytest.mark.parametrize("variable, expected", [
-    ("/elsewhere", "/elsewhere/cnn-blocks"), ("", "/home/me/.cache/cnn-blocks")])
+@pytest.mark.parametrize(
+    "variable, expected", [("/elsewhere", "/elsewhere/cnn-blocks"), ("", "/home/me/.cache/cnn-blocks")]
+)
 def test_default_folder(monkeypatch, variable, expected):
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("XDG_CACHE_HOME", variable)

@@ -18,10 +18,14 @@ def test_digits(tmp_path):
     assert first.class_names == tuple("0123456789") and first.image_shape == (8, 8, 1) and first.classes == 10
     assert first.fingerprint == "d8578e386c2a"  # the test part is fixed
     published = sklearn.datasets.load_digits()
-    found = np.concatenate([first.train_images, first.test_images])[..., 0], \
-        np.concatenate([first.train_labels, first.test_labels])
-    pairs = [sorted((image.astype(np.uint8).tobytes(), int(label)) for image, label in zip(*part, strict=True))
-             for part in (found, (published.images, published.target))]
+    found = (
+        np.concatenate([first.train_images, first.test_images])[..., 0],
+        np.concatenate([first.train_labels, first.test_labels]),
+    )
+    pairs = [
+        sorted((image.astype(np.uint8).tobytes(), int(label)) for image, label in zip(*part, strict=True))
+        for part in (found, (published.images, published.target))
+    ]
     assert pairs[0] == pairs[1]
     shares = np.bincount(first.test_labels) / np.bincount(published.target)
     assert np.all(np.abs(shares - 360 / 1797) < 0.005)
@@ -148,11 +152,16 @@ def test_split_without_validation():
     assert train.tolist() == list(range(6)) and validation.shape == (0,) and validation.dtype == np.int32
 
 
-@pytest.mark.parametrize("labels, fraction", [
-    (np.arange(100) % 10, 0.004),  # rounds to no image
-    (np.arange(3), 0.5),  # every class has one image, which stays in training
-    (np.arange(100) % 10, 1.0), (np.arange(100) % 10, -0.1), (np.arange(100) % 10, float("nan")),
-])
+@pytest.mark.parametrize(
+    "labels, fraction",
+    [
+        (np.arange(100) % 10, 0.004),  # rounds to no image
+        (np.arange(3), 0.5),  # every class has one image, which stays in training
+        (np.arange(100) % 10, 1.0),
+        (np.arange(100) % 10, -0.1),
+        (np.arange(100) % 10, float("nan")),
+    ],
+)
 def test_split_that_leaves_nothing(labels, fraction):
     with pytest.raises(RequestError, match=f"^validation_fraction={fraction}: must be"):
         datasets.split(labels, fraction, 0)

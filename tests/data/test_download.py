@@ -127,8 +127,13 @@ def published_files(name: str) -> tuple[list[np.ndarray], dict[str, bytes]]:
     return arrays, files
 
 
-FIRST_CLASSES = {"mnist": ("0", "1"), "fashion_mnist": ("T-shirt/top", "Trouser"), "kmnist": ("o", "ki"),
-                 "cifar10": ("class_0", "class_1"), "cifar100": ("class_0", "class_1")}
+FIRST_CLASSES = {
+    "mnist": ("0", "1"),
+    "fashion_mnist": ("T-shirt/top", "Trouser"),
+    "kmnist": ("o", "ki"),
+    "cifar10": ("class_0", "class_1"),
+    "cifar100": ("class_0", "class_1"),
+}
 
 
 @pytest.mark.parametrize("name", download.PUBLISHED)
@@ -138,8 +143,9 @@ def test_published_set_is_downloaded_once(server, monkeypatch, tmp_path, capfd, 
     folders = {"data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache"}
 
     first = datasets.load(name, **folders, progress=recorder)
-    for found, expected in zip((first.train_images, first.train_labels, first.test_images, first.test_labels), arrays,
-                               strict=True):
+    for found, expected in zip(
+        (first.train_images, first.train_labels, first.test_images, first.test_labels), arrays, strict=True
+    ):
         np.testing.assert_array_equal(found, expected)
     assert first.train_labels.dtype == np.int32 and first.train_images.dtype == np.uint8
     assert first.class_names[:2] == FIRST_CLASSES[name] and first.classes == (100 if name == "cifar100" else 10)
@@ -215,6 +221,7 @@ def changed_idx(file, change):
     def files():
         all_files = published_files("mnist")[1]
         return all_files | {file: change(all_files[file])}
+
     return "mnist", files
 
 
@@ -223,13 +230,14 @@ def changed_cifar(change):
         members = cifar_members("cifar10")[1]
         change(members)
         return {"cifar10-binary.tar.gz": pack(members)}
+
     return "cifar10", files
 
 
 IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 BATCH = "cifar-10-batches-bin/data_batch_3.bin"
 UNDECODABLE = {
-    "idx cut short": changed_idx(IMAGES, lambda data: data[:len(data) // 2]),
+    "idx cut short": changed_idx(IMAGES, lambda data: data[: len(data) // 2]),
     "idx with a flipped bit": changed_idx(IMAGES, lambda data: data[:-6] + bytes([data[-6] ^ 1]) + data[-5:]),
     "idx without its end": changed_idx(IMAGES, lambda data: gzip.compress(gzip.decompress(data)[:-1])),
     "idx of another type": changed_idx(LABELS, lambda data: gzip.compress(b"\0\0\x0d\1\0\0\0\1\0\0\0\0")),
@@ -255,8 +263,10 @@ def test_two_loads_at_once(server, monkeypatch, tmp_path, recorder):
     with download._alone(_made(tmp_path / "downloads" / "cifar10"), recorder):
         prints = []
         arguments = {"data_dir": tmp_path, "cache_dir": tmp_path / "cache", "progress": recorder}
-        loads = [threading.Thread(target=lambda: prints.append(datasets.load("cifar10", **arguments).fingerprint))
-                 for _ in range(2)]
+        loads = [
+            threading.Thread(target=lambda: prints.append(datasets.load("cifar10", **arguments).fingerprint))
+            for _ in range(2)
+        ]
         for thread in loads:
             thread.start()
         for _ in range(200):

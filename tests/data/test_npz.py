@@ -35,9 +35,12 @@ def test_not_square_and_many_channels(tmp_path):
     assert datasets.load(path).fingerprint != found.fingerprint
 
 
-@pytest.mark.parametrize("images", [
-    RNG.integers(0, 256, (9, 5, 7)).astype(dtype) for dtype in (np.uint8, np.int16, np.int64, np.uint64)
-] + [RNG.integers(0, 2, (9, 5, 7)).astype(bool)], ids=lambda images: str(images.dtype))
+@pytest.mark.parametrize(
+    "images",
+    [RNG.integers(0, 256, (9, 5, 7)).astype(dtype) for dtype in (np.uint8, np.int16, np.int64, np.uint64)]
+    + [RNG.integers(0, 2, (9, 5, 7)).astype(bool)],
+    ids=lambda images: str(images.dtype),
+)
 def test_integer_images_without_channels(tmp_path, images):
     np.savez(tmp_path / "own.npz", **arrays(x_train=images, x_test=images, y_test=np.array([30, -1, 2] * 3)[:, None]))
     found = datasets.load(str(tmp_path / "own.npz"))

@@ -18,7 +18,8 @@ from cnn.data.download import quiet
 
 RNG = np.random.default_rng(0)
 needs_no_tensorflow = pytest.mark.skipif(
-    importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed: nothing is refused for it")
+    importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed: nothing is refused for it"
+)
 
 
 def png(image):
@@ -30,8 +31,10 @@ def png(image):
 
 def write(root, set_name, splits, features=None, version="1.0.0", config=None, supervised=("image", "label")):
     """Have TFDS prepare `splits` {split: rows} as `SET_NAME[/CONFIG]` under `root`."""
-    features = features or {"image": tfds.features.Image(shape=(None, None, 3)),
-                            "label": tfds.features.ClassLabel(names=["cat", "dog", "owl"])}
+    features = features or {
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "label": tfds.features.ClassLabel(names=["cat", "dog", "owl"]),
+    }
 
     class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         name = set_name
@@ -40,7 +43,8 @@ def write(root, set_name, splits, features=None, version="1.0.0", config=None, s
 
         def _info(self):
             return tfds.core.DatasetInfo(
-                builder=self, features=tfds.features.FeaturesDict(features), supervised_keys=supervised)
+                builder=self, features=tfds.features.FeaturesDict(features), supervised_keys=supervised
+            )
 
         def _split_generators(self, manager):
             return {split: self._generate_examples(rows) for split, rows in splits.items()}
@@ -78,15 +82,19 @@ def content(images, labels):
 @pytest.mark.parametrize("test_split", ["test", "validation"])
 def test_read(tmp_path, capfd, recorder, shape, test_split):
     splits = {"train": rows(1200, shape), test_split: rows(7, shape)}  # more than two batches
-    features = {"image": tfds.features.Image(shape=(None, None, shape[-1])),
-                "label": tfds.features.ClassLabel(names=["cat", "dog", "owl"])}
+    features = {
+        "image": tfds.features.Image(shape=(None, None, shape[-1])),
+        "label": tfds.features.ClassLabel(names=["cat", "dog", "owl"]),
+    }
     write(tmp_path, "toy", splits, features)
     capfd.readouterr()
     found = load(tmp_path, "toy", progress=recorder)
     assert [(task.done, task.total) for task in recorder.tasks] == [(1200, 1200), (7, 7)]
     assert found.image_shape == shape and found.class_names == ("cat", "dog", "owl") and found.name == "toy"
-    for split, images, labels in (("train", found.train_images, found.train_labels),
-                                  (test_split, found.test_images, found.test_labels)):
+    for split, images, labels in (
+        ("train", found.train_images, found.train_labels),
+        (test_split, found.test_images, found.test_labels),
+    ):
         written = [row["image"] for row in splits[split]], [row["label"] for row in splits[split]]
         assert content(images, labels) == content(*written)
         assert images.dtype == np.uint8 and labels.dtype == np.int32
@@ -99,8 +107,12 @@ def test_cached_arrays_go_with_the_folder(tmp_path):
     first = load(tmp_path, "toy")
     write(tmp_path, "toy", {"train": rows(6), "test": rows(3)}, version="1.10.0")
     write(tmp_path, "toy", {"train": rows(8), "test": rows(3)}, version="1.9.0")
-    assert [len(load(tmp_path, name).train_labels) for name in ("toy", "toy:1.9.0", "toy:1.0.*", "toy:1.*.*")] \
-        == [6, 8, 5, 6]
+    assert [len(load(tmp_path, name).train_labels) for name in ("toy", "toy:1.9.0", "toy:1.0.*", "toy:1.*.*")] == [
+        6,
+        8,
+        5,
+        6,
+    ]
     shutil.rmtree(tmp_path / "toy")
     write(tmp_path, "toy", {"train": rows(5), "test": rows(3)})
     assert load(tmp_path, "toy").fingerprint != first.fingerprint
@@ -130,13 +142,27 @@ TEXT = {"text": tfds.features.Text(), "label": tfds.features.ClassLabel(num_clas
 REFUSED = {
     "no test": ({"splits": {"train": rows(3)}}, "splits train; must be a set with train, and test or validation"),
     "no train": ({"splits": {"test": rows(3)}}, "splits test; must be"),
-    "several shapes": ({"splits": {"train": rows(3) + rows(2, (4, 9, 3)), "test": rows(3)}},
-                       r"several shapes, such as \(4, 6, 3\) and \(4, 9, 3\)"),
+    "several shapes": (
+        {"splits": {"train": rows(3) + rows(2, (4, 9, 3)), "test": rows(3)}},
+        r"several shapes, such as \(4, 6, 3\) and \(4, 9, 3\)",
+    ),
     "another shape in test": ({"splits": {"train": rows(3), "test": rows(3, (4, 9, 3))}}, "several shapes"),
-    "text": ({"splits": {"train": [{"text": "a", "label": 0}], "test": [{"text": "b", "label": 1}]}, "features": TEXT,
-              "supervised": ("text", "label")}, "features label, text; must be a set with one image"),
-    "two labels": ({"splits": {"train": rows(3, extra=1), "test": rows(3, extra=0)}, "supervised": None,
-                    "features": TWO | {"extra": tfds.features.ClassLabel(num_classes=2)}}, "one class label"),
+    "text": (
+        {
+            "splits": {"train": [{"text": "a", "label": 0}], "test": [{"text": "b", "label": 1}]},
+            "features": TEXT,
+            "supervised": ("text", "label"),
+        },
+        "features label, text; must be a set with one image",
+    ),
+    "two labels": (
+        {
+            "splits": {"train": rows(3, extra=1), "test": rows(3, extra=0)},
+            "supervised": None,
+            "features": TWO | {"extra": tfds.features.ClassLabel(num_classes=2)},
+        },
+        "one class label",
+    ),
     "unlabelled": ({"splits": {"train": rows(3), "test": [row | {"label": -1} for row in rows(2)]}}, "labels -1 to -1"),
 }
 
@@ -176,12 +202,16 @@ def test_without_tensorflow_datasets(tmp_path, monkeypatch, name):
     refuses(tmp_path, name, "pip install tensorflow-datasets$")
 
 
-@pytest.mark.parametrize("damage", [
-    lambda folder: (folder / "toy-train.array_record-00000-of-00001").write_bytes(b"nothing"),
-    lambda folder: (folder / "toy-test.array_record-00000-of-00001").unlink(),
-    lambda folder: (folder / "dataset_info.json").write_text("{"),
-    lambda folder: (folder / "features.json").write_text("{}"),
-], ids=["shard", "missing shard", "description", "features"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "toy-train.array_record-00000-of-00001").write_bytes(b"nothing"),
+        lambda folder: (folder / "toy-test.array_record-00000-of-00001").unlink(),
+        lambda folder: (folder / "dataset_info.json").write_text("{"),
+        lambda folder: (folder / "features.json").write_text("{}"),
+    ],
+    ids=["shard", "missing shard", "description", "features"],
+)
 def test_damaged_folder(tmp_path, damage):
     folder = write(tmp_path, "toy", {"train": rows(4), "test": rows(3)})
     damage(folder)
@@ -190,21 +220,32 @@ def test_damaged_folder(tmp_path, damage):
     assert "\n" not in str(caught.value) and not (tmp_path / "cache").exists()
 
 
-@pytest.mark.parametrize("name, nearest", [("cifar1", "cifar10"), ("digit", "digits"),
-                                           ("fashion-mnist", None), ("", None), ("../mnist", None),
-                                           ("mnist:latest", None)])
+@pytest.mark.parametrize(
+    "name, nearest",
+    [
+        ("cifar1", "cifar10"),
+        ("digit", "digits"),
+        ("fashion-mnist", None),
+        ("", None),
+        ("../mnist", None),
+        ("mnist:latest", None),
+    ],
+)
 def test_unknown_names(tmp_path, name, nearest):
     known = "digits, mnist, fashion_mnist, cifar10, another TensorFlow Datasets name, or the path of an .npz"
     refuses(tmp_path, name, f"must be {known}" + (f"; nearest: {nearest}$" if nearest else ""))
 
 
 @needs_no_tensorflow
-@pytest.mark.parametrize("name, message", [
-    ("svhn_cropped", "not prepared under .*needs TensorFlow.*pip install tensorflow"),
-    ("emnist/letters", "not prepared under .*needs TensorFlow"),
-    ("imdb_reviews", "features label, text; must be a set with one image"),
-    ("emnist/nothing", "nothing"),
-])
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("svhn_cropped", "not prepared under .*needs TensorFlow.*pip install tensorflow"),
+        ("emnist/letters", "not prepared under .*needs TensorFlow"),
+        ("imdb_reviews", "features label, text; must be a set with one image"),
+        ("emnist/nothing", "nothing"),
+    ],
+)
 def test_what_cannot_be_prepared(tmp_path, capfd, name, message):
     refuses(tmp_path, name, message)
     assert capfd.readouterr() == ("", "") and list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The operations once more, in NumPy and float64: a loop over the filter's positions, with gradients written by hand."""
+"""The operations once more, in NumPy and float64: loops over the filter's positions, gradients by hand."""
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def conv2d_gradients(x, kernel, g, stride, sides):
 
 
 def max_pool2d(x, window, stride, sides, g=None):
-    """The maxima, or with `g` the gradient of `sum(g * max_pool2d)`: only cells of the image compete, the first one wins."""
+    """The maxima, or with `g` the gradient of `sum(g * max_pool2d)`; the image's cells compete, the first wins."""
     padded, inside = pad(x, sides), pad(np.ones((1, *x.shape[1:3], 1)), sides)
     places = positions(x, window, stride, sides)
     y, dx = empty(x, places, x.shape[3]), np.zeros_like(padded)
@@ -51,7 +51,9 @@ def max_pool2d(x, window, stride, sides, g=None):
     for i, j, rows, columns in places:
         candidates = np.flatnonzero(inside[0, rows, columns, 0])
         cells = padded[:, rows, columns].reshape(x.shape[0], -1, x.shape[3])
-        winner = candidates[cells[:, candidates].argmax(1)]  # [n, c]; NumPy's argmax takes the first, and any NaN first of all
+        winner = candidates[
+            cells[:, candidates].argmax(1)
+        ]  # [n, c]; NumPy's argmax takes the first, and any NaN first of all
         y[:, i, j] = cells[n, winner, c]
         if g is not None:
             dx[n, rows.start + winner // window[1], columns.start + winner % window[1], c] += g[:, i, j]

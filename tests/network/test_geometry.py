@@ -41,7 +41,9 @@ def test_output_size_counts_the_positions(size, filter, stride, before, after):
     starts = range(0, size + before + after - filter + 1, stride)
     padding = ((before, after), (before, after))
     if not starts:
-        with pytest.raises(ValueError, match=f"filter {filter}, .*larger than the padded input of {size + before + after}"):
+        with pytest.raises(
+            ValueError, match=f"filter {filter}, .*larger than the padded input of {size + before + after}"
+        ):
             output_size(size, filter, stride, padding)
         return
     assert output_size(size, filter, stride, padding) == (len(starts), len(starts))

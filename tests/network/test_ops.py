@@ -48,25 +48,31 @@ def check_conv(x_shape, kernel_shape, stride, padding, strides, sides, seed=0):
         assert_array_equal(found, expected)
 
 
-def check_max_pool(shape, window, stride, padding, windows, strides, sides, seed=0):
+def check_pooling(shape, window, stride, padding, windows, strides, sides, seed=0):
+    """The maximum, the mean and the mean of the cells inside, each with its gradient, as one compiled program."""
     x = whole_numbers(seed, shape)[0] - 4  # every number is negative, and padded zeros would win
-    expected = reference.max_pool2d(x, windows, strides, sides)
-    g = whole_numbers(seed + 1, expected.shape)[0]
-    y, (dx,) = value_and_gradients(lambda x: ops.max_pool2d(x, window, stride, padding), g, x)
-    assert_array_equal(y, expected)
-    assert_array_equal(dx, reference.max_pool2d(x, windows, strides, sides, g))
+    witnesses = [
+        reference.max_pool2d,
+        reference.avg_pool2d,
+        functools.partial(reference.avg_pool2d, count_include_pad=False),
+    ]
+    expected = [witness(x, windows, strides, sides) for witness in witnesses]
+    g = whole_numbers(seed + 1, expected[0].shape)[0]
 
+    def pools(a, b, c):
+        means = (
+            ops.avg_pool2d(b, window, stride, padding),
+            ops.avg_pool2d(c, window, stride, padding, count_include_pad=False),
+        )
+        return ops.max_pool2d(a, window, stride, padding), *means
 
-def check_avg_pool(shape, window, stride, padding, windows, strides, sides, count_include_pad, seed=0):
-    x = whole_numbers(seed, shape)[0] - 4
-    function = functools.partial(
-        ops.avg_pool2d, window=window, stride=stride, padding=padding, count_include_pad=count_include_pad
-    )
-    expected = reference.avg_pool2d(x, windows, strides, sides, count_include_pad)
-    g = whole_numbers(seed + 1, expected.shape)[0]
-    y, (dx,) = value_and_gradients(function, g, x)
-    assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
-    assert_allclose(dx, reference.avg_pool2d(x, windows, strides, sides, count_include_pad, g), rtol=1e-5, atol=1e-5)
+    values, gradients = value_and_gradients(pools, (g, g, g), x, x, x)
+    for name, witness, y, dx, value in zip(
+        ("max", "mean", "mean inside"), witnesses, values, gradients, expected, strict=True
+    ):
+        exactness = {"rtol": 0 if name == "max" else 1e-5, "atol": 0 if name == "max" else 1e-5, "err_msg": name}
+        assert_allclose(y, value, **exactness)
+        assert_allclose(dx, witness(x, windows, strides, sides, g=g), **exactness)
 
 
 NONE = ((0, 0), (0, 0))
@@ -85,7 +91,6 @@ CONVOLUTIONS = [
     pytest.param((1, 1, 2, 1), (3, 3, 1, 1), 1, 2, (1, 1), ((2, 2), (2, 2)), id="padding-wider-than-image"),
     pytest.param((1, 9, 9, 1), (2, 2, 1, 1), 4, 0, (4, 4), NONE, id="stride-over-filter"),
 ]
-
 
 
 @pytest.mark.parametrize(("x_shape", "kernel_shape", "stride", "padding", "strides", "sides"), CONVOLUTIONS)
@@ -167,14 +172,8 @@ POOL_NAMES = ("shape", "window", "stride", "padding", "windows", "strides", "sid
 
 
 @pytest.mark.parametrize(POOL_NAMES, POOLINGS)
-def test_max_pool2d_and_its_gradient(shape, window, stride, padding, windows, strides, sides):
-    check_max_pool(shape, window, stride, padding, windows, strides, sides)
-
-
-@pytest.mark.parametrize(POOL_NAMES, POOLINGS)
-@pytest.mark.parametrize("count_include_pad", [True, False], ids=["all", "inside"])
-def test_avg_pool2d_and_its_gradient(shape, window, stride, padding, windows, strides, sides, count_include_pad):
-    check_avg_pool(shape, window, stride, padding, windows, strides, sides, count_include_pad)
+def test_pooling_and_its_gradients(shape, window, stride, padding, windows, strides, sides):
+    check_pooling(shape, window, stride, padding, windows, strides, sides)
 
 
 @property_test
@@ -182,19 +181,17 @@ def test_avg_pool2d_and_its_gradient(shape, window, stride, padding, windows, st
 def test_pooling_and_its_gradients_whatever_the_sizes(data):
     sizes, windows, strides, sides = draw_windows(data, most=4, below_window=True)
     shape = (data.draw(st.integers(1, 3)), *sizes, data.draw(st.integers(1, 3)))
-    arguments = (shape, windows, strides, sides, windows, strides, sides)
-    check_max_pool(*arguments, data.draw(st.integers(0, 9)))
-    check_avg_pool(*arguments, data.draw(st.booleans()))
+    check_pooling(shape, windows, strides, sides, windows, strides, sides, data.draw(st.integers(0, 9)))
 
 
 @property_test
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(1, 4), st.integers(1, 4), st.integers(0, 9))
 def test_touching_windows_whatever_the_sizes(height, width, rows, columns, seed):
-    rows, columns = min(rows, height), min(columns, width)
-    check_max_pool((2, height, width, 2), (rows, columns), None, 0, (rows, columns), (rows, columns), NONE, seed)
+    windows = (min(rows, height), min(columns, width))
+    check_pooling((2, height, width, 2), windows, None, 0, windows, windows, NONE, seed)
 
 
-@pytest.mark.parametrize(("window", "stride"), [(2, 2), (2, 1), (3, 2), (3, 3)])
+@pytest.mark.parametrize(("window", "stride"), [(2, 2), (3, 2)])
 def test_among_equal_values_the_first_in_reading_order_takes_the_gradient(window, stride):
     x = jnp.full((1, 6, 6, 1), 5.0)
     dx = jax.grad(lambda x: ops.max_pool2d(x, window, stride).sum())(x)
@@ -236,12 +233,17 @@ def test_conv2d_at_the_sizes_of_training(batch, size, c_in, c_out, filter, strid
 
 @pytest.mark.parametrize(
     ("batch", "size", "channels", "window", "stride"),
-    [(1, 28, 32, 2, 2), (7, 32, 16, 3, 2), (64, 5, 3, 2, 2), (64, 28, 1, 2, 2), (130, 14, 16, 2, 2), (130, 8, 32, 3, 1)],
+    [
+        (1, 28, 32, 2, 2),
+        (7, 32, 16, 3, 2),
+        (64, 5, 3, 2, 2),
+        (64, 28, 1, 2, 2),
+        (130, 14, 16, 2, 2),
+        (130, 8, 32, 3, 1),
+    ],
 )
 def test_pooling_at_the_sizes_of_training(batch, size, channels, window, stride):
-    arguments = ((batch, size, size, channels), window, stride, 0, (window, window), (stride, stride), NONE)
-    check_max_pool(*arguments)
-    check_avg_pool(*arguments, count_include_pad=True)
+    check_pooling((batch, size, size, channels), window, stride, 0, (window, window), (stride, stride), NONE)
 
 
 DIFFERENTIATED = pytest.mark.parametrize(
@@ -255,24 +257,25 @@ DIFFERENTIATED = pytest.mark.parametrize(
 
 
 @DIFFERENTIATED
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "jit"])
-def test_forward_mode_of_pooling(window, stride, sides, compiled):
+def test_forward_mode_of_pooling(window, stride, sides):
     x, tangent = whole_numbers(3, (2, 7, 7, 2), (2, 7, 7, 2))
     for function, backward in [(ops.max_pool2d, reference.max_pool2d), (ops.avg_pool2d, reference.avg_pool2d)]:
-        forward = functools.partial(jax.jvp, lambda x, function=function: function(x, window, stride, sides))
-        y, moved = (jax.jit(forward) if compiled else forward)((jnp.asarray(x),), (jnp.asarray(tangent),))
+        pool = functools.partial(function, window=window, stride=stride, padding=sides)
+        y, moved = jax.jit(functools.partial(jax.jvp, pool))((jnp.asarray(x),), (jnp.asarray(tangent),))
         assert_allclose(y, backward(x, window, stride, sides), rtol=1e-6, atol=1e-6)
         for index in np.ndindex(y.shape):  # each output's tangent is its gradient's product with the input's tangent
             if sum(index) % 5 == 0:
                 g = np.zeros(y.shape)
                 g[index] = 1
-                assert_allclose(moved[index], (backward(x, window, stride, sides, g=g) * tangent).sum(), rtol=1e-6, atol=1e-6)
+                assert_allclose(
+                    moved[index], (backward(x, window, stride, sides, g=g) * tangent).sum(), rtol=1e-6, atol=1e-6
+                )
 
 
 @DIFFERENTIATED
 @pytest.mark.parametrize("pool", ["max_pool2d", "avg_pool2d"])
 def test_second_derivatives_through_pooling(window, stride, sides, pool):
-    """Of `sum(pool(x)**3)`, along a direction: three orders of differentiation against a finite difference of the reference."""
+    """Of `sum(pool(x)**3)` along a direction, against a finite difference of the reference's gradient."""
     x, direction = distinct(4, (1, 7, 7, 2)), distinct(5, (1, 7, 7, 2))
 
     def value(x):
@@ -298,13 +301,15 @@ def test_second_derivatives_through_pooling(window, stride, sides, pool):
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_second_derivatives_through_conv2d(stride):
-    """The image's gradient is linear in the kernel, so the mixed derivative along `v` is the kernel's gradient at image `v`."""
+    """The image's gradient is linear in the kernel: the mixed derivative along `v` is the kernel's gradient at `v`."""
     x, kernel, v = whole_numbers(6, (2, 6, 5, 2), (3, 3, 2, 3), (2, 6, 5, 2))
     sides = ((1, 1), (1, 1))
     g = np.ones(reference.conv2d(x, kernel, 0, (stride, stride), sides).shape, np.float32)
 
     def along_v(kernel):
-        return (jax.grad(lambda x: (ops.conv2d(x, kernel, stride=stride, padding=1) * g).sum())(jnp.asarray(x)) * v).sum()
+        return (
+            jax.grad(lambda x: (ops.conv2d(x, kernel, stride=stride, padding=1) * g).sum())(jnp.asarray(x)) * v
+        ).sum()
 
     expected = reference.conv2d_gradients(v, kernel, g, (stride, stride), sides)[1]
     assert_array_equal(jax.jit(jax.grad(along_v))(jnp.asarray(kernel)), expected)
@@ -342,15 +347,15 @@ def test_vmap_is_a_loop(function, shapes):
 def test_vmap_over_kernels_of_one_image():
     x, kernels = map(jnp.asarray, whole_numbers(8, (2, 5, 4, 2), (3, 3, 3, 2, 3)))
     found = jax.vmap(ops.conv2d, in_axes=(None, 0))(x, kernels)
-    assert_array_equal(found, np.stack([reference.conv2d(x, kernel, 0, (1, 1), NONE) for kernel in np.asarray(kernels)]))
+    assert_array_equal(
+        found, np.stack([reference.conv2d(x, kernel, 0, (1, 1), NONE) for kernel in np.asarray(kernels)])
+    )
 
 
 @EVERY_FUNCTION
 def test_jit_is_eager(function, shapes):
     arguments = [jnp.asarray(array) for array in whole_numbers(9, *shapes)]
-    eager = squares_and_gradients(function, *arguments)
-    compiled = jax.jit(functools.partial(squares_and_gradients, function))(*arguments)
-    jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-6, atol=1e-6), eager, compiled)
+    assert_allclose(jax.jit(function)(*arguments), function(*arguments), rtol=1e-6, atol=1e-6)
 
 
 @EVERY_FUNCTION
@@ -358,7 +363,9 @@ def test_bfloat16_stays_bfloat16(function, shapes):
     generator = np.random.default_rng(10)
     arguments = [jnp.asarray(generator.normal(size=shape), jnp.bfloat16) for shape in shapes]
     found = jax.jit(functools.partial(squares_and_gradients, function))(*arguments)
-    expected = squares_and_gradients(function, *(argument.astype(jnp.float32) for argument in arguments))
+    expected = jax.jit(functools.partial(squares_and_gradients, function))(
+        *(argument.astype(jnp.float32) for argument in arguments)
+    )
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype(jnp.bfloat16)}
     assert {leaf.dtype for leaf in jax.tree.leaves(expected)} == {jnp.dtype(jnp.float32)}
     jax.tree.map(lambda a, b: assert_allclose(a.astype(jnp.float32), b, rtol=0.03, atol=0.06), found, expected)
@@ -383,8 +390,17 @@ def test_nan_reaches_exactly_the_outputs_that_see_it(function, shapes):
     for index in [(0,) * x.ndim, (1,) * x.ndim, (1, *(n - 1 for n in x.shape[1:]))]:
         sees = np.asarray(function(x.at[index].set(jnp.nan), *arguments[1:]))
         ones = [jnp.ones_like(argument) for argument in arguments[1:]]
-        moves = np.asarray(function(jnp.zeros_like(x).at[index].set(1.0), *ones)) != np.asarray(function(jnp.zeros_like(x), *ones))
+        moves = np.asarray(function(jnp.zeros_like(x).at[index].set(1.0), *ones)) != np.asarray(
+            function(jnp.zeros_like(x), *ones)
+        )
         assert_array_equal(np.isnan(sees), moves)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_nan_that_wins_takes_the_gradient(stride):
+    x = jnp.arange(16.0).reshape(1, 4, 4, 1).at[0, 1, 0, 0].set(jnp.nan)
+    dx = jax.jit(jax.grad(lambda x: ops.max_pool2d(x, 2, stride)[0, 0, 0, 0]))(x)
+    assert dx[0, :, :, 0].tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(("window", "stride", "padding"), [(2, 2, 0), (3, 2, 1), (2, 2, 1)])
@@ -453,13 +469,21 @@ IMAGE, KERNEL = jnp.ones((1, 5, 4, 2)), jnp.ones((3, 3, 2, 3))
         pytest.param(lambda: ops.avg_pool2d(IMAGE, 2, (2, -1)), "stride=", id="avg-stride-negative"),
         pytest.param(lambda: ops.max_pool2d(IMAGE, 5), "size 4, filter 5", id="max-window-too-large"),
         pytest.param(lambda: ops.max_pool2d(IMAGE, 2, 2, 2), "padding=2: must be below the window", id="max-padding"),
-        pytest.param(lambda: ops.avg_pool2d(IMAGE, (3, 1), 1, 1), "padding=1: must be below", id="avg-padding-on-one-axis"),
-        pytest.param(lambda: ops.avg_pool2d(IMAGE, 2, 1, ((0, 2), (0, 0))), "must be below", id="avg-padding-on-one-side"),
+        pytest.param(
+            lambda: ops.avg_pool2d(IMAGE, (3, 1), 1, 1), "padding=1: must be below", id="avg-padding-on-one-axis"
+        ),
+        pytest.param(
+            lambda: ops.avg_pool2d(IMAGE, 2, 1, ((0, 2), (0, 0))), "must be below", id="avg-padding-on-one-side"
+        ),
         pytest.param(lambda: ops.max_pool2d(IMAGE, 2, 1, "SAM"), "padding='SAM'", id="max-padding-misspelt"),
-        pytest.param(lambda: ops.dense(jnp.ones((2, 3)), jnp.ones((4, 3))), r"dense: kernel .*\(4, 3\)", id="dense-inputs"),
+        pytest.param(
+            lambda: ops.dense(jnp.ones((2, 3)), jnp.ones((4, 3))), r"dense: kernel .*\(4, 3\)", id="dense-inputs"
+        ),
         pytest.param(lambda: ops.dense(jnp.ones((2, 3)), jnp.ones(3)), "dense: kernel", id="dense-kernel-rank"),
         pytest.param(lambda: ops.dense(jnp.ones(()), jnp.ones((1, 1))), "dense: kernel", id="dense-number"),
-        pytest.param(lambda: ops.dense(jnp.ones((2, 3)), jnp.ones((3, 4)), jnp.ones(1)), "dense: bias", id="dense-bias"),
+        pytest.param(
+            lambda: ops.dense(jnp.ones((2, 3)), jnp.ones((3, 4)), jnp.ones(1)), "dense: bias", id="dense-bias"
+        ),
         pytest.param(lambda: ops.flatten(jnp.ones(())), "flatten: ", id="flatten-number"),
     ],
 )

@@ -18,42 +18,78 @@ NAN = float("nan")
 def row(phase="compare", blocks=1, rate=1e-3, seed=0, val=NAN, test=NAN, status="done", seconds=1.0):
     """One trial; cost grows with the depth."""
     cost = blocks if isinstance(blocks, int) else 0
-    return {"phase": phase, "blocks": blocks, "learning_rate": rate, "seed": seed, "status": status,
-            "parameters": 100 + cost, "macs": 1000 + cost, "val_accuracy": val, "test_accuracy": test,
-            "train_seconds": seconds}
+    return {
+        "phase": phase,
+        "blocks": blocks,
+        "learning_rate": rate,
+        "seed": seed,
+        "status": status,
+        "parameters": 100 + cost,
+        "macs": 1000 + cost,
+        "val_accuracy": val,
+        "test_accuracy": test,
+        "train_seconds": seconds,
+    }
 
 
 def compared(accuracies, **options):
     """Results from {depth: [accuracy of seed 0, 1, ...]}; None is a diverged trial; test accuracy is validation's."""
-    return pd.DataFrame([
-        row(blocks=blocks, seed=seed, val=NAN if value is None else value, test=NAN if value is None else value,
-            status="diverged" if value is None else "done", **options)
-        for blocks, values in accuracies.items() for seed, value in enumerate(values)
-    ])
+    return pd.DataFrame(
+        [
+            row(
+                blocks=blocks,
+                seed=seed,
+                val=NAN if value is None else value,
+                test=NAN if value is None else value,
+                status="diverged" if value is None else "done",
+                **options,
+            )
+            for blocks, values in accuracies.items()
+            for seed, value in enumerate(values)
+        ]
+    )
 
 
 def tuned(trials):
     """Results from (rate, seed, accuracy), None for a diverged trial."""
-    return pd.DataFrame([
-        row("tune", rate=rate, seed=seed, val=NAN if value is None else value,
-            status="diverged" if value is None else "done")
-        for rate, seed, value in trials
-    ])
+    return pd.DataFrame(
+        [
+            row(
+                "tune",
+                rate=rate,
+                seed=seed,
+                val=NAN if value is None else value,
+                status="diverged" if value is None else "done",
+            )
+            for rate, seed, value in trials
+        ]
+    )
 
 
-@pytest.mark.parametrize("trials, rate, at_edge", [
-    pytest.param([(1e-4, 8, 0.9), (1e-3, 8, 0.95), (1e-2, 8, 0.94)], 1e-3, False, id="inside"),
-    pytest.param([(1e-4, 8, 0.96), (1e-3, 8, 0.95), (1e-2, 8, 0.94)], 1e-4, True, id="lowest"),
-    pytest.param([(1e-4, 8, 0.9), (1e-3, 8, 0.91), (1e-2, 8, 0.94)], 1e-2, True, id="highest"),
-    pytest.param([(1e-3, 8, 0.9), (1e-3, 9, 0.8)], 1e-3, False, id="one rate has no edge"),
-    # means 0.945 and 0.94: the highest single trial loses
-    pytest.param([(1e-3, 8, 0.94), (1e-3, 9, 0.95), (1e-2, 8, 0.99), (1e-2, 9, 0.89)], 1e-3, True, id="mean of seeds"),
-    # 0.1 + 0.7 and 0.2 + 0.6 are not equal in floating point (0.7999999999999999 and 0.8); the tie still counts
-    pytest.param([(1e-3, 8, 0.1), (1e-3, 9, 0.7), (1e-2, 8, 0.2), (1e-2, 9, 0.6)], 1e-3, True, id="tie: smaller rate"),
-    pytest.param([(1e-3, 8, 0.5), (1e-3, 9, 0.5), (1e-2, 8, 0.99), (1e-2, 9, None)], 1e-3, True, id="diverged is last"),
-    pytest.param([(1e-3, 8, 0.5), (1e-3, 9, None), (1e-2, 8, 0.6), (1e-2, 9, None)], 1e-2, True, id="each diverged"),
-    pytest.param([(1e-2, 8, None), (1e-3, 8, None)], 1e-3, True, id="all diverged"),
-])
+@pytest.mark.parametrize(
+    "trials, rate, at_edge",
+    [
+        pytest.param([(1e-4, 8, 0.9), (1e-3, 8, 0.95), (1e-2, 8, 0.94)], 1e-3, False, id="inside"),
+        pytest.param([(1e-4, 8, 0.96), (1e-3, 8, 0.95), (1e-2, 8, 0.94)], 1e-4, True, id="lowest"),
+        pytest.param([(1e-4, 8, 0.9), (1e-3, 8, 0.91), (1e-2, 8, 0.94)], 1e-2, True, id="highest"),
+        pytest.param([(1e-3, 8, 0.9), (1e-3, 9, 0.8)], 1e-3, False, id="one rate has no edge"),
+        # means 0.945 and 0.94: the highest single trial loses
+        pytest.param(
+            [(1e-3, 8, 0.94), (1e-3, 9, 0.95), (1e-2, 8, 0.99), (1e-2, 9, 0.89)], 1e-3, True, id="mean of seeds"
+        ),
+        # 0.1 + 0.7 and 0.2 + 0.6 are not equal in floating point (0.7999999999999999 and 0.8); the tie still counts
+        pytest.param(
+            [(1e-3, 8, 0.1), (1e-3, 9, 0.7), (1e-2, 8, 0.2), (1e-2, 9, 0.6)], 1e-3, True, id="tie: smaller rate"
+        ),
+        pytest.param(
+            [(1e-3, 8, 0.5), (1e-3, 9, 0.5), (1e-2, 8, 0.99), (1e-2, 9, None)], 1e-3, True, id="diverged is last"
+        ),
+        pytest.param(
+            [(1e-3, 8, 0.5), (1e-3, 9, None), (1e-2, 8, 0.6), (1e-2, 9, None)], 1e-2, True, id="each diverged"
+        ),
+        pytest.param([(1e-2, 8, None), (1e-3, 8, None)], 1e-3, True, id="all diverged"),
+    ],
+)
 def test_best_learning_rate(trials, rate, at_edge):
     assert analysis.best_learning_rates(tuned(trials)) == {1: (rate, at_edge)}
 
@@ -99,12 +135,14 @@ def test_rule(accuracies, margin, expected):
 
 
 def test_rule_reads_only_finished_comparison_trials_at_the_best_rate():
-    results = pd.concat([
-        compared({1: [0.9, 0.9], 2: [0.95, 0.95]}),
-        compared({1: [0.99, 0.99]}, rate=1e-2),  # of an older, smaller grid
-        tuned([(1e-3, 8, 0.9), (1e-2, 8, 0.8)]),
-        pd.DataFrame([row("tune", seed=9, val=1.0, test=1.0), row(seed=5, val=1.0, test=1.0, status="failed")]),
-    ])
+    results = pd.concat(
+        [
+            compared({1: [0.9, 0.9], 2: [0.95, 0.95]}),
+            compared({1: [0.99, 0.99]}, rate=1e-2),  # of an older, smaller grid
+            tuned([(1e-3, 8, 0.9), (1e-2, 8, 0.8)]),
+            pd.DataFrame([row("tune", seed=9, val=1.0, test=1.0), row(seed=5, val=1.0, test=1.0, status="failed")]),
+        ]
+    )
     assert analysis.recommend(results, 0.002) == 2
 
 
@@ -128,9 +166,11 @@ def test_variants_that_are_words_keep_their_order():
 
 
 accuracy = st.integers(0, 360).map(lambda right: right / 360)
-sweeps = st.integers(1, 5).flatmap(
-    lambda seeds: st.lists(st.lists(accuracy, min_size=seeds, max_size=seeds), min_size=1, max_size=5)
-).map(np.array)
+sweeps = (
+    st.integers(1, 5)
+    .flatmap(lambda seeds: st.lists(st.lists(accuracy, min_size=seeds, max_size=seeds), min_size=1, max_size=5))
+    .map(np.array)
+)
 
 
 @given(sweeps, st.floats(0, 0.1), st.floats(0, 0.1))
@@ -163,12 +203,15 @@ def test_rule_is_its_definition(values, margin):
 T = {1: 12.7062, 2: 4.30265}  # 97.5 % quantiles of Student's t, from the printed tables
 
 
-@pytest.mark.parametrize("values, half", [
-    # deviation 0.02 / sqrt 2, standard error 0.01
-    ([0.96, 0.98], T[1] * 0.01),
-    # deviation 0.01, standard error 0.01 / sqrt 3; the unknown value does not count
-    ([0.95, NAN, 0.96, 0.97], T[2] * 0.01 / math.sqrt(3)),
-])
+@pytest.mark.parametrize(
+    "values, half",
+    [
+        # deviation 0.02 / sqrt 2, standard error 0.01
+        ([0.96, 0.98], T[1] * 0.01),
+        # deviation 0.01, standard error 0.01 / sqrt 3; the unknown value does not count
+        ([0.95, NAN, 0.96, 0.97], T[2] * 0.01 / math.sqrt(3)),
+    ],
+)
 def test_t_interval(values, half):
     low, high = statistics.t_interval(values)
     assert (low, high) == pytest.approx((np.nanmean(values) - half, np.nanmean(values) + half), abs=1e-6)
@@ -186,12 +229,18 @@ def test_paired_p_value_by_hand():
     assert p == pytest.approx(1 - 2 * math.atan(2) / math.pi, abs=1e-9)
 
 
-@pytest.mark.parametrize("first, second", [
-    ([0.9], [0.8]),
-    ([0.9, NAN], [0.8, 0.7]),
-    ([0.9, NAN], [NAN, 0.7]),
-    ([350 / 360, 351 / 360, 353 / 360], [349 / 360, 350 / 360, 352 / 360]),  # one image each: no variance but rounding
-])
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        ([0.9], [0.8]),
+        ([0.9, NAN], [0.8, 0.7]),
+        ([0.9, NAN], [NAN, 0.7]),
+        (
+            [350 / 360, 351 / 360, 353 / 360],
+            [349 / 360, 350 / 360, 352 / 360],
+        ),  # one image each: no variance but rounding
+    ],
+)
 def test_no_p_value(first, second):
     assert statistics.paired_p_value(first, second) is None
 
@@ -208,7 +257,8 @@ def test_bootstrap_against_every_resample():
     correct = np.array([[1, 1, 0], [0, 1, 1]], bool)
     every = [
         np.mean([[correct[s, i] for i in images] for s in seeds])
-        for seeds in itertools.product(range(2), repeat=2) for images in itertools.product(range(3), repeat=3)
+        for seeds in itertools.product(range(2), repeat=2)
+        for images in itertools.product(range(3), repeat=3)
     ]
     for confidence in (0.5, 0.8, 0.95):
         tails = [(1 - confidence) / 2, (1 + confidence) / 2]
@@ -237,8 +287,23 @@ def test_bootstrap_is_fixed_by_its_seed_and_knows_its_limits():
         statistics.bootstrap_interval(np.ones((3, 4)))
 
 
-CONTRACT = {"blocks", "learning_rate", "n", "diverged", "val_mean", "val_std", "val_low", "val_high", "test_mean",
-            "test_std", "test_low", "test_high", "parameters", "macs", "p_adjusted"}
+CONTRACT = {
+    "blocks",
+    "learning_rate",
+    "n",
+    "diverged",
+    "val_mean",
+    "val_std",
+    "val_low",
+    "val_high",
+    "test_mean",
+    "test_std",
+    "test_low",
+    "test_high",
+    "parameters",
+    "macs",
+    "p_adjusted",
+}
 
 
 def answered(accuracies, dataset="mnist", **options):
@@ -246,10 +311,14 @@ def answered(accuracies, dataset="mnist", **options):
 
 
 def test_answer():
-    results = pd.concat([
-        compared({0: [0.90, 0.92], 1: [0.97, 0.98], 2: [0.96, 0.99], 3: [None, None]}),
-        pd.DataFrame([row("tune", blocks=1, rate=rate, seed=9, val=val) for rate, val in [(1e-4, 0.5), (1e-3, 0.9)]]),
-    ])
+    results = pd.concat(
+        [
+            compared({0: [0.90, 0.92], 1: [0.97, 0.98], 2: [0.96, 0.99], 3: [None, None]}),
+            pd.DataFrame(
+                [row("tune", blocks=1, rate=rate, seed=9, val=val) for rate, val in [(1e-4, 0.5), (1e-3, 0.9)]]
+            ),
+        ]
+    )
     correct = {1: np.array([[True] * 9 + [False]] * 2)}
     answer = analysis.answer(results, dataset="mnist", match="macs", margin=0.002, correct=correct)
     assert json.loads(json.dumps(answer, allow_nan=False)) == answer
@@ -295,17 +364,29 @@ def test_answer_of_one_seed():
     json.dumps(answer, allow_nan=False)
 
 
-@pytest.mark.parametrize("accuracies, dataset, parts", [
-    # deviation 0.01, half width 4.30265 x 0.01 / sqrt 3 = 0.02484
-    ({1: [0.96, 0.97, 0.98]}, "mnist", ["use 1 block: mean test accuracy 97.00% (95% interval 94.52 to 99.48, 3 seeds)",
-                                        "no other depth"]),
-    ({1: [0.97, 0.96], 2: [0.97, 0.97], 3: [0.96, 0.97]}, "mnist", ["cannot tell it apart from 2 and 3 blocks."]),
-    ({0: [0.97, 0.96], 1: [0.97, 0.97]}, "mnist", ["use 0 blocks", "cannot tell it apart from 1 block."]),
-    ({1: [None, None], 2: [None, 0.97]}, "mnist", ["use 2 blocks: mean test accuracy 97.00% (1 seed)",
-                                                 "Trials diverged: 2 of 2 at 1 block and 1 of 2 at 2 blocks."]),
-    ({1: [None]}, "mnist", ["No recommendation on mnist: no trial finished.", "1 of 1 at 1 block"]),
-    ({1: [0.97, 0.98]}, "digits", ["360 test images of digits cannot separate close depths."]),
-])
+@pytest.mark.parametrize(
+    "accuracies, dataset, parts",
+    [
+        # deviation 0.01, half width 4.30265 x 0.01 / sqrt 3 = 0.02484
+        (
+            {1: [0.96, 0.97, 0.98]},
+            "mnist",
+            ["use 1 block: mean test accuracy 97.00% (95% interval 94.52 to 99.48, 3 seeds)", "no other depth"],
+        ),
+        ({1: [0.97, 0.96], 2: [0.97, 0.97], 3: [0.96, 0.97]}, "mnist", ["cannot tell it apart from 2 and 3 blocks."]),
+        ({0: [0.97, 0.96], 1: [0.97, 0.97]}, "mnist", ["use 0 blocks", "cannot tell it apart from 1 block."]),
+        (
+            {1: [None, None], 2: [None, 0.97]},
+            "mnist",
+            [
+                "use 2 blocks: mean test accuracy 97.00% (1 seed)",
+                "Trials diverged: 2 of 2 at 1 block and 1 of 2 at 2 blocks.",
+            ],
+        ),
+        ({1: [None]}, "mnist", ["No recommendation on mnist: no trial finished.", "1 of 1 at 1 block"]),
+        ({1: [0.97, 0.98]}, "digits", ["360 test images of digits cannot separate close depths."]),
+    ],
+)
 def test_sentence(accuracies, dataset, parts):
     answer = answered(accuracies, dataset)
     text = analysis.sentence(answer, note="Read on.")

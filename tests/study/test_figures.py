@@ -11,12 +11,24 @@ from cnn.study import analysis, figures
 
 def results(accuracies):
     """Comparison trials from {depth: [accuracy by seed]}; None is a diverged trial."""
-    return pd.DataFrame([
-        {"phase": "compare", "blocks": blocks, "learning_rate": 1e-3, "seed": seed, "val_accuracy": value,
-         "test_accuracy": value, "status": "diverged" if value is None else "done", "parameters": 1000 * (1 + blocks),
-         "macs": 50_000 * (1 + blocks), "train_seconds": 1.0}
-        for blocks, values in accuracies.items() for seed, value in enumerate(values)
-    ]).astype({"val_accuracy": float, "test_accuracy": float})
+    return pd.DataFrame(
+        [
+            {
+                "phase": "compare",
+                "blocks": blocks,
+                "learning_rate": 1e-3,
+                "seed": seed,
+                "val_accuracy": value,
+                "test_accuracy": value,
+                "status": "diverged" if value is None else "done",
+                "parameters": 1000 * (1 + blocks),
+                "macs": 50_000 * (1 + blocks),
+                "train_seconds": 1.0,
+            }
+            for blocks, values in accuracies.items()
+            for seed, value in enumerate(values)
+        ]
+    ).astype({"val_accuracy": float, "test_accuracy": float})
 
 
 def drawn(accuracies, path, **changes):
@@ -32,12 +44,15 @@ def ink(image, colour):
     return int((np.abs(image - wanted).max(axis=-1) < 0.02).sum())
 
 
-@pytest.mark.parametrize("accuracies, recommended, diverged", [
-    pytest.param({0: [0.94, 0.95], 1: [0.98, 0.985], 2: [0.981, 0.985]}, True, False, id="usual"),
-    pytest.param({1: [0.98]}, True, False, id="one depth, one seed"),
-    pytest.param({1: [0.97, 0.97], 2: [0.98, None]}, True, True, id="some diverged"),
-    pytest.param({1: [None, None], 2: [None, None]}, False, True, id="all diverged"),
-])
+@pytest.mark.parametrize(
+    "accuracies, recommended, diverged",
+    [
+        pytest.param({0: [0.94, 0.95], 1: [0.98, 0.985], 2: [0.981, 0.985]}, True, False, id="usual"),
+        pytest.param({1: [0.98]}, True, False, id="one depth, one seed"),
+        pytest.param({1: [0.97, 0.97], 2: [0.98, None]}, True, True, id="some diverged"),
+        pytest.param({1: [None, None], 2: [None, None]}, False, True, id="all diverged"),
+    ],
+)
 def test_picture(accuracies, recommended, diverged, tmp_path):
     path = tmp_path / "accuracy_vs_blocks.png"
     image = drawn(accuracies, path)

@@ -1,0 +1,55 @@
+"""Wrong input: one line that names the value and what would be accepted, exit status 2, nothing written."""
+
+import numpy as np
+import pytest
+
+CASES = [
+    ("sweep_blocks", "--dataset=minst", ["minst", "digits, mnist", "nearest: mnist"]),
+    ("sweep_blocks", "--dataset=no/such.npz", ["no/such.npz"]),
+    ("sweep_blocks", "--blocks=0,4", ["blocks=4", "8 -> 4 -> 2 -> 1 -> 0", "at most 3"]),
+    ("sweep_blocks", "--blocks=-1", ["blocks=-1", "at least 0"]),
+    ("sweep_blocks", "--blocks=1,x", ["--blocks=1,x", "comma-separated list, each an integer"]),
+    ("sweep_blocks", "--blocks=1,1", ["blocks=(1, 1)", "none twice"]),
+    ("sweep_blocks", "--seeds=0", ["seeds=0", "at least 1"]),
+    ("sweep_blocks", "--seeds=many", ["--seeds=many", "an integer"]),
+    ("sweep_blocks", "--tuning_seeds=0", ["tuning_seeds=0", "at least 1"]),
+    ("sweep_blocks", "--learning_rates=0.001,0", ["learning_rates=0.0", "above 0"]),
+    ("sweep_blocks", "--learning_rates=nan", ["learning_rates=nan", "above 0"]),
+    ("sweep_blocks", "--match=depth", ["match='depth'", "width, parameters, macs"]),
+    ("sweep_blocks", "--margin=-1", ["margin=-1", "at least 0"]),
+    ("sweep_blocks", "--validation_fraction=0", ["validation_fraction=0", "above 0"]),
+    ("sweep_blocks", "--batch_size=2000", ["batch_size=2000", "at most 1293"]),
+    ("sweep_blocks", "--epochs=0", ["epochs=0", "at least 1"]),
+    ("sweep_blocks", "--pooling=mean", ["pooling='mean'", "max, average, stride"]),
+    ("sweep_blocks", "--epoch=3", ["epoch", "--epochs"]),
+    ("sweep_blocks", "stray", ["'stray'", "--name=value"]),
+    ("sweep_blocks", "--workdir=/proc/nowhere", ["/proc/nowhere", "can be written"]),
+    ("train", "--model=lenet", ["model='lenet'", "convnet, lenet5, mlp", "nearest: lenet5"]),
+    ("train", "--blocks=4", ["blocks=4", "8 -> 4 -> 2 -> 1 -> 0"]),
+    ("train", "--learning_rate=-1", ["learning_rate=-1", "above 0"]),
+    ("train", "--workdir=/proc/nowhere", ["/proc/nowhere", "can be written"]),
+]
+
+
+@pytest.mark.parametrize("name, flag, parts", CASES, ids=[f"{name} {flag}" for name, flag, _ in CASES])
+def test_one_line_and_status_2(command, tmp_path, name, flag, parts):
+    done = command(name, flag)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == "" or name == "train"  # the table of the network comes first
+    assert done.stderr.count("\n") == 1 and all(part in done.stderr for part in parts), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_npz_with_mismatched_arrays(command, tmp_path):
+    images, labels = np.zeros((10, 8, 8), np.uint8), np.arange(10) % 2
+    np.savez(tmp_path / "bad.npz", x_train=images, y_train=labels[:9], x_test=images, y_test=labels)
+    done = command("sweep_blocks", "--dataset=bad.npz")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "y_train" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.npz"]
+
+
+@pytest.mark.parametrize("name", ["sweep_blocks", "train"])
+def test_help_shows_each_flag_with_its_defaults(command, name):
+    done = command(name, "--help")
+    assert done.returncode == 0 and done.stderr == ""
+    assert "--epochs" in done.stdout and "digits: 20" in done.stdout and "--workdir" in done.stdout

@@ -1,0 +1,64 @@
+import json
+import signal
+import time
+
+import pandas as pd
+import pytest
+
+TINY = ["--epochs=2", "--batch_size=256", "--width=4", "--hidden=8", "--seeds=2", "--tuning_seeds=1", "--workdir=w"]
+
+
+def contract(answer):
+    depth = {"blocks", "learning_rate", "n", "diverged", "val_mean", "val_std", "val_low", "val_high", "test_mean",
+             "test_std", "test_low", "test_high", "parameters", "macs", "p_adjusted"}  # fmt: skip
+    top = {"recommended_blocks", "rule", "margin", "indistinguishable", "dataset", "match", "depths"}
+    assert set(answer) == top and all(depth <= set(row) for row in answer["depths"])
+
+
+def test_a_sweep_leaves_its_files_and_continues(command, tmp_path):
+    done = command("sweep_blocks", *TINY, "--blocks=0,1")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "w"
+    answer = json.loads((folder / "answer.json").read_text())
+    contract(answer)
+    assert [row["blocks"] for row in answer["depths"]] == [0, 1]
+    assert f"use {answer['recommended_blocks']} block" in done.stdout and "w/accuracy_vs_blocks.png" in done.stdout
+    assert (folder / "accuracy_vs_blocks.png").read_bytes()[:4] == b"\x89PNG"
+    results = pd.read_csv(folder / "results.csv")
+    assert len(results) == 2 * 3 * 1 + 2 * 2 and set(results["status"]) == {"done"}
+    finished = {path: path.stat().st_mtime_ns for path in (folder / "trials").rglob("*")}
+    again = command("sweep_blocks", *TINY, "--blocks=0,1")
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+    assert {path: path.stat().st_mtime_ns for path in (folder / "trials").rglob("*")} == finished
+    refused = command("sweep_blocks", *TINY, "--blocks=0,1", "--margin=0.01")
+    assert refused.returncode == 2 and "margin: 0.002, now 0.01" in refused.stderr
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_killed_sweep_continues_to_the_same_results(command, tmp_path, number, status):
+    flags = [*TINY, "--blocks=1", "--learning_rates=1e-3,3e-3"]
+    process = command("sweep_blocks", *flags, background=True)
+    trials = tmp_path / "w" / "trials"
+    while process.poll() is None and not list(trials.glob("*/result.json")):
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status and "Traceback" not in err
+    kept = {path: path.stat().st_mtime_ns for path in trials.glob("*/result.json")}
+    assert command("sweep_blocks", *flags).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    untouched = command("sweep_blocks", *flags[:-3], *flags[-2:], "--workdir=other")
+    assert untouched.returncode == 0
+    columns = ["phase", "blocks", "learning_rate", "seed", "val_accuracy", "test_accuracy"]
+    resumed, whole = (pd.read_csv(tmp_path / name / "results.csv")[columns] for name in ("w", "other"))
+    pd.testing.assert_frame_equal(resumed, whole)
+
+
+def test_equal_cost_is_equal_to_2_percent(command, tmp_path):
+    flags = ["--blocks=0,1,2", "--match=parameters", "--width=8", "--learning_rates=1e-3", "--seeds=1", "--epochs=1"]
+    done = command("sweep_blocks", *flags, "--workdir=w")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads((tmp_path / "w" / "answer.json").read_text())
+    reference = answer["depths"][-1]["parameters"]
+    assert all(abs(row["parameters"] / reference - 1) <= 0.02 for row in answer["depths"])
+    assert answer["match"] == "parameters" and answer["depths"][0]["test_low"] is None  # one seed has no interval

@@ -1,0 +1,196 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from cnn.config import NetworkConfig, RequestError
+from cnn.network import summary
+from cnn.network.models import LeNet5, build
+
+NETWORKS = {
+    "0-blocks": ({"blocks": 0}, (8, 8, 1)),
+    "1-block": ({"blocks": 1}, (8, 8, 1)),
+    "2-blocks-of-a-photograph": ({"blocks": 2}, (32, 32, 3)),
+    "3-blocks": ({"blocks": 3, "width": 4.0}, (28, 28, 1)),
+    "as-deep-as-it-goes": ({"blocks": 4}, (28, 28, 1)),
+    "average": ({"pooling": "average"}, (9, 9, 1)),
+    "stride": ({"pooling": "stride", "blocks": 3}, (15, 15, 2)),
+    "stride-5x5": ({"pooling": "stride", "filter_size": 5}, (8, 8, 1)),
+    "batch": ({"normalization": "batch"}, (8, 8, 1)),
+    "layer": ({"normalization": "layer"}, (8, 8, 1)),
+    "dropout": ({"dropout": 0.5}, (8, 8, 1)),
+    "2-convolutions": ({"convolutions": 2, "normalization": "batch", "pooling": "stride"}, (8, 8, 1)),
+    "even-filter": ({"filter_size": 2}, (9, 8, 1)),
+    "1x1-filter": ({"filter_size": 1}, (8, 8, 3)),
+    "growth": ({"blocks": 3, "growth": 1.5, "width": 6.5}, (16, 16, 1)),
+    "shrinking": ({"blocks": 3, "growth": 0.1}, (16, 16, 1)),
+    "not-square": ({"blocks": 2}, (28, 13, 3)),
+    "lenet5": ({"model": "lenet5"}, (28, 28, 1)),
+    "lenet5-of-a-large-photograph": ({"model": "lenet5"}, (40, 36, 3)),
+    "mlp": ({"model": "mlp", "dropout": 0.1, "hidden": 30}, (7, 5, 3)),
+}
+EVERY_NETWORK = pytest.mark.parametrize(("settings", "image"), NETWORKS.values(), ids=NETWORKS.keys())
+
+
+def make(settings, image):
+    return build(NetworkConfig(**{"width": 8.0, "hidden": 16} | settings), image, 10)
+
+
+def shapes(network, image):
+    """Logits, every intermediate and the variables of two images, as shapes; nothing is computed."""
+    x = jax.ShapeDtypeStruct((2, *image), jnp.float32)
+    variables = jax.eval_shape(network.init, jax.random.key(0), x)
+    order = []  # JAX sorts the names of what it returns
+
+    def apply(variables, x):
+        logits, seen = network.apply(variables, x, intermediates=True)
+        order.extend(seen)
+        return logits, seen
+
+    logits, seen = jax.eval_shape(apply, variables, x)
+    return logits, {name: seen[name] for name in order}, variables
+
+
+def some_variables(network, x):
+    """Kernels drawn by NumPy, which is quicker than initialising, and 1 for every bias, scale and statistic."""
+    generator = np.random.default_rng(0)
+
+    def draw(leaf):
+        deviation = (2 / np.prod(leaf.shape[:-1])) ** 0.5
+        return jnp.asarray(
+            generator.normal(0, deviation, leaf.shape) if leaf.ndim > 1 else np.ones(leaf.shape), jnp.float32
+        )
+
+    return jax.tree.map(draw, jax.eval_shape(network.init, jax.random.key(0), x))
+
+
+@EVERY_NETWORK
+def test_the_table_is_what_the_network_is(settings, image):
+    """Shapes by name, parameters by name, and multiply-accumulates from the kernels' and outputs' shapes."""
+    network = make(settings, image)
+    logits, seen, variables = shapes(network, image)
+    rows = summary.rows(network, image)
+    assert logits.shape == (2, 10)
+    assert network.output_shape(image) == (10,)
+    assert [row.name for row in rows] == list(seen)
+    parameters = {row.name: 0 for row in rows}
+    macs = dict(parameters)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"]):
+        *layer, name = [key.key for key in path]
+        layer = "/".join(key for key in layer if key != "norm")
+        parameters[layer] += leaf.size
+        if name == "kernel":  # every output cell of a channel takes one filter's worth
+            macs[layer] = leaf.size // leaf.shape[-1] * int(np.prod(seen[layer].shape[1:]))
+    for row in rows:
+        assert (row.output_shape, row.parameters) == (seen[row.name].shape[1:], parameters[row.name]), row.name
+        assert row.macs == macs[row.name], row.name
+    total = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    assert summary.cost(network, image) == (total, sum(macs.values()))
+    assert (network.parameters(image), network.multiply_accumulates(image)) == summary.cost(network, image)
+
+
+def test_lenet5_has_the_published_sizes():
+    _, seen, variables = shapes(LeNet5(10), (28, 28, 1))
+    sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(layer)) for name, layer in variables["params"].items()}
+    assert sizes == {"conv1": 156, "conv2": 2416, "dense1": 48120, "dense2": 10164, "logits": 850}
+    assert sum(sizes.values()) == 61706
+    chain = [
+        seen[name].shape[1:]
+        for name in ("pad", "conv1", "pool1", "conv2", "pool2", "flatten", "dense1", "dense2", "logits")
+    ]
+    assert chain == [(32, 32, 1), (28, 28, 6), (14, 14, 6), (10, 10, 16), (5, 5, 16), (400,), (120,), (84,), (10,)]
+    assert summary.cost(LeNet5(10), (32, 32, 1)) == summary.cost(LeNet5(10), (28, 28, 1)) == (61706, 416520)
+
+
+def test_convnet_has_the_channels_and_layers_that_its_settings_name():
+    network = make(
+        {"blocks": 3, "width": 6.5, "growth": 1.5, "convolutions": 2, "normalization": "batch", "dropout": 0.1},
+        (16, 16, 1),
+    )
+    _, seen, _ = shapes(network, (16, 16, 1))
+    assert [seen[f"block{block}/pool"].shape[1:] for block in (1, 2, 3)] == [(8, 8, 6), (4, 4, 10), (2, 2, 15)]
+    block = ["conv1", "norm1", "relu1", "conv2", "norm2", "relu2", "pool"]
+    head = ["flatten", "dense1", "dense1_relu", "dropout1", "logits"]
+    assert list(seen) == [f"block{number}/{name}" for number in (1, 2, 3) for name in block] + head
+
+
+def test_logits_start_with_the_variance_of_what_they_see():
+    network = make({"blocks": 0, "hidden": 400}, (8, 8, 1))
+    kernel = network.init(jax.random.key(0), jnp.ones((1, 8, 8, 1)))["params"]["logits"]["kernel"]
+    assert kernel.var() * 400 == pytest.approx(1, rel=0.1)
+
+
+def test_no_blocks_is_the_plain_dense_network():
+    names = [row.name for row in summary.rows(make({"blocks": 0}, (8, 8, 1)), (8, 8, 1))]
+    assert names == ["flatten", "dense1", "dense1_relu", "logits"]
+
+
+def test_a_convnet_computes_what_its_formula_says():
+    network, x = make({"blocks": 1}, (4, 4, 1)), jax.random.normal(jax.random.key(1), (2, 4, 4, 1))
+    variables = some_variables(network, x)
+    p = jax.tree.map(np.asarray, variables["params"])
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    conv = sum(
+        padded[:, i : i + 4, j : j + 4] @ p["block1"]["conv1"]["kernel"][i, j] for i in range(3) for j in range(3)
+    )
+    pooled = np.maximum(conv + 1, 0).reshape(2, 2, 2, 2, 2, 8).max((2, 4)).reshape(2, -1)
+    hidden = np.maximum(pooled @ p["dense1"]["kernel"] + 1, 0)
+    assert_allclose(network.apply(variables, x), hidden @ p["logits"]["kernel"] + 1, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "image", "message"),
+    [
+        pytest.param(5, (28, 28, 1), "blocks=5: .*at most 4: 28 -> 14 -> 7 -> 3 -> 1 -> 0$", id="mnist"),
+        pytest.param(9, (8, 8, 1), "blocks=9: .*at most 3: 8 -> 4 -> 2 -> 1 -> 0$", id="far-too-deep"),
+        pytest.param(4, (28, 12, 3), "at most 3: 28x12 -> 14x6 -> 7x3 -> 3x1 -> 1x0$", id="not-square"),
+    ],
+)
+@pytest.mark.parametrize("pooling", ["max", "average", "stride"])
+def test_too_many_blocks_are_refused_with_the_chain_of_sizes(blocks, image, message, pooling):
+    with pytest.raises(RequestError, match=message):
+        make({"blocks": blocks, "pooling": pooling}, image)
+    most = int(message.split("at most ")[1][0])
+    assert make({"blocks": most, "pooling": pooling}, image).output_shape(image) == (10,)
+
+
+def test_an_unknown_model_lists_the_known():
+    with pytest.raises(RequestError, match=r"^model='lenet': must be one of convnet, lenet5, mlp; nearest: lenet5$"):
+        make({"model": "lenet"}, (8, 8, 1))
+
+
+@pytest.mark.parametrize("model", ["convnet", "mlp"])
+def test_dropout_draws_by_key_and_vanishes_outside_training(model):
+    network, x = make({"model": model, "dropout": 0.5, "blocks": 1}, (8, 8, 1)), jnp.ones((2, 8, 8, 1))
+    variables = some_variables(network, x)
+    first, again, second = (
+        network.apply(variables, x, True, rngs={"dropout": jax.random.key(seed)}) for seed in (0, 0, 1)
+    )
+    assert_array_equal(first, again)
+    assert not np.allclose(first, second) and not np.allclose(first[0], first[1])
+    assert_array_equal(*np.asarray(network.apply(variables, x)))
+    without = make({"model": model, "blocks": 1}, (8, 8, 1))
+    assert_array_equal(network.apply(variables, x), without.apply(variables, x, train=True))
+
+
+def test_batch_normalisation_changes_its_statistics_in_training_only():
+    network, x = make({"normalization": "batch"}, (8, 8, 1)), jax.random.normal(jax.random.key(1), (4, 8, 8, 1))
+    variables = some_variables(network, x)
+    _, trained = jax.jit(lambda v, x: network.apply(v, x, train=True, mutable=["batch_stats"]))(variables, x)
+    _, tested = jax.jit(lambda v, x: network.apply(v, x, mutable=["batch_stats"]))(variables, x)
+    before, after, same = (jax.tree.leaves(stats["batch_stats"]) for stats in (variables, trained, tested))
+    assert len(before) == 4
+    assert all((a != b).any() for a, b in zip(before, after, strict=True))
+    assert all((a == b).all() for a, b in zip(before, same, strict=True))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"normalization": "layer"}, {"normalization": "batch"}, {"model": "mlp"}], ids=str
+)
+def test_bfloat16_images_give_bfloat16_logits(settings):
+    network, x = make(settings, (8, 8, 1)), jax.random.normal(jax.random.key(1), (4, 8, 8, 1))
+    variables = some_variables(network, x)
+    logits = jax.jit(network.apply)(variables, x.astype(jnp.bfloat16))
+    assert logits.dtype == jnp.bfloat16
+    assert_allclose(logits.astype(jnp.float32), jax.jit(network.apply)(variables, x), atol=0.1)

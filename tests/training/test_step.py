@@ -1,0 +1,145 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from cnn.config import NetworkConfig, TrainingConfig
+from cnn.network import models
+from cnn.training.step import Images, Program, Replica, Totals, padded, stream
+
+SHAPE, CLASSES, COUNT = (8, 8, 1), 3, 40
+
+
+def program(micro_batch=8, batch_size=8, network=None, **training):
+    training = TrainingConfig(batch_size=batch_size, epochs=4, **training)
+    network = models.build(network or NetworkConfig(blocks=1, width=4, hidden=8), SHAPE, CLASSES)
+    return Program(network, training, SHAPE, CLASSES, COUNT // batch_size, micro_batch)
+
+
+@pytest.fixture
+def data():
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (COUNT, *SHAPE), dtype=np.uint8)
+    return Images(jnp.asarray(images), jnp.asarray(random.integers(0, CLASSES, COUNT, dtype=np.int32)))
+
+
+def replica(seed=0, rate=1e-2):
+    indices = jnp.arange(COUNT, dtype=jnp.int32)
+    return Replica(jnp.int32(seed), jnp.float32(rate), indices, jnp.array([127.0]), jnp.array([70.0]))
+
+
+def one_step(chosen, data, own=None):
+    own = own or replica()
+    state = chosen.init(own)
+    return state, *jax.jit(chosen.step)(state, Totals.zero(), own, data, chosen.shuffle(own, 0))
+
+
+def test_a_step_is_optax_adamw_on_the_mean_cross_entropy(data):
+    chosen, own = program(weight_decay=0.1), replica()
+    before, after, totals = one_step(chosen, data)
+    indices = np.asarray(chosen.shuffle(own, 0))[:8]
+    x = jnp.asarray((np.asarray(data.images)[indices].astype(np.float32) - 127.0) / 70.0)
+
+    def loss(params):
+        logits = chosen.network.apply({"params": params}, x)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, data.labels[indices]).mean()
+
+    value, grads = jax.value_and_grad(loss)(before.params)
+    rate = 1e-2 * 1 / 4  # 4 epochs of 5 steps: a fifth of 20 steps warms up, and this is the first of 4
+    flat = jax.tree.leaves(before.params)
+    for old, new, grad in zip(flat, jax.tree.leaves(after.params), jax.tree.leaves(grads)):
+        decay = 0.1 * old if old.ndim > 1 else 0.0  # Adam's first update is the sign of the gradient, but for epsilon
+        np.testing.assert_allclose(new, old - rate * (grad / (jnp.abs(grad) + 1e-8) + decay), rtol=1e-4, atol=1e-6)
+    assert float(totals.loss) == pytest.approx(8 * float(value), rel=1e-5)
+    assert int(totals.count) == 8 and int(after.step) == 1
+
+
+@pytest.mark.parametrize("micro_batch", [3, 4, 7])
+def test_micro_batches_change_nothing_but_rounding(data, micro_batch):
+    _, whole, whole_totals = one_step(program(8), data)
+    _, parts, parts_totals = one_step(program(micro_batch), data)
+    for left, right in zip(jax.tree.leaves((whole, whole_totals)), jax.tree.leaves((parts, parts_totals))):
+        np.testing.assert_allclose(left, right, rtol=2e-4, atol=1e-6)
+
+
+def test_label_smoothing_against_its_definition(data):
+    chosen = program(label_smoothing=0.3)
+    before, _, totals = one_step(chosen, data)
+    indices = np.asarray(chosen.shuffle(replica(), 0))[:8]
+    x = jnp.asarray((np.asarray(data.images)[indices].astype(np.float32) - 127.0) / 70.0)
+    log_p = np.asarray(jax.nn.log_softmax(chosen.network.apply({"params": before.params}, x)))
+    targets = 0.7 * np.eye(CLASSES)[np.asarray(data.labels)[indices]] + 0.3 / CLASSES
+    assert float(totals.loss) == pytest.approx(-(targets * log_p).sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("batch_size, rate_at_end", [(8, 0.0), (20, 0.0)])
+def test_the_schedule_rises_then_falls_to_nearly_zero(batch_size, rate_at_end):
+    chosen = program(batch_size=batch_size, micro_batch=batch_size)
+    total = 4 * chosen.steps_per_epoch
+    params = {"bias": jnp.ones(1)}
+    optimizer = chosen.optimizer(1.0)
+    state, rates = optimizer.init(params), []
+    for _ in range(total):
+        updates, state = optimizer.update({"bias": jnp.ones(1)}, state, params)
+        rates.append(-float(updates["bias"][0]))
+    top = int(np.argmax(rates))
+    assert max(rates) == pytest.approx(1.0, rel=1e-3) and top == max(int(0.2 * total), 1) - 1
+    assert np.all(np.diff(rates[: top + 1]) > 0) and np.all(np.diff(rates[top:]) < 0)
+    assert 0 < rates[-1] < 0.1
+
+
+def test_streams_and_seeds_are_apart(data):
+    keys = [
+        jax.random.key_data(stream(seed, name)).tolist() for seed in (0, 1) for name in ("init", "shuffle", "augment")
+    ]
+    assert len({tuple(key) for key in keys}) == 6
+    chosen = program()
+    orders = [np.asarray(chosen.shuffle(replica(seed), epoch)) for seed in (0, 1) for epoch in (0, 1)]
+    assert all(sorted(order) == list(range(COUNT)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+
+
+def test_an_epoch_takes_each_image_at_most_once(data):
+    chosen, own = program(), replica()
+    order = np.asarray(chosen.shuffle(own, 0))
+    labels = dataclasses.replace(data, labels=jnp.zeros(COUNT, jnp.int32))
+    state, totals = chosen.init(own), Totals.zero()
+    for _ in range(chosen.steps_per_epoch):
+        state, totals = jax.jit(chosen.step)(state, totals, own, labels, jnp.asarray(order))
+    assert int(totals.count) == COUNT and int(state.step) == 5
+
+
+def test_the_first_bad_step_is_named(data):
+    chosen, own = program(), replica()
+    state = chosen.init(own)
+    state = state.replace(params=jax.tree.map(lambda leaf: leaf * jnp.nan, state.params))
+    order, totals = chosen.shuffle(own, 0), Totals.zero()
+    for _ in range(2):
+        state, totals = jax.jit(chosen.step)(state, totals, own, data, order)
+    assert int(totals.bad_step) == 0
+
+
+def test_evaluation_counts_every_image_once_and_padding_never(data):
+    chosen, own = program(), replica()
+    state = chosen.init(own)
+    x = jnp.asarray((np.asarray(data.images).astype(np.float32) - 127.0) / 70.0)
+    right = np.asarray(chosen.network.apply({"params": state.params}, x)).argmax(-1) == np.asarray(data.labels)
+    for size in (1, 7, 40, 64):
+        totals, flags = Totals.zero(), []
+        for indices, mask in zip(*padded(np.arange(COUNT), size)):
+            totals, batch = chosen.evaluate(state, totals, own, data.take(indices), mask)
+            flags.append(np.asarray(batch))
+        assert int(totals.count) == COUNT and int(totals.correct) == right.sum()
+        np.testing.assert_array_equal(np.concatenate(flags)[:COUNT], right)
+
+
+@pytest.mark.parametrize("normalization", ["batch", "layer"])
+def test_normalised_and_dropped_out_networks_train(data, normalization):
+    network = NetworkConfig(blocks=1, width=4, hidden=8, normalization=normalization, dropout=0.5)
+    before, after, totals = one_step(program(network=network), data)
+    assert np.isfinite(float(totals.loss))
+    moved = [not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (before.statistics, after.statistics)))]
+    assert moved == [True, True] * (normalization == "batch")
