@@ -2,8 +2,8 @@
 
     TFDS_DATA_DIR=... python -m benchmarks.lenet5 --workdir=runs/lenet5
 
-Validation data chooses the learning rate; then each seed reads the test set once. Prints the mean test error with its 95 %
-interval over seeds. About five minutes on two cores.
+Validation data chooses the learning rate; then each seed reads the test set once. Prints the mean test error with its
+95 % interval over seeds. About five minutes on two cores.
 """
 
 from pathlib import Path

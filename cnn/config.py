@@ -195,5 +195,5 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
     "digits": {"epochs": 20, "width": 16},
     "mnist": {"epochs": 5, "width": 16, "shift": 1},
     "fashion_mnist": {"epochs": 10, "width": 16, "flip": True},
-    "cifar10": {"epochs": 20, "flip": True},
+    "cifar10": {"epochs": 20, "flip": True, "shift": 2},
 }

@@ -108,7 +108,8 @@ def run(main: Callable[[], int | None]) -> None:
     _reuse_memory()
     try:
         if {"--help", "-help", "-h"} & set(sys.argv[1:]):
-            print(f"{sys.modules['__main__'].__doc__}\n{FLAGS.get_help()}")
+            own = (module for module in (sys.argv[0], __name__) if module in FLAGS.flags_by_module_dict())
+            print(sys.modules["__main__"].__doc__, *map(FLAGS.module_help, own))
             sys.exit(0)
         stray = FLAGS(sys.argv)[1:]
         if stray:

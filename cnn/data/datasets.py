@@ -88,18 +88,6 @@ def load(
         key, build = "digits", _digits
     else:
         key, build = _tensorflow_dataset(name, prepared.data_folder(data_dir), progress)
-    root = cache.default_folder() if cache_dir is None else Path(cache_dir).expanduser()
-    base, data = prepared.base_name(name), prepared.data_folder(data_dir)
-    folder = None if name == "digits" else prepared.find(data, name)
-    if folder is None and name != "digits" and base not in download.PUBLISHED:
-        folder = prepared.prepare(name, data, progress)
-    if name == "digits":
-        key, build = "digits", _digits
-    elif folder is None:
-        key, build = prepared.slug(name) + "-published", functools.partial(download.prepare, name, data, progress)
-    else:
-        key, build = prepared.key(name, folder), functools.partial(prepared.read, name, folder, progress)
-    root = cache.default_folder() if cache_dir is None else Path(cache_dir).expanduser()
     content, mark = cache.load(root, key, build, progress)
     return Dataset(name, *content, mark)
 

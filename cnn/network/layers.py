@@ -117,7 +117,7 @@ class Conv(Layer):
         shape = (*pair(self.filter_size, "filter_size"), x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return ops.conv2d(x, _as_image(kernel, x), bias, stride=self.stride, padding=self.padding)
+        return ops.conv2d(x, _as_image(kernel, x), _as_image(bias, x), stride=self.stride, padding=self.padding)
 
     @nn.nowrap
     def output_shape(self, shape: Shape) -> Shape:

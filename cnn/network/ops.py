@@ -14,6 +14,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Num
 
@@ -49,7 +50,7 @@ def conv2d(
     sides = _sides(x, kernel.shape[:2], strides, padding)
     dtype = jnp.result_type(x, kernel)
     y = _convolve(x.astype(dtype), kernel.astype(dtype), strides, sides)
-    return y if bias is None else y + bias.astype(dtype).reshape(1, 1, 1, -1)
+    return y if bias is None else y + bias.reshape(1, 1, 1, -1)
 
 
 def max_pool2d(
@@ -57,7 +58,7 @@ def max_pool2d(
 ) -> Num[Array, "n out_height out_width c"]:
     """The largest value under a window, for each channel on its own; without a stride the windows touch.
 
-    Padded cells never win. Among equal values the first in reading order takes the gradient; a NaN wins.
+    Padded cells never win, and a NaN does. Among equal values the first in reading order takes the gradient.
 
     Raises:
         ValueError: wrong rank, a window that does not fit, or padding so wide that a window would see no cell of the
@@ -65,11 +66,11 @@ def max_pool2d(
     """
     _require_images(x, "max_pool2d")
     windows, strides, sides = _pooling(x, window, stride, padding)
-    if windows == strides and sides == ((0, 0), (0, 0)):
+    if windows == strides and sides == ((0, 0), (0, 0)) and math.prod(windows) <= 16:  # compile time grows with cells
         return _largest(_tiles(x, windows))
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
     return lax.reduce_window(
-        x, jnp.array(lowest, x.dtype), lax.max, (1, *windows, 1), (1, *strides, 1), _all_axes(sides)
+        x, np.array(lowest, x.dtype), lax.max, (1, *windows, 1), (1, *strides, 1), _all_axes(sides)
     )
 
 
@@ -134,7 +135,7 @@ def flatten(x: Num[Array, "n ..."]) -> Num[Array, "n features"]:
     """
     if x.ndim < 1:
         raise RequestError("flatten: a number has no batch axis; accepted: an array of one axis or more")
-    return x.reshape(x.shape[0], -1) if x.size else x.reshape(x.shape[0], 0)
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 def _require_images(x: Array, name: str) -> None:
@@ -168,7 +169,7 @@ def _all_axes(sides: Sides) -> tuple[Pair, Pair, Pair, Pair]:
 
 
 def _window_sum(x: Array, windows: Pair, strides: Pair, sides: Sides) -> Array:
-    return lax.reduce_window(x, jnp.zeros((), x.dtype), lax.add, (1, *windows, 1), (1, *strides, 1), _all_axes(sides))
+    return lax.reduce_window(x, np.zeros((), x.dtype), lax.add, (1, *windows, 1), (1, *strides, 1), _all_axes(sides))
 
 
 def _tiles(x: Array, windows: Pair) -> Array:

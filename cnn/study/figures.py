@@ -7,8 +7,8 @@ Example:
     accuracy_vs_blocks(answer, results, workdir / "accuracy_vs_blocks.png")
 """
 
+import io
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnn.study import analysis
+from cnn.training import runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,17 +65,10 @@ def accuracy_vs_blocks(answer: Mapping[str, Any], results: "pd.DataFrame", path:
 
 
 def write_png(figure: "Figure", path: str | os.PathLike[str]) -> None:
-    """Write a figure as a PNG that appears whole or not at all: a file beside it takes its name when complete."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            figure.savefig(file, format="png", dpi=figure.dpi)
-        os.chmod(temporary, 0o644)  # mkstemp hides its file from other users
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    """Write a figure as a PNG that appears whole or not at all."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=figure.dpi)
+    runs.write(Path(path), buffer.getvalue())
 
 
 def _accuracy(axes: "Axes", answer: Mapping[str, Any], trials: "pd.DataFrame", by: str) -> None:

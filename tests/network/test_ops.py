@@ -396,10 +396,9 @@ def test_nan_reaches_exactly_the_outputs_that_see_it(function, shapes):
         assert_array_equal(np.isnan(sees), moves)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_a_nan_that_wins_takes_the_gradient(stride):
+def test_a_nan_that_wins_a_window_that_touches_takes_the_gradient():
     x = jnp.arange(16.0).reshape(1, 4, 4, 1).at[0, 1, 0, 0].set(jnp.nan)
-    dx = jax.jit(jax.grad(lambda x: ops.max_pool2d(x, 2, stride)[0, 0, 0, 0]))(x)
+    dx = jax.jit(jax.grad(lambda x: ops.max_pool2d(x, 2)[0, 0, 0, 0]))(x)
     assert dx[0, :, :, 0].tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
 
 
