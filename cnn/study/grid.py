@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FIRST_TUNING_SEED = 1_000_000  # far from the seeds that compare, so that none is used twice
 GROWABLE = ("learning_rates", "seeds", "variants")  # what may grow in an old folder, beside the study's own column
+RESULTS = "results.csv"
 FIRST_COLUMNS = ("status", "parameters", "macs", "val_accuracy", "test_accuracy", "train_seconds")
 
 
@@ -147,10 +148,10 @@ def run(study: Study, dataset: Dataset, workdir: Path, progress: Progress = Prog
     if len(config.learning_rates) > 1:
         seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + config.tuning_seeds)
         _run_cells(study.cells("tune", rates, seeds), dataset, workdir, rows, progress)
-        best = best_learning_rates(_frame(rows), study.column)
+        best = best_learning_rates(read_results(workdir), study.column)
         rates = {value: (best[value].learning_rate,) for value in study.variants}
     _run_cells(study.cells("compare", rates, range(config.seeds)), dataset, workdir, rows, progress)
-    return _frame(rows)
+    return read_results(workdir)
 
 
 def _run_cells(cells: list[Cell], dataset: Dataset, workdir: Path, rows: list[dict], progress: Progress) -> None:
@@ -193,14 +194,17 @@ def _run_group(
         return [failed] * len(group)
 
 
-def _frame(rows: list[dict[str, Any]]) -> "pd.DataFrame":
+def _write_results(workdir: Path, rows: list[dict[str, Any]]) -> None:
     import pandas as pd
 
-    return pd.DataFrame(rows)
+    write(workdir / RESULTS, pd.DataFrame(rows).to_csv(index=False))
 
 
-def _write_results(workdir: Path, rows: list[dict[str, Any]]) -> None:
-    write(workdir / "results.csv", _frame(rows).to_csv(index=False))
+def read_results(workdir: Path) -> "pd.DataFrame":
+    """The rows of a study's `results.csv`; what is unknown is NaN."""
+    import pandas as pd
+
+    return pd.read_csv(workdir / RESULTS, keep_default_na=False, na_values=[""])
 
 
 def test_correct(study: Study, results: "pd.DataFrame", workdir: Path) -> dict[Any, np.ndarray]:

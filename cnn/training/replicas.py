@@ -11,18 +11,17 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 
 from cnn.config import RequestError, TrialConfig
 from cnn.data.datasets import Dataset, channel_statistics, split
 from cnn.network import models, summary
 from cnn.network.layers import Sequence, Shape
-from cnn.progress import Task
 from cnn.training.step import Images, Program, Replica, Totals, TrainState, padded
 
 
@@ -33,6 +32,7 @@ class Epoch(NamedTuple):
     bad_step: int | None
 
 
+@runtime_checkable
 class Strategy(Protocol):
     """How replicas run: `states` is whatever the strategy keeps them in."""
 
@@ -117,7 +117,7 @@ class OneProgram:
     def __init__(self, program: Program) -> None:
         self.init = jax.jit(jax.vmap(program.init))
 
-        def epoch(state: TrainState, replica: Replica, data: Images, number: int) -> tuple[TrainState, Totals]:
+        def epoch(state: TrainState, replica: Replica, data: Images, number: int | Array) -> tuple[TrainState, Totals]:
             order = program.shuffle(replica, number)
 
             def step(carry: tuple[TrainState, Totals], _: None) -> tuple[tuple[TrainState, Totals], None]:
@@ -141,18 +141,16 @@ class OneProgram:
         self, states: TrainState, replicas: list[Replica], data: Images, epoch: int
     ) -> tuple[TrainState, list[Totals]]:
         states, totals = self.run_epoch(states, _stack(replicas), data, epoch)
-        return states, _unstack(jax.device_get(totals), len(replicas))
+        return states, jax.device_get(_unstack(totals, len(replicas)))
 
     def evaluate(
         self, states: TrainState, replicas: list[Replica], data: Images, parts: list[np.ndarray]
     ) -> list[tuple[Totals, np.ndarray]]:
         batches = [padded(part, self.batch_size) for part in parts]
         indices, mask = jnp.stack([batch[0] for batch in batches]), batches[0][1]
-        totals, right = jax.device_get(self.run_evaluate(states, _stack(replicas), data, indices, mask))
-        return [
-            (sums, flags.reshape(-1)[: len(part)])
-            for sums, flags, part in zip(_unstack(totals, len(parts)), right, parts)
-        ]
+        totals, right = self.run_evaluate(states, _stack(replicas), data, indices, mask)
+        flags = np.asarray(right).reshape(len(parts), -1)
+        return list(zip(jax.device_get(_unstack(totals, len(parts))), (f[: len(p)] for f, p in zip(flags, parts))))
 
     def unstack(self, states: TrainState) -> list[TrainState]:
         return _unstack(states, len(states.step))
@@ -212,7 +210,7 @@ class Fit:
         self.replicas = [_replica(config, dataset, train) for config, (train, _) in zip(configs, splits)]
         self.states = self.strategy.start(self.replicas)
 
-    def epochs(self, task: Task, start: int = 0) -> Iterator[list[Epoch]]:
+    def epochs(self, start: int = 0) -> Iterator[list[Epoch]]:
         """Train, epoch by epoch, from the given one on; yields a list with an entry for each replica."""
         for number in range(start, self.config.training.epochs):
             started = time.perf_counter()

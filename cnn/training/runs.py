@@ -86,7 +86,7 @@ def default_workdir(experiment: str, dataset: str, settings: dict[str, Any]) -> 
 
     Example:
         >>> default_workdir("train", "some folder/images.npz", {"seed": 0}).as_posix()
-        'runs/train/images-ff77d10e'
+        'runs/train/images-de7d7744'
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     name = Path(dataset).stem if dataset.endswith(".npz") else dataset

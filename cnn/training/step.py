@@ -24,9 +24,12 @@ WARMUP = 0.2  # share of the steps in which the learning rate rises
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """What training changes: steps done, parameters, batch-normalisation statistics and the optimiser's state."""
+    """What training changes: steps done, parameters, batch-normalisation statistics and the optimiser's state.
 
-    step: Int[Array, ""]
+    Replicas that run in one program are stacked along a first axis, here and in the classes below.
+    """
+
+    step: Int[Array, "*replicas"]
     params: Any
     statistics: Any
     optimizer: Any
@@ -35,20 +38,20 @@ class TrainState(flax.struct.PyTreeNode):
 class Replica(flax.struct.PyTreeNode):
     """What makes a replica this one: its seed, highest learning rate, training images, and their mean and deviation."""
 
-    seed: Int[Array, ""]
-    learning_rate: Float[Array, ""]
-    train_indices: Int[Array, " n_train"]
-    mean: Float[Array, " c"]
-    deviation: Float[Array, " c"]
+    seed: Int[Array, "*replicas"]
+    learning_rate: Float[Array, "*replicas"]
+    train_indices: Int[Array, "*replicas n_train"]
+    mean: Float[Array, "*replicas c"]
+    deviation: Float[Array, "*replicas c"]
 
 
 class Totals(flax.struct.PyTreeNode):
     """Sums over images, never means of means; `bad_step` is the first step whose loss was not finite, or -1."""
 
-    loss: Float[Array, ""]
-    correct: Int[Array, ""]
-    count: Int[Array, ""]
-    bad_step: Int[Array, ""]
+    loss: Float[Array | np.ndarray, "*replicas"]
+    correct: Int[Array | np.ndarray, "*replicas"]
+    count: Int[Array | np.ndarray, "*replicas"]
+    bad_step: Int[Array | np.ndarray, "*replicas"]
 
     @classmethod
     def zero(cls) -> "Totals":
@@ -62,7 +65,7 @@ class Images(flax.struct.PyTreeNode):
     images: UInt8[Array, "n height width c"]
     labels: Int[Array, " n"]
 
-    def take(self, indices: Int[Array, " batch"]) -> "Images":
+    def take(self, indices: Int[Array | np.ndarray, " batch"]) -> "Images":
         """The images and labels at these places."""
         return Images(self.images[indices], self.labels[indices])
 
@@ -156,7 +159,12 @@ class Program:
         return loss, (loss, (logits.argmax(-1) == labels).sum(), statistics)
 
     def evaluate(
-        self, state: TrainState, totals: Totals, replica: Replica, batch: Images, mask: Bool[Array, " batch"]
+        self,
+        state: TrainState,
+        totals: Totals,
+        replica: Replica,
+        batch: Images,
+        mask: Bool[Array | np.ndarray, " batch"],
     ) -> tuple[Totals, Bool[Array, " batch"]]:
         """The totals with the images of a padded batch that the mask admits, and which of them were right."""
         x = preprocess.normalize(batch.images, replica.mean, replica.deviation)

@@ -53,7 +53,7 @@ def test_a_study_tunes_then_compares_and_does_nothing_twice(digits, tmp_path, co
         rates = tuned[tuned["blocks"] == blocks].set_index("learning_rate")["val_accuracy"]
         assert set(trials["learning_rate"]) == {rates.idxmax()}
     saved = pd.read_csv(tmp_path / "results.csv")
-    pd.testing.assert_frame_equal(saved, results, check_dtype=False)
+    pd.testing.assert_frame_equal(saved, results)
     assert list(saved.columns[:10]) == [
         "phase", "blocks", "learning_rate", "seed", "status", "parameters", "macs", "val_accuracy", "test_accuracy",
         "train_seconds",

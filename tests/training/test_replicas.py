@@ -4,7 +4,6 @@ import pytest
 
 from cnn.config import NetworkConfig, RequestError, TrainingConfig, TrialConfig
 from cnn.data import datasets
-from cnn.progress import Task
 from cnn.training import replicas
 from cnn.training.replicas import Fit, OneProgram, PythonLoop, program
 
@@ -37,7 +36,7 @@ def test_both_strategies_do_the_same_steps(digits, monkeypatch):
     for kind in (PythonLoop, OneProgram):
         use(monkeypatch, kind)
         fit = Fit(configs, digits)
-        epochs = [numbers(epoch) for epoch in fit.epochs(Task("", 2))]
+        epochs = [numbers(epoch) for epoch in fit.epochs()]
         seen[kind] = (epochs, fit.strategy.unstack(fit.states), fit.test())
     for left, right in zip(*(seen[kind][0] for kind in seen)):
         for one, other in zip(left, right):
@@ -53,16 +52,16 @@ def test_both_strategies_do_the_same_steps(digits, monkeypatch):
 def test_together_equals_alone_to_the_bit(digits):
     configs = [trial_config(seed) for seed in (0, 1)]
     together = Fit(configs, digits)
-    rows = list(zip(*(numbers(epochs) for epochs in together.epochs(Task("", 2)))))
+    rows = list(zip(*(numbers(epochs) for epochs in together.epochs())))
     for config, row in zip(configs, rows):
         alone = Fit([config], digits)
-        assert [numbers(epochs)[0] for epochs in alone.epochs(Task("", 2))] == list(row)
+        assert [numbers(epochs)[0] for epochs in alone.epochs()] == list(row)
 
 
 def test_a_depth_compiles_once_for_all_seeds_and_rates(digits):
     for seed, rate in ((0, 1e-3), (1, 1e-3), (2, 3e-3)):
         fit = Fit([trial_config(seed, rate)], digits)
-        list(fit.epochs(Task("", 2)))
+        list(fit.epochs())
         fit.test()
     assert isinstance(fit.strategy, PythonLoop)
     assert fit.strategy.step._cache_size() == fit.strategy.evaluate_batch._cache_size() == 1

@@ -53,7 +53,8 @@ def test_an_interrupted_trial_continues_to_the_same_bits(digits, tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         trial.run(CONFIG, digits, tmp_path / "cut", progress=StopsAfter(2))
     assert TrialFolder(tmp_path / "cut").checkpoints().epochs() == [1, 2]
-    (tmp_path / "cut" / "metrics.jsonl").open("a").write('{"epoch": 3}\n')  # a line past the checkpoint is dropped
+    metrics = tmp_path / "cut" / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() + '{"epoch": 3}\n')  # a line past the checkpoint is dropped
     resumed = trial.run(CONFIG, digits, tmp_path / "cut")
     assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
     assert resumed | {"train_seconds": 0} == whole | {"train_seconds": 0}
