@@ -149,7 +149,7 @@ def run(study: Study, dataset: Dataset, workdir: Path, progress: Progress = Prog
         seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + config.tuning_seeds)
         _run_cells(study.cells("tune", rates, seeds), dataset, workdir, rows, progress)
         best = best_learning_rates(read_results(workdir), study.column)
-        rates = {value: (best[value].learning_rate,) for value in study.variants}
+        rates = {value: (float(best[value].learning_rate),) for value in study.variants}
     _run_cells(study.cells("compare", rates, range(config.seeds)), dataset, workdir, rows, progress)
     return read_results(workdir)
 
@@ -212,7 +212,7 @@ def test_correct(study: Study, results: "pd.DataFrame", workdir: Path) -> dict[A
     done = results[(results["phase"] == "compare") & (results["status"] == "done")]
     found: dict[Any, np.ndarray] = {}
     for value, trials in done.groupby(study.column):
-        rates = {value: (trials["learning_rate"].iloc[0],)}
+        rates = {value: (float(trials["learning_rate"].iloc[0]),)}
         variant = dataclasses.replace(study, variants={value: study.variants[value]})
         cells = variant.cells("compare", rates, range(study.config.seeds))
         flags = [TrialFolder(workdir / "trials" / cell.name).test_correct() for cell in cells]
