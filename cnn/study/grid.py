@@ -18,7 +18,7 @@ from cnn.data.datasets import Dataset, split
 from cnn.progress import Progress
 from cnn.study.analysis import best_learning_rates
 from cnn.training import replicas, trial
-from cnn.training.runs import TrialFolder, default_workdir, differences, read_json, write, write_json
+from cnn.training.runs import TrialFolder, default_workdir, differences, read_json, write, write_config
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,8 +104,7 @@ def open_folder(study: Study, workdir: Path) -> None:
     Raises:
         RequestError: settings that differ in more than growth, or a folder that cannot be written.
     """
-    path, new = workdir / "config.json", study.settings()
-    old = read_json(path)
+    new, old = study.settings(), read_json(workdir / "config.json")
     if old is not None:
         shared = {name: value for name, value in new.items() if name not in (*GROWABLE, study.column)}
         changed = differences({name: old.get(name) for name in shared}, shared)
@@ -113,12 +112,7 @@ def open_folder(study: Study, workdir: Path) -> None:
         if changed:
             raise RequestError(f"workdir={str(workdir)!r} holds other settings ({'; '.join(changed)}): choose another")
     if old != new:
-        try:
-            write_json(path, new)
-        except OSError as error:
-            raise RequestError(
-                f"workdir={str(workdir)!r}: must be a folder that can be written ({error.strerror})"
-            ) from None
+        write_config(workdir, new)
 
 
 def _shrunk(old: dict[str, Any], new: dict[str, Any], names: tuple[str, ...]) -> list[str]:

@@ -64,6 +64,19 @@ def read_json(path: Path) -> Any | None:
         raise RequestError(f"{path}: is not JSON ({error}); remove it, or choose another workdir") from None
 
 
+def write_config(workdir: Path, config: dict[str, Any]) -> None:
+    """Write `config.json`, the first file of a work folder.
+
+    Raises:
+        RequestError: the folder cannot be made or written.
+    """
+    try:
+        write_json(workdir / "config.json", config)
+    except OSError as error:
+        reason = f"{error.strerror}: {error.filename}"
+        raise RequestError(f"workdir={str(workdir)!r}: must be a folder that can be written ({reason})") from None
+
+
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """The settings in which two configurations differ, each as `name: old, now new`, nested ones by `outer.inner`.
 
@@ -107,7 +120,7 @@ class TrialFolder:
         """
         old = read_json(self.path / "config.json")
         if old is None:
-            write_json(self.path / "config.json", config)
+            write_config(self.path, config)
         elif changed := differences(old, config):
             raise RequestError(f"{self.path} holds another run ({'; '.join(changed)}): choose another workdir")
 

@@ -21,7 +21,7 @@ CASES = [
     ("sweep_blocks", "--batch_size=2000", ["batch_size=2000", "at most 1293"]),
     ("sweep_blocks", "--epochs=0", ["epochs=0", "at least 1"]),
     ("sweep_blocks", "--pooling=mean", ["pooling='mean'", "max, average, stride"]),
-    ("sweep_blocks", "--epoch=3", ["epoch", "--epochs"]),
+    ("sweep_blocks", "--epoch=3", ["flag 'epoch'", "epochs"]),
     ("sweep_blocks", "stray", ["'stray'", "--name=value"]),
     ("sweep_blocks", "--workdir=/proc/nowhere", ["/proc/nowhere", "can be written"]),
     ("train", "--model=lenet", ["model='lenet'", "convnet, lenet5, mlp", "nearest: lenet5"]),
