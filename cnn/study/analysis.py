@@ -259,10 +259,13 @@ def _comparison(answer: Mapping[str, Any], by: str, chosen: Any) -> str:
 
 def _edges(answer: Mapping[str, Any]) -> str:
     by = _variant_column(answer)
-    edges = [depth for depth in answer["depths"] if depth["learning_rate_at_edge"]]
+    edges: dict[float, list[Any]] = {}
+    for depth in answer["depths"]:
+        if depth["learning_rate_at_edge"]:
+            edges.setdefault(depth["learning_rate"], []).append(depth[by])
     if not edges:
         return ""
-    listed = _and([f"{depth['learning_rate']:g} for {variant_name(by, depth[by])}" for depth in edges])
+    listed = _and([f"{rate:g} for {_listed(by, variants)}" for rate, variants in sorted(edges.items())])
     return f"The best learning rate lies at the edge of the grid ({listed}), so a wider grid may do better."
 
 
