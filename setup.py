@@ -20,6 +20,7 @@ setup(
         "pandas>=2.2",  # results as tables
         "pillow>=10.4",  # decodes the images of TensorFlow Datasets, which does not declare it
         "importlib_resources>=6.4",  # imported by TensorFlow Datasets, which does not declare it
+        "requests>=2.32",  # asks whether a data set's host can be reached
         "rich>=13.7",  # progress bars
         "scikit-learn>=1.5",  # the digits
         "scipy>=1.13",  # intervals and tests

@@ -60,6 +60,7 @@ def _require_positive(name: str, value: float) -> None:
     require(_is_number(value) and 0 < value < math.inf, name, value, "a finite number above 0")
 
 
+FIRST_TUNING_SEED = 1_000_000  # far from the seeds that compare, so that none is used twice
 POOLINGS = ("max", "average", "stride")
 NORMALIZATIONS = ("none", "batch", "layer")
 MATCHES = ("width", "parameters", "macs")
@@ -80,12 +81,10 @@ class BlockConfig:
     hidden: int = setting(128, "units of the dense layer before the logits")
 
     def __post_init__(self) -> None:
-        require(
-            _is_number(self.width) and 1 <= self.width < math.inf, "width", self.width, "a finite number of at least 1"
-        )
+        require(_is_number(self.width) and 1 <= self.width <= 65536, "width", self.width, "from 1 to 65536")
         for name in ("filter_size", "convolutions", "hidden"):
             require_integer(name, getattr(self, name), 1)
-        _require_positive("growth", self.growth)
+        require(_is_number(self.growth) and 0 < self.growth <= 16, "growth", self.growth, "above 0 and at most 16")
         require_known("pooling", self.pooling, POOLINGS)
         strided = self.pooling == "stride"
         require(
@@ -166,6 +165,7 @@ class SweepConfig:
         for blocks in self.blocks:
             require_integer("blocks", blocks, 0)
         require_integer("seeds", self.seeds, 1)
+        require(self.seeds <= FIRST_TUNING_SEED, "seeds", self.seeds, f"at most {FIRST_TUNING_SEED}")
         _require_distinct("learning_rates", self.learning_rates)
         for rate in self.learning_rates:
             _require_positive("learning_rates", rate)
@@ -187,7 +187,9 @@ def to_json(config: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return to_json(value)
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value  # 16 and 16.0 are one setting
 
 
 # Defaults that suit a data set; anything not named here keeps the default of its field.

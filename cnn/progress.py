@@ -17,9 +17,9 @@ from types import TracebackType
 class Progress:
     """The silent progress, and the interface of the others."""
 
-    def task(self, label: str, total: int) -> "Task":
-        """Start a piece of work of `total` units; use it as a context manager."""
-        return Task(label, total)
+    def task(self, label: str, total: int, done: int = 0) -> "Task":
+        """Start a piece of work of `total` units, some of them done before; use it as a context manager."""
+        return Task(label, total, done)
 
     def line(self, text: str) -> None:
         """Say one sentence."""
@@ -28,8 +28,8 @@ class Progress:
 class Task:
     """One piece of work; this one shows nothing."""
 
-    def __init__(self, label: str, total: int) -> None:
-        self.label, self.total, self.done = label, total, 0
+    def __init__(self, label: str, total: int, done: int = 0) -> None:
+        self.label, self.total, self.done = label, total, done
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         """Count units as done; the note says what was done last."""
@@ -51,17 +51,17 @@ class Lines(Progress):
     def __init__(self, stream: TextIOBase, seconds: float = 10.0) -> None:
         self.stream, self.seconds = stream, seconds
 
-    def task(self, label: str, total: int) -> Task:
-        return _LineTask(label, total, self)
+    def task(self, label: str, total: int, done: int = 0) -> Task:
+        return _LineTask(label, total, done, self)
 
     def line(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
 
 
 class _LineTask(Task):
-    def __init__(self, label: str, total: int, lines: Lines) -> None:
-        super().__init__(label, total)
-        self.lines, self.started = lines, time.monotonic()
+    def __init__(self, label: str, total: int, done: int, lines: Lines) -> None:
+        super().__init__(label, total, done)
+        self.lines, self.started, self.before = lines, time.monotonic(), done
         self.next = self.started + lines.seconds
 
     def advance(self, amount: int = 1, note: str = "") -> None:
@@ -70,7 +70,7 @@ class _LineTask(Task):
         if now >= self.next or (self.done == self.total and now - self.started >= 1.0):
             self.next = now + self.lines.seconds
             seconds = now - self.started
-            left = seconds / self.done * (self.total - self.done) if self.done else 0.0
+            left = seconds / (self.done - self.before) * (self.total - self.done) if self.done > self.before else 0.0
             text = f"{self.label} {self.done}/{self.total}, {seconds:.0f} s, about {left:.0f} s left"
             self.lines.line(f"{text}: {note}" if note else text)
 
@@ -89,22 +89,22 @@ class Bars(Progress):
         self.display = progress.Progress(*columns, *times, console=console.Console(file=stream), transient=True)
         self.open = 0
 
-    def task(self, label: str, total: int) -> Task:
-        return _BarTask(label, total, self)
+    def task(self, label: str, total: int, done: int = 0) -> Task:
+        return _BarTask(label, total, done, self)
 
     def line(self, text: str) -> None:
         self.display.console.print(text, markup=False, highlight=False)
 
 
 class _BarTask(Task):
-    def __init__(self, label: str, total: int, bars: Bars) -> None:
-        super().__init__(label, total)
+    def __init__(self, label: str, total: int, done: int, bars: Bars) -> None:
+        super().__init__(label, total, done)
         self.bars = bars
 
     def __enter__(self) -> "Task":
         self.bars.open += 1
         self.bars.display.start()
-        self.id = self.bars.display.add_task(self.label, total=self.total, note="")
+        self.id = self.bars.display.add_task(self.label, total=self.total, completed=self.done, note="")
         return self
 
     def advance(self, amount: int = 1, note: str = "") -> None:

@@ -47,23 +47,22 @@ class _Parser(flags.ArgumentParser):
         return values if self.many else values[0]
 
 
-def define(config: type, **given: Any) -> None:
-    """Define a flag for each field of a settings class, nested ones included; `given` replaces defaults."""
+def define(config: type) -> None:
+    """Define a flag for each field of a settings class, nested ones included."""
     for field in dataclasses.fields(config):
         if dataclasses.is_dataclass(field.type):
-            define(field.type, **given)
+            define(field.type)
         elif field.type is bool:
-            flags.DEFINE_boolean(field.name, None, _help(field, given))
+            flags.DEFINE_boolean(field.name, None, _help(field))
         else:
             many = hasattr(field.type, "__args__")
             parser = _Parser(field.type.__args__[0] if many else field.type, many)
-            flags.DEFINE(parser, field.name, None, _help(field, given))
+            flags.DEFINE(parser, field.name, None, _help(field))
 
 
-def _help(field: dataclasses.Field, given: dict[str, Any]) -> str:
+def _help(field: dataclasses.Field) -> str:
     own = {name: values[field.name] for name, values in DATASET_DEFAULTS.items() if field.name in values}
-    defaults = [f"default: {_text(given.get(field.name, field.default))}"]
-    defaults += [f"{name}: {_text(value)}" for name, value in own.items() if field.name not in given]
+    defaults = [f"default: {_text(field.default)}"] + [f"{name}: {_text(value)}" for name, value in own.items()]
     return f"{field.metadata['help']} ({'; '.join(defaults)})"
 
 
@@ -71,14 +70,14 @@ def _text(value: Any) -> str:
     return ",".join(f"{part:g}" for part in value) if isinstance(value, tuple) else str(value)
 
 
-def configure(config: type[Config], **given: Any) -> Config:
+def configure(config: type[Config]) -> Config:
     """The settings that the flags ask for.
 
     Raises:
         RequestError: a value that the settings refuse.
     """
     dataset = FLAGS.dataset or next(field.default for field in dataclasses.fields(config) if field.name == "dataset")
-    return _configure(config, {**DATASET_DEFAULTS.get(dataset, {}), **given})
+    return _configure(config, DATASET_DEFAULTS.get(dataset.split(":")[0], {}))
 
 
 def _configure(config: type[Config], defaults: dict[str, Any]) -> Config:

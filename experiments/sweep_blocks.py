@@ -38,7 +38,7 @@ def sweep(
     plan = study(config, dataset)
     workdir = workdir or plan.default_workdir()
     results = grid.run(plan, dataset, workdir, progress)
-    correct = grid.test_correct(plan, results, workdir)
+    correct = grid.correct_images(plan, results, workdir)
     answer = analysis.answer(results, dataset=config.dataset, match=config.match, margin=config.margin, correct=correct)
     write_json(workdir / "answer.json", answer)
     figures.accuracy_vs_blocks(answer, results, workdir / "accuracy_vs_blocks.png")

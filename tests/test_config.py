@@ -155,4 +155,5 @@ def test_defaults_of_the_main_job():
     assert (sweep.learning_rates, sweep.margin, sweep.match) == ((3e-4, 1e-3, 3e-3), 0.002, "width")
     assert (sweep.validation_fraction, TrialConfig().validation_fraction) == (0.1, 0.0)
     digits = config.DATASET_DEFAULTS["digits"]
-    assert (digits["epochs"], digits["batch_size"], digits.get("flip", TrainingConfig().flip)) == (20, 64, False)
+    batch_size, flip = TrainingConfig().batch_size, TrainingConfig().flip
+    assert (digits["epochs"], digits.get("batch_size", batch_size), digits.get("flip", flip)) == (20, 64, False)

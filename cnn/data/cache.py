@@ -39,6 +39,7 @@ class Content(NamedTuple):
 
 
 ARRAYS = Content._fields[:4]
+FORMAT = 1  # of what is kept and how it is decoded; another number makes every set decode again
 
 
 class _Damaged(Exception):
@@ -46,11 +47,11 @@ class _Damaged(Exception):
 
 
 def default_folder() -> Path:
-    """The folder of all entries: `$XDG_CACHE_HOME/cnn-blocks`, or `~/.cache/cnn-blocks` where that is not set.
+    """The folder of all entries: `$XDG_CACHE_HOME/conv-relu-pool`, or `~/.cache/conv-relu-pool` where that is not set.
 
     Source: XDG Base Directory Specification, https://specifications.freedesktop.org/basedir-spec/latest/
     """
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnn-blocks"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "conv-relu-pool"
 
 
 def fingerprint(content: Content) -> str:
@@ -74,7 +75,7 @@ def load(root: Path, key: str, build: Callable[[], Content], progress: Progress 
     Images are read-only memory maps. Where the folder cannot be written they stay in memory, and a line says so.
     Whatever `build` raises is passed on, and nothing is kept.
     """
-    entry = root / key
+    entry = root / f"{key}-v{FORMAT}"
     try:
         found = _read(entry)
     except _Damaged as damage:

@@ -30,7 +30,6 @@ from cnn.data.download import quiet, require_packages
 from cnn.progress import Progress
 
 BATCH = 500  # records decoded at a time: twice as fast as 64, and larger batches are no faster
-FORMAT = 1  # of the cached arrays; another number makes every set decode again
 _NAME = re.compile(r"(?P<base>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>((\d+|\*)\.){2}(\d+|\*)))?")
 
 
@@ -77,7 +76,7 @@ def find(root: Path, name: str) -> Path | None:
 
 def key(name: str, folder: Path) -> str:
     """The cache entry of a prepared folder: another folder, description, or size or time of a file, another entry."""
-    digest = hashlib.sha256(f"{FORMAT} {folder.resolve()}".encode())
+    digest = hashlib.sha256(str(folder.resolve()).encode())
     for path in sorted(folder.iterdir()):
         status = path.stat()
         digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode())

@@ -141,8 +141,8 @@ def halving_padding(filter: int, stride: int) -> Sides:
     return side, side
 
 
-def chain(size: Pair, stride: int = 2) -> list[Pair]:
-    """The sizes that an image runs through when each block divides it by `stride`, down to the first empty one.
+def chain(size: Pair) -> list[Pair]:
+    """The sizes that an image runs through when each block halves it, rounded down, to the first empty one.
 
     Example:
         >>> " -> ".join(map(format_size, chain((28, 28))))
@@ -150,18 +150,18 @@ def chain(size: Pair, stride: int = 2) -> list[Pair]:
     """
     sizes = [pair(size, "size")]
     while min(sizes[-1]) > 0:
-        sizes.append((sizes[-1][0] // stride, sizes[-1][1] // stride))
+        sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
     return sizes
 
 
-def blocks_that_fit(size: Pair, stride: int = 2) -> int:
+def blocks_that_fit(size: Pair) -> int:
     """The most blocks whose last output still has a cell.
 
     Example:
         >>> blocks_that_fit((28, 28)), blocks_that_fit((8, 8))
         (4, 3)
     """
-    return len(chain(size, stride)) - 2
+    return len(chain(size)) - 2
 
 
 def format_size(size: Pair) -> str:

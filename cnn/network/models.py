@@ -9,9 +9,11 @@ Example:
     ((1, 10), (1, 14, 14, 32))
 """
 
+import dataclasses
+
 import flax.linen as nn
 
-from cnn.config import NetworkConfig, RequestError, require_known
+from cnn.config import BlockConfig, NetworkConfig, RequestError, require_known
 from cnn.network.geometry import blocks_that_fit, chain, format_size
 from cnn.network.layers import (
     Conv,
@@ -101,18 +103,8 @@ def _dense_head(hidden: tuple[int, ...], dropout: float, classes: int) -> list[L
 
 
 def _convnet(config: NetworkConfig, classes: int) -> ConvNet:
-    shared = (
-        "blocks",
-        "width",
-        "growth",
-        "filter_size",
-        "convolutions",
-        "pooling",
-        "normalization",
-        "dropout",
-        "hidden",
-    )
-    return ConvNet(classes, **{name: getattr(config, name) for name in shared})
+    shared = [field.name for field in dataclasses.fields(BlockConfig)]
+    return ConvNet(classes, config.blocks, **{name: getattr(config, name) for name in shared})
 
 
 MODELS = {

@@ -23,18 +23,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cnn.study import statistics
+from cnn.study.tuning import BestRate, best_learning_rates, plain, values_of
 
 if TYPE_CHECKING:  # only its methods are called here, so `--help` need not wait for the import
     import pandas as pd
 
 SIGNIFICANCE = 0.05  # of the family of comparisons with the recommended depth
-
-
-class BestRate(NamedTuple):
-    """The learning rate that tuning chose, and whether it is the lowest or the highest of several tried."""
-
-    learning_rate: float
-    at_edge: bool
 
 
 class Choice(NamedTuple):
@@ -43,28 +37,6 @@ class Choice(NamedTuple):
     index: int | None
     shortfall: np.ndarray  # [depths], best mean minus this mean; inf where no trial finished
     allowance: np.ndarray  # [depths], max(margin, standard error of the paired difference)
-
-
-def best_learning_rates(results: "pd.DataFrame", by: str = "blocks") -> dict[Any, BestRate]:
-    """The best learning rate of each tuned variant: the highest mean validation accuracy over the tuning seeds.
-
-    A rate at which a tuning trial diverged ranks below every rate without one; of equal rates the smaller is taken.
-    Variants without tuning trials are left out.
-    """
-    tuned = results[results["phase"] == "tune"]
-    return {variant: _best_rate(tuned[tuned[by] == variant]) for variant in _variants(tuned, by)}
-
-
-def _best_rate(trials: "pd.DataFrame") -> BestRate:
-    def rank(rate: float) -> tuple[bool, float, float]:
-        tried = trials[trials["learning_rate"] == rate]
-        finished = tried.loc[tried["status"] == "done", "val_accuracy"].dropna()
-        mean = finished.mean() if len(finished) else -np.inf
-        return not (tried["status"] == "diverged").any(), round(float(mean), 9), -rate  # rounded, or ties are luck
-
-    grid = sorted(trials["learning_rate"].unique())
-    best = max(grid, key=rank)
-    return BestRate(float(best), len(grid) > 1 and best in (grid[0], grid[-1]))
 
 
 def compared_trials(results: "pd.DataFrame", by: str = "blocks") -> "pd.DataFrame":
@@ -90,7 +62,8 @@ def choose(accuracy: np.ndarray, margin: float) -> Choice:
 
     Within reach: short of the best mean by at most max(margin, SE). SE is the standard error (ddof 1) of the difference
     to the best row, paired by seed; below two common seeds it is 0. The one-standard-error rule of Breiman et al.
-    (1984), paired, and with a margin that a block must earn however many seeds there are.
+    (1984), paired, and with a margin that a block must earn however many seeds there are. A row with an unknown value
+    (a trial diverged, say) is ranked only where every row has one, and then on the seeds it shares with the best.
 
     Args:
         accuracy: [depths, seeds], validation accuracies from the shallowest to the deepest; NaN where unknown.
@@ -99,6 +72,10 @@ def choose(accuracy: np.ndarray, margin: float) -> Choice:
     >>> choose(np.array([[0.96, 0.97], [0.98, 0.98]]), margin=0.002)  # short by 0.015, SE 0.005
     Choice(index=1, shortfall=array([0.015, 0.   ]), allowance=array([0.005, 0.002]))
     """
+    accuracy = np.asarray(accuracy, float)
+    complete = ~np.isnan(accuracy).any(axis=1)
+    if complete.any():
+        accuracy = np.where(complete[:, None], accuracy, np.nan)
     known = np.ma.masked_invalid(accuracy)
     mean = np.ma.filled(known.mean(axis=1), -np.inf)
     if not np.isfinite(mean).any():
@@ -106,13 +83,14 @@ def choose(accuracy: np.ndarray, margin: float) -> Choice:
     best = int(np.argmax(mean >= mean.max() - statistics.RESOLUTION))  # of equally good depths, the smallest
     difference = known[best] - known
     error = difference.std(axis=1, ddof=1) / np.sqrt(np.maximum(difference.count(axis=1), 1))
-    shortfall, allowance = mean[best] - mean, np.maximum(margin, np.ma.filled(error, 0.0))
+    shortfall = np.ma.filled(difference.mean(axis=1), np.inf)
+    allowance = np.maximum(margin, np.ma.filled(error, 0.0))
     return Choice(int(np.argmax(shortfall <= allowance + statistics.RESOLUTION)), shortfall, allowance)
 
 
 def recommend(results: "pd.DataFrame", margin: float, by: str = "blocks") -> Any:
     """The smallest depth within reach of the best on validation data (`choose`); `None` where no trial finished."""
-    variants = _variants(results, by)
+    variants = values_of(results, by)
     index = choose(_by_seed(compared_trials(results, by), "val_accuracy", variants, by), margin).index
     return None if index is None else variants[index]
 
@@ -141,7 +119,7 @@ def answer(
         accuracy against the recommended depth, Holm-adjusted; `indistinguishable` are the other depths with a finished
         trial whose `p_adjusted` is unknown or at least 0.05. `shortfall` and `allowance` are the rule's two sides.
     """
-    trials, variants, rates = compared_trials(results, by), _variants(results, by), best_learning_rates(results, by)
+    trials, variants, rates = compared_trials(results, by), values_of(results, by), best_learning_rates(results, by)
     choice = choose(_by_seed(trials, "val_accuracy", variants, by), margin)
     adjusted = _adjusted_p_values(_by_seed(trials, "test_accuracy", variants, by), choice.index)
     depths = []
@@ -184,7 +162,7 @@ def table(answer: Mapping[str, Any]) -> str:
     """
     from tabulate import tabulate
 
-    by = _variant_column(answer)
+    by = variant_column(answer)
     chosen = answer[f"recommended_{by}"]
     rows = [
         {
@@ -193,6 +171,7 @@ def table(answer: Mapping[str, Any]) -> str:
             "validation %": _percent(depth["val_mean"]),
             "n": depth["n"],
             "diverged": depth["diverged"],
+            "failed": depth["failed"],
             "learning rate": None if depth["learning_rate"] is None else f"{depth['learning_rate']:g}",
             "parameters": None if depth["parameters"] is None else f"{depth['parameters']:,}",
             "multiply-accumulates": None if depth["macs"] is None else f"{depth['macs']:,}",
@@ -206,20 +185,20 @@ def table(answer: Mapping[str, Any]) -> str:
     return tabulate(rows, headers="keys", tablefmt="github", missingval="-", disable_numparse=True, colalign=align)
 
 
-def sentence(answer: Mapping[str, Any], note: str = "") -> str:
-    """The answer in one sentence, then a short one for each thing to know: rates at the edge, divergence, the note.
-
-    Args:
-        answer: as `answer` gives it.
-        note: a sentence to end with. On digits one says by itself that 360 test images cannot separate close depths.
-    """
-    parts = [_verdict(answer), _edges(answer), _divergence(answer)]
+def sentence(answer: Mapping[str, Any]) -> str:
+    """The answer in one sentence, then a short one for each thing to know: rates at the edge, divergence, failures."""
+    unfinished = [
+        _unfinished(answer, "diverged", ""),
+        _unfinished(answer, "failed", "; the same command tries them again"),
+    ]
+    parts = [_verdict(answer), _edges(answer), *unfinished]
     if answer["dataset"] == "digits":
         parts.append("360 test images of digits cannot separate close depths.")
-    return " ".join(part for part in (*parts, note) if part)
+    return " ".join(part for part in parts if part)
 
 
-def _variant_column(answer: Mapping[str, Any]) -> str:
+def variant_column(answer: Mapping[str, Any]) -> str:
+    """The column that an answer is about, such as `blocks`."""
     return next(key for key in answer if key.startswith("recommended_")).removeprefix("recommended_")
 
 
@@ -230,7 +209,7 @@ def _percent(mean: float | None, low: float | None = None, high: float | None = 
 
 
 def _verdict(answer: Mapping[str, Any]) -> str:
-    by, dataset = _variant_column(answer), answer["dataset"]
+    by, dataset = variant_column(answer), answer["dataset"]
     chosen = answer[f"recommended_{by}"]
     if chosen is None:
         return f"No recommendation on {dataset}: no trial finished."
@@ -258,7 +237,7 @@ def _comparison(answer: Mapping[str, Any], by: str, chosen: Any) -> str:
 
 
 def _edges(answer: Mapping[str, Any]) -> str:
-    by = _variant_column(answer)
+    by = variant_column(answer)
     edges: dict[float, list[Any]] = {}
     for depth in answer["depths"]:
         if depth["learning_rate_at_edge"]:
@@ -269,14 +248,14 @@ def _edges(answer: Mapping[str, Any]) -> str:
     return f"The best learning rate lies at the edge of the grid ({listed}), so a wider grid may do better."
 
 
-def _divergence(answer: Mapping[str, Any]) -> str:
-    by = _variant_column(answer)
-    diverged = [
-        f"{depth['diverged']} of {depth['n'] + depth['diverged']} at {variant_name(by, depth[by])}"
+def _unfinished(answer: Mapping[str, Any], status: str, end: str) -> str:
+    by = variant_column(answer)
+    found = [
+        f"{depth[status]} of {depth['n'] + depth['diverged'] + depth['failed']} at {variant_name(by, depth[by])}"
         for depth in answer["depths"]
-        if depth["diverged"]
+        if depth[status]
     ]
-    return f"Trials diverged: {_and(diverged)}." if diverged else ""
+    return f"Trials {status}: {_and(found)}{end}." if found else ""
 
 
 def _listed(by: str, values: list[Any]) -> str:
@@ -288,20 +267,6 @@ def _listed(by: str, values: list[Any]) -> str:
 
 def _and(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _variants(results: "pd.DataFrame", by: str) -> list[Any]:
-    variants = [_plain(value) for value in results[by].dropna().unique()]
-    numbers = all(isinstance(value, (int, float)) for value in variants)
-    return sorted(variants) if numbers else variants
-
-
-def _plain(value: Any) -> Any:
-    """A Python value for JSON: whole numbers as int, unknown as None."""
-    value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, float):
-        return None if np.isnan(value) else int(value) if value.is_integer() else value
-    return value
 
 
 def _by_seed(trials: "pd.DataFrame", column: str, variants: list[Any], by: str) -> np.ndarray:
@@ -328,6 +293,7 @@ def _describe(trials: "pd.DataFrame", best: BestRate | None) -> dict[str, Any]:
         "learning_rate_at_edge": bool(best and best.at_edge),
         "n": len(done),
         "diverged": int((trials["status"] == "diverged").sum()),
+        "failed": int((trials["status"] == "failed").sum()),
         **_moments("val", done["val_accuracy"]),
         **_moments("test", done["test_accuracy"]),
         "parameters": _first(trials["parameters"]),
@@ -352,7 +318,7 @@ def _moments(prefix: str, values: "pd.Series") -> dict[str, float | None]:
 
 def _first(values: "pd.Series") -> Any:
     values = values.dropna()
-    return _plain(values.iloc[0]) if len(values) else None
+    return plain(values.iloc[0]) if len(values) else None
 
 
 def _rule(depths: list[dict[str, Any]], margin: float, by: str) -> str:

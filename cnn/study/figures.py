@@ -43,7 +43,7 @@ def accuracy_vs_blocks(answer: Mapping[str, Any], results: "pd.DataFrame", path:
     """
     from matplotlib.figure import Figure
 
-    by = next(key for key in answer if key.startswith("recommended_")).removeprefix("recommended_")
+    by = analysis.variant_column(answer)
     figure = Figure(figsize=(9, 6), dpi=DOTS_PER_INCH, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.15))
     _accuracy(above, answer, analysis.compared_trials(results, by), by)
@@ -122,9 +122,9 @@ def _words(axes: "Axes", index: int, depth: Mapping[str, Any], colour: str) -> N
     if depth["test_mean"] is not None:
         weight = "bold" if colour == BLUE else "normal"
         axes.text(index, 1.015, f"{depth['test_mean']:.2%}", fontsize=11, color=colour, fontweight=weight, **place)
-    text = "" if depth["n"] else "no result"
-    if depth["diverged"]:
-        text = f"\u2715 {depth['diverged']} of {depth['n'] + depth['diverged']} diverged"
+    tried = depth["n"] + depth["diverged"] + depth["failed"]
+    words = [f"\u2715 {depth[status]} of {tried} {status}" for status in ("diverged", "failed") if depth[status]]
+    text = "\n".join(words) if words or depth["n"] else "no result"
     axes.text(index, 0.02, text, fontsize=9.5, color=VERMILION, **place)
 
 

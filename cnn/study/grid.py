@@ -11,19 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
-from cnn.config import NetworkConfig, RequestError, SweepConfig, TrialConfig, to_json
+from cnn.config import FIRST_TUNING_SEED, NetworkConfig, RequestError, SweepConfig, TrialConfig, to_json
 from cnn.data.datasets import Dataset, split
+from cnn.network import models, summary
 from cnn.progress import Progress
-from cnn.study.analysis import best_learning_rates
+from cnn.study.tuning import best_learning_rates
 from cnn.training import replicas, trial
 from cnn.training.runs import TrialFolder, default_workdir, differences, read_json, write, write_config
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FIRST_TUNING_SEED = 1_000_000  # far from the seeds that compare, so that none is used twice
 GROWABLE = ("learning_rates", "seeds", "variants")  # what may grow in an old folder, beside the study's own column
 RESULTS = "results.csv"
 FIRST_COLUMNS = ("status", "parameters", "macs", "val_accuracy", "test_accuracy", "train_seconds")
@@ -59,7 +60,7 @@ class Study:
                 TrialConfig(**shared, learning_rate=rate, seed=seed, network=network, training=self.config.training),
             )
             for value, network in self.variants.items()
-            for rate in rates[value]
+            for rate in rates.get(value, ())
             for seed in seeds
         ]
 
@@ -76,7 +77,7 @@ class Cell:
     @property
     def name(self) -> str:
         """The name of its folder."""
-        return f"{self.phase}-{self.column}{self.value}-rate{self.config.learning_rate:g}-seed{self.config.seed}"
+        return f"{self.phase}-{self.column}{self.value}-rate{self.config.learning_rate!r}-seed{self.config.seed}"
 
     def row(self, result: dict[str, Any]) -> dict[str, Any]:
         """Its line of `results.csv`."""
@@ -98,17 +99,19 @@ def check(study: Study, dataset: Dataset) -> None:
         replicas.program(cell.config, dataset, len(train))
 
 
-def open_folder(study: Study, workdir: Path) -> None:
+def open_folder(study: Study, dataset: Dataset, workdir: Path) -> None:
     """Write the study's settings into its work folder, or check them against those already there.
 
     Raises:
-        RequestError: settings that differ in more than growth, or a folder that cannot be written.
+        RequestError: settings or data that differ in more than growth, or a folder that cannot be written.
     """
-    new, old = study.settings(), read_json(workdir / "config.json")
+    new = {**study.settings(), "dataset_fingerprint": dataset.fingerprint}
+    old = read_json(workdir / "config.json")
     if old is not None:
-        shared = {name: value for name, value in new.items() if name not in (*GROWABLE, study.column)}
-        changed = differences({name: old.get(name) for name in shared}, shared)
-        changed += _shrunk(old, new, ("learning_rates", study.column)) + _reshaped(old, new)
+        fixed = {name: value for name, value in new.items() if name not in (*GROWABLE, study.column)}
+        changed = differences({name: old.get(name) for name in fixed}, fixed)
+        if old.keys() == new.keys():
+            changed += _shrunk(old, new, ("learning_rates", study.column)) + _reshaped(old, new)
         if changed:
             raise RequestError(f"workdir={str(workdir)!r} holds other settings ({'; '.join(changed)}): choose another")
     if old != new:
@@ -136,7 +139,7 @@ def run(study: Study, dataset: Dataset, workdir: Path, progress: Progress = Prog
         RequestError: the request cannot be met; nothing has been written then.
     """
     check(study, dataset)
-    open_folder(study, workdir)
+    open_folder(study, dataset, workdir)
     config, rows = study.config, []
     rates = {value: config.learning_rates for value in study.variants}
     if len(config.learning_rates) > 1:
@@ -153,8 +156,7 @@ def _run_cells(cells: list[Cell], dataset: Dataset, workdir: Path, rows: list[di
     folders = {cell: TrialFolder(workdir / "trials" / cell.name) for cell in cells}
     results = {cell: folders[cell].result() for cell in cells}
     missing = [cell for cell in cells if results[cell] is None]
-    with progress.task(f"{cells[0].phase}: trials", len(cells)) as task:
-        task.advance(len(cells) - len(missing))
+    with progress.task(f"{cells[0].phase}: trials", len(cells), len(cells) - len(missing)) as task:
         for group in _groups(missing):
             results.update(zip(group, _run_group(group, dataset, [folders[cell] for cell in group], progress)))
             known = [cell.row(results[cell]) for cell in cells if results[cell] is not None]
@@ -179,12 +181,13 @@ def _run_group(
     configs = [cell.config for cell in group]
     try:
         return trial.run_together(configs, dataset, folders, test=group[0].phase == "compare", progress=progress)
-    except (MemoryError, RuntimeError) as error:  # XLA reports its own failures, out of memory too, as RuntimeError
-        reason = " ".join(str(error).split())[:300]
-        failed = {"status": "failed", "reason": f"{type(error).__name__}: {reason}"}
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        network = models.build(configs[0].network, dataset.image_shape, dataset.classes)
+        failed = {"status": "failed", **summary.cost(network, dataset.image_shape)._asdict(), "reason": reason}
         for folder, cell in zip(folders, group):
             folder.finish(failed)
-            progress.line(f"{cell.name} failed: {failed['reason']}")
+            progress.line(f"{cell.name} failed: {reason}")
         return [failed] * len(group)
 
 
@@ -201,14 +204,13 @@ def read_results(workdir: Path) -> "pd.DataFrame":
     return pd.read_csv(workdir / RESULTS, keep_default_na=False, na_values=[""])
 
 
-def test_correct(study: Study, results: "pd.DataFrame", workdir: Path) -> dict[Any, np.ndarray]:
+def correct_images(study: Study, results: "pd.DataFrame", workdir: Path) -> dict[Any, np.ndarray]:
     """For each variant, which test images each finished comparison trial got right: booleans, [seeds, images]."""
     done = results[(results["phase"] == "compare") & (results["status"] == "done")]
-    found: dict[Any, np.ndarray] = {}
-    for value, trials in done.groupby(study.column):
-        rates = {value: (float(trials["learning_rate"].iloc[0]),)}
-        variant = dataclasses.replace(study, variants={value: study.variants[value]})
-        cells = variant.cells("compare", rates, range(study.config.seeds))
-        flags = [TrialFolder(workdir / "trials" / cell.name).test_correct() for cell in cells]
-        found[value] = np.stack([right for right in flags if right is not None])
-    return found
+    rates = {value: (float(trials["learning_rate"].iloc[0]),) for value, trials in done.groupby(study.column)}
+    found: dict[Any, list[np.ndarray]] = {}
+    for cell in study.cells("compare", rates, range(study.config.seeds)):
+        right = TrialFolder(workdir / "trials" / cell.name).correct_images()
+        if right is not None:
+            found.setdefault(cell.value, []).append(right)
+    return {value: np.stack(flags) for value, flags in found.items()}

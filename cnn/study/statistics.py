@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-RESOLUTION = 1e-9  # accuracies closer than this are equal: one image in a hundred million, far above rounding
+RESOLUTION = 1e-9  # accuracies closer than this are equal: one image in a thousand million, far above rounding
 Interval = tuple[float, float]
 Values = Sequence[float] | np.ndarray
 

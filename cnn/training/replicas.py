@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -40,6 +41,9 @@ class Strategy(Protocol):
 
     def start(self, replicas: list[Replica]) -> Any:
         """The states before the first step."""
+
+    def warm_up(self, states: Any, replicas: list[Replica], data: Images) -> None:
+        """Compile the training step, so that no epoch's seconds include it."""
 
     def epoch(self, states: Any, replicas: list[Replica], data: Images, epoch: int) -> tuple[Any, list[Totals]]:
         """The states after an epoch, and its sums; the old states must not be used again."""
@@ -78,12 +82,18 @@ class PythonLoop:
     def start(self, replicas: list[Replica]) -> list[TrainState]:
         return [self.init(replica) for replica in replicas]
 
+    def warm_up(self, states: list[TrainState], replicas: list[Replica], data: Images) -> None:
+        spare = jax.tree.map(jnp.copy, states[0])  # the step takes its state away
+        jax.block_until_ready(self.step(spare, Totals.zero(), replicas[0], data, self.shuffle(replicas[0], 0)))
+
     def epoch(
         self, states: list[TrainState], replicas: list[Replica], data: Images, epoch: int
     ) -> tuple[list[TrainState], list[Totals]]:
-        def one(state: TrainState, replica: Replica) -> tuple[TrainState, Totals]:
+        def one(stop: Event, state: TrainState, replica: Replica) -> tuple[TrainState, Totals]:
             totals, order = Totals.zero(), self.shuffle(replica, epoch)
             for _ in range(self.program.steps_per_epoch):
+                if stop.is_set():
+                    break
                 state, totals = self.step(state, totals, replica, data, order)
             return state, jax.device_get(totals)
 
@@ -93,9 +103,11 @@ class PythonLoop:
     def evaluate(
         self, states: list[TrainState], replicas: list[Replica], data: Images, parts: list[np.ndarray]
     ) -> list[tuple[Totals, np.ndarray]]:
-        def one(state: TrainState, replica: Replica, part: np.ndarray) -> tuple[Totals, np.ndarray]:
+        def one(stop: Event, state: TrainState, replica: Replica, part: np.ndarray) -> tuple[Totals, np.ndarray]:
             totals, right = Totals.zero(), []
             for indices, mask in zip(*padded(part, self.batch_size)):
+                if stop.is_set():
+                    break
                 totals, batch_right = self.evaluate_batch(state, totals, replica, self.take(data, indices), mask)
                 right.append(batch_right)
             return jax.device_get(totals), np.concatenate(jax.device_get(right))[: len(part)]
@@ -137,6 +149,9 @@ class OneProgram:
     def start(self, replicas: list[Replica]) -> TrainState:
         return self.init(_stack(replicas))
 
+    def warm_up(self, states: TrainState, replicas: list[Replica], data: Images) -> None:
+        """Nothing: a spare epoch costs more than it tells, so the first one's seconds include compilation."""
+
     def epoch(
         self, states: TrainState, replicas: list[Replica], data: Images, epoch: int
     ) -> tuple[TrainState, list[Totals]]:
@@ -160,8 +175,14 @@ class OneProgram:
 
 
 def _in_threads(function: Callable[..., Any], *lists: list[Any]) -> list[Any]:
+    """`function(stop, ...)` on each row, a thread each; where this thread is interrupted, `stop` tells the others."""
+    stop = Event()
     with ThreadPoolExecutor(max_workers=len(lists[0])) as threads:
-        return list(threads.map(function, *lists))
+        try:
+            return list(threads.map(functools.partial(function, stop), *lists))
+        except BaseException:
+            stop.set()
+            raise
 
 
 def _stack(trees: list[Any]) -> Any:
@@ -180,7 +201,10 @@ def strategy(program: Program) -> Strategy:
 
 def largest_group() -> int:
     """How many replicas are best run together: on a CPU one for each core, up to 4; more was not measured."""
-    return min(len(os.sched_getaffinity(0)), 4) if jax.default_backend() == "cpu" else 16
+    if jax.default_backend() != "cpu":
+        return 16
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 4)
 
 
 @functools.lru_cache(maxsize=1)
@@ -209,6 +233,7 @@ class Fit:
         self.data, self.test_data = _on_device(dataset)
         self.replicas = [_replica(config, dataset, train) for config, (train, _) in zip(configs, splits)]
         self.states = self.strategy.start(self.replicas)
+        self.strategy.warm_up(self.states, self.replicas, self.data)
 
     def epochs(self, start: int = 0) -> Iterator[list[Epoch]]:
         """Train, epoch by epoch, from the given one on; yields a list with an entry for each replica."""

@@ -18,7 +18,7 @@ import json
 import os
 import re
 import shutil
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,15 @@ CHECKPOINTS_KEPT = 2
 def write(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all: a temporary file in the same folder, flushed to disk, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp's files are for the owner alone
-        os.replace(name, path)
+        os.replace(temporary, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -50,16 +49,21 @@ def write_json(path: Path, value: Any) -> None:
     write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any | None:
-    """The value in a JSON file, or None where there is no file.
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file, or None where there is no file.
 
     Raises:
-        RequestError: the file is not JSON.
+        RequestError: the file cannot be read, or is not a JSON object.
     """
     try:
-        return json.loads(path.read_text())
+        value = json.loads(path.read_text())
+        if not isinstance(value, dict):
+            raise ValueError("not an object")
+        return value
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read ({error.strerror}); choose another workdir") from None
     except ValueError as error:
         raise RequestError(f"{path}: is not JSON ({error}); remove it, or choose another workdir") from None
 
@@ -112,22 +116,26 @@ class TrialFolder:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
 
-    def begin(self, config: dict[str, Any]) -> None:
-        """Write the configuration, or check that it is the one already there.
+    def check(self, config: dict[str, Any]) -> bool:
+        """Whether the folder holds a trial of this configuration; False where it holds none.
 
         Raises:
-            RequestError: the folder holds a trial with other settings; the message names them with both values.
+            RequestError: it holds a trial of another; the message names the settings with both values.
         """
         old = read_json(self.path / "config.json")
-        if old is None:
-            write_config(self.path, config)
-        elif changed := differences(old, config):
+        if old is not None and (changed := differences(old, config)):
             raise RequestError(f"{self.path} holds another run ({'; '.join(changed)}): choose another workdir")
+        return old is not None
+
+    def begin(self, config: dict[str, Any]) -> None:
+        """Write the configuration, unless it is already there."""
+        if not self.check(config):
+            write_config(self.path, config)
 
     def result(self) -> dict[str, Any] | None:
         """The result of a finished trial, otherwise None; a trial that failed counts as not finished."""
         result = read_json(self.path / "result.json")
-        return result if result is not None and result["status"] != "failed" else None
+        return result if result is not None and result.get("status") in ("done", "diverged") else None
 
     def metrics(self) -> list[dict[str, Any]]:
         """The epochs so far, a dict for each."""
@@ -146,7 +154,7 @@ class TrialFolder:
             write(self.path / "test_correct.npy", buffer.getvalue())
         write_json(self.path / "result.json", result)
 
-    def test_correct(self) -> np.ndarray | None:
+    def correct_images(self) -> np.ndarray | None:
         """Which test images were right, as booleans, or None where the test set was not read."""
         path, result = self.path / "test_correct.npy", self.result()
         if result is None or not path.exists():
@@ -191,6 +199,10 @@ class Checkpoints:
         with self._manager() as manager:
             return manager.restore(epoch, args=ocp.args.StandardRestore(like))
 
-    def remove(self) -> None:
-        """Delete them all."""
-        shutil.rmtree(self.path, ignore_errors=True)
+    def remove(self, after: int = 0) -> None:
+        """Delete those of later epochs; by default all."""
+        if after == 0:
+            shutil.rmtree(self.path, ignore_errors=True)
+        for epoch in self.epochs():
+            if epoch > after:
+                shutil.rmtree(self.path / str(epoch))

@@ -89,7 +89,7 @@ class Program:
     image_shape: Shape
     classes: int
     steps_per_epoch: int
-    micro_batch: int  # images whose gradient is computed together; the step is the same whatever it is
+    micro_batch: int  # images whose gradient is computed together; only dropout's masks depend on it
 
     def optimizer(self, learning_rate: float | Array) -> optax.GradientTransformation:
         """AdamW (Loshchilov and Hutter 2019) under a linear warm-up and a cosine decay to 0 (Smith 2018, "1cycle")."""

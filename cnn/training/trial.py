@@ -23,6 +23,7 @@ from cnn.network import models, summary
 from cnn.progress import Progress
 from cnn.training.replicas import Epoch, Fit
 from cnn.training.runs import TrialFolder
+from cnn.training.step import TrainState
 
 CHECKPOINT_SECONDS = 30.0  # between two checkpoints; a shorter trial is sooner done again than saved
 
@@ -62,50 +63,28 @@ def run_together(
 
     Returns:
         A result for each: `status` (`done`, or `diverged` with the step), accuracies as fractions of the validation and
-        the test images (None where unknown), parameters, multiply-accumulates and seconds of training.
+        the test images (None where unknown), parameters, multiply-accumulates, and the seconds of its training steps
+        (compilation on a CPU and evaluation apart; trials that ran together share the time).
 
     Raises:
         RequestError: settings that do not suit the data, or a folder that holds another trial.
     """
-    records = [_Record(config, folder) for config, folder in zip(configs, folders or [None] * len(configs))]
-    if all(record.result is not None for record in records):
-        return [record.result for record in records]
-    fit = Fit(configs, dataset)
-    start = _restore(fit, records)
-    saved = time.monotonic()
-    label = f"{configs[0].network.model}, {len(configs)} replicas" if len(configs) > 1 else configs[0].network.model
-    with progress.task(label, configs[0].training.epochs) as task:
-        task.advance(start)
-        for epochs in fit.epochs(start):
-            for record, epoch in zip(records, epochs):
-                record.add(epoch)
-            last = len(records[0].epochs) == configs[0].training.epochs
-            if any(record.folder for record in records) and (
-                keep if last else time.monotonic() - saved >= CHECKPOINT_SECONDS
-            ):
-                _save(fit, records)
-                saved = time.monotonic()
-            task.advance(note=_note(epochs))
-            if all(record.bad_step is not None for record in records):
-                break
-    finished = any(record.bad_step is None for record in records)
-    tests = fit.test() if test and finished else [(None, None)] * len(records)
-    for record, (accuracy, right) in zip(records, tests):
-        record.finish(_result(record, fit, accuracy), right, keep)
+    records = [_Record(config, dataset, folder) for config, folder in zip(configs, folders or [None] * len(configs))]
+    missing = [record for record in records if record.result is None]
+    if missing:
+        _train(missing, dataset, test, keep, progress)
     return [record.result for record in records]
 
 
 class _Record:
     """What one trial has so far: its epochs, its first bad step, and its folder, kept up to date."""
 
-    def __init__(self, config: TrialConfig, folder: TrialFolder | None) -> None:
+    def __init__(self, config: TrialConfig, dataset: Dataset, folder: TrialFolder | None) -> None:
         self.config, self.folder = config, folder
+        self.settings = {**to_json(config), "dataset_fingerprint": dataset.fingerprint}
         self.epochs: list[dict[str, Any]] = []
         self.bad_step: int | None = None
-        self.result: dict[str, Any] | None = None
-        if folder is not None:
-            folder.begin(to_json(config))
-            self.result = folder.result()
+        self.result = folder.result() if folder is not None and folder.check(self.settings) else None
 
     def add(self, epoch: Epoch) -> None:
         if self.bad_step is None:
@@ -122,25 +101,63 @@ class _Record:
                 self.folder.checkpoints().remove()
 
 
+def _train(records: list[_Record], dataset: Dataset, test: bool, keep: bool, progress: Progress) -> None:
+    """Run trials together from their newest common checkpoint to their results."""
+    config, folders = records[0].config, [record.folder for record in records if record.folder is not None]
+    fit = Fit([record.config for record in records], dataset)
+    for record in records:
+        if record.folder is not None:
+            record.folder.begin(record.settings)  # not before the fit has accepted the settings
+    done = _restore(fit, records)
+    saved = time.monotonic()
+    label = f"{config.network.model}, {len(records)} replicas" if len(records) > 1 else config.network.model
+    with progress.task(label, config.training.epochs, done) as task:
+        for epochs in fit.epochs(done):
+            done += 1
+            for record, epoch in zip(records, epochs):
+                record.add(epoch)
+            due = keep if done == config.training.epochs else time.monotonic() - saved >= CHECKPOINT_SECONDS
+            if folders and due:
+                _save(fit, records, done)
+                saved = time.monotonic()
+            task.advance(note=_note(epochs))
+            if all(record.bad_step is not None for record in records):
+                break
+    finished = any(record.bad_step is None for record in records)
+    tests = fit.test() if test and finished else [(None, None)] * len(records)
+    for record, (accuracy, right) in zip(records, tests):
+        record.finish(_result(record, fit, accuracy), right, keep)
+
+
 def _restore(fit: Fit, records: list[_Record]) -> int:
-    """Load the newest epoch that every trial has a checkpoint of; returns how many epochs are done."""
+    """Load the newest epoch that every trial has a checkpoint of, and drop later ones; returns how many are done."""
     kept = [set(record.folder.checkpoints().epochs()) if record.folder else set() for record in records]
-    common = set.intersection(*kept)
-    if not common:
+    done, states = max(set.intersection(*kept), default=0), []
+    for record in records:
+        if record.folder is not None:
+            record.folder.checkpoints().remove(after=done)  # the steps to come would not replace them
+    if done == 0:
         return 0
-    epoch, states = max(common), []
     for record, state in zip(records, fit.strategy.unstack(fit.states)):
-        values = record.folder.checkpoints().load(epoch, flax.serialization.to_state_dict(state))
-        states.append(flax.serialization.from_state_dict(state, values))
-        record.epochs = record.folder.metrics()[:epoch]
+        values = record.folder.checkpoints().load(done, _checkpoint(state, None))
+        states.append(flax.serialization.from_state_dict(state, values["state"]))
+        record.bad_step = int(values["bad_step"]) if values["bad_step"] >= 0 else None
+        record.epochs = record.folder.metrics()[:done]
     fit.states = fit.strategy.stack(states)
-    return epoch
+    return done
 
 
-def _save(fit: Fit, records: list[_Record]) -> None:
+def _save(fit: Fit, records: list[_Record], done: int) -> None:
     for record, state in zip(records, fit.strategy.unstack(fit.states)):
-        if record.bad_step is None:
-            record.folder.checkpoints().save(len(record.epochs), flax.serialization.to_state_dict(state))
+        if record.folder is not None:
+            record.folder.checkpoints().save(done, _checkpoint(state, record.bad_step))
+
+
+def _checkpoint(state: TrainState, bad_step: int | None) -> dict[str, Any]:
+    return {
+        "state": flax.serialization.to_state_dict(state),
+        "bad_step": np.int32(-1 if bad_step is None else bad_step),
+    }
 
 
 def _note(epochs: list[Epoch]) -> str:

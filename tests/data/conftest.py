@@ -16,8 +16,8 @@ class Recorder(Progress):
         self.lines: list[str] = []
         self.tasks: list[Task] = []
 
-    def task(self, label: str, total: int) -> Task:
-        self.tasks.append(super().task(label, total))
+    def task(self, label: str, total: int, done: int = 0) -> Task:
+        self.tasks.append(super().task(label, total, done))
         return self.tasks[-1]
 
     def line(self, text: str) -> None:

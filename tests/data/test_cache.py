@@ -134,7 +134,7 @@ def test_fingerprint_covers_values_shape_and_names():
 
 
 @pytest.mark.parametrize(
-    "variable, expected", [("/elsewhere", "/elsewhere/cnn-blocks"), ("", "/home/me/.cache/cnn-blocks")]
+    "variable, expected", [("/elsewhere", "/elsewhere/conv-relu-pool"), ("", "/home/me/.cache/conv-relu-pool")]
 )
 def test_default_folder(monkeypatch, variable, expected):
     monkeypatch.setenv("HOME", "/home/me")

@@ -27,6 +27,12 @@ CASES = [
     ("train", "--model=lenet", ["model='lenet'", "convnet, lenet5, mlp", "nearest: lenet5"]),
     ("train", "--blocks=4", ["blocks=4", "8 -> 4 -> 2 -> 1 -> 0"]),
     ("train", "--learning_rate=-1", ["learning_rate=-1", "above 0"]),
+    ("train", "--batch_size=2000", ["batch_size=2000", "at most 1437"]),
+    ("train", "--validation_fraction=1", ["validation_fraction=1", "below 1"]),
+    ("train", "--width=1e9", ["width=1000000000.0", "65536"]),
+    ("sweep_blocks", "--growth=1e200", ["growth=1e+200", "at most 16"]),
+    ("sweep_blocks", "--seeds=2000000", ["seeds=2000000", "at most 1000000"]),
+    ("sweep_blocks", "--workdir=/etc/hostname", ["/etc/hostname", "Not a directory"]),
     ("train", "--workdir=/proc/nowhere", ["/proc/nowhere", "can be written"]),
 ]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn.study import analysis, statistics
+from cnn.study import analysis, statistics, tuning
 
 NAN = float("nan")
 
@@ -91,18 +91,18 @@ def tuned(trials):
     ],
 )
 def test_best_learning_rate(trials, rate, at_edge):
-    assert analysis.best_learning_rates(tuned(trials)) == {1: (rate, at_edge)}
+    assert tuning.best_learning_rates(tuned(trials)) == {1: (rate, at_edge)}
 
 
 def test_learning_rate_is_not_chosen_on_test_accuracy():
     results = tuned([(1e-3, 8, 0.9), (1e-2, 8, 0.8)]).assign(test_accuracy=[0.1, 1.0])
-    assert analysis.best_learning_rates(results)[1].learning_rate == 1e-3
+    assert tuning.best_learning_rates(results)[1].learning_rate == 1e-3
 
 
-def test_failed_tuning_trial_does_not_count():
+def test_a_rate_with_a_failed_tuning_trial_ranks_last():
     failed = pd.DataFrame([row("tune", rate=1e-2, seed=9, status="failed")])
     results = pd.concat([tuned([(1e-3, 8, 0.9), (1e-3, 9, 0.9), (1e-2, 8, 0.95)]), failed])
-    assert analysis.best_learning_rates(results)[1].learning_rate == 1e-2
+    assert tuning.best_learning_rates(results)[1].learning_rate == 1e-3
 
 
 RULE = [
@@ -120,7 +120,10 @@ RULE = [
     # each depth spreads by 0.04, yet every difference is 0.01, so SE is 0: seeds pair
     pytest.param({1: [0.90, 0.94], 2: [0.91, 0.95]}, 0.002, 2, id="paired"),
     pytest.param({1: [None, None], 2: [0.97, 0.97]}, 0.5, 2, id="diverged depth is never taken"),
-    pytest.param({1: [0.98, None], 2: [0.97, 0.97]}, 0.0, 1, id="one seed of a depth diverged"),
+    pytest.param({1: [0.98, None], 2: [0.97, 0.97]}, 0.0, 2, id="a depth with a diverged seed is not ranked"),
+    pytest.param({1: [0.97] * 5, 2: [0.98, None, None, None, None]}, 0.0, 1, id="one survivor of five"),
+    # every depth misses a seed: equal on the one that both have, though their means differ by 0.04
+    pytest.param({1: [0.90, 0.98, None], 2: [None, 0.98, 0.98]}, 0.0, 1, id="only common seeds compare"),
     # common seeds: 0 only, so the margin alone; means 0.96 and 0.97 (over 0.96, 0.98)
     pytest.param({1: [0.96, None], 2: [0.96, 0.98]}, 0.002, 2, id="one common seed"),
     pytest.param({1: [None], 2: [None]}, 0.002, None, id="nothing finished"),
@@ -389,12 +392,19 @@ def test_answer_of_one_seed():
 )
 def test_sentence(accuracies, dataset, parts):
     answer = answered(accuracies, dataset)
-    text = analysis.sentence(answer, note="Read on.")
+    text = analysis.sentence(answer)
     assert all(part in text for part in parts), text
-    assert text.endswith("Read on.") and ("360" in text) == (dataset == "digits")
+    assert ("360" in text) == (dataset == "digits")
     assert ("diverged" in text) == any(depth["diverged"] for depth in answer["depths"])
     assert "edge" not in text
     json.dumps(answer, allow_nan=False)
+
+
+def test_sentence_and_table_name_what_failed():
+    results = pd.concat([compared({1: [0.9, 0.91]}), compared({2: [0.9]}).assign(status="failed", val_accuracy=NAN)])
+    answer = analysis.answer(results, dataset="mnist", match="width", margin=0.002)
+    assert "Trials failed: 1 of 1 at 2 blocks; the same command tries them again." in analysis.sentence(answer)
+    assert answer["depths"][1]["failed"] == 1 and answer["recommended_blocks"] == 1
 
 
 def test_sentence_names_rates_at_the_edge():
@@ -409,9 +419,9 @@ def test_table():
     assert cells[0][:2] == ["blocks", "test accuracy %"] and len(lines) == 5
     # 0.97 +- 12.7062 x 0.01 and 0.975 +- 12.7062 x 0.015; differences 0, 0.01: t = 1, p = 1 - 2 atan(1) / pi = 0.5.
     # 2 is best by 0.005, with SE 0.005, so 1 is within reach.
-    assert cells[2] == ["1 *", "97.00 [84.29, 109.71]", "97.00", "2", "0", "0.001", "101", "1,001", "1.0", "-"]
-    assert cells[3] == ["2", "97.50 [78.44, 116.56]", "97.50", "2", "0", "0.001", "102", "1,002", "1.0", "0.5"]
-    assert cells[4] == ["3", "-", "-", "0", "1", "0.001", "103", "1,003", "-", "-"]
+    assert cells[2] == ["1 *", "97.00 [84.29, 109.71]", "97.00", "2", "0", "0", "0.001", "101", "1,001", "1.0", "-"]
+    assert cells[3] == ["2", "97.50 [78.44, 116.56]", "97.50", "2", "0", "0", "0.001", "102", "1,002", "1.0", "0.5"]
+    assert cells[4] == ["3", "-", "-", "0", "1", "0", "0.001", "103", "1,003", "-", "-"]
 
 
 def test_answer_survives_its_csv(tmp_path):

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import jax
 import pandas as pd
 import pytest
 
@@ -61,7 +62,7 @@ def test_a_study_tunes_then_compares_and_does_nothing_twice(digits, tmp_path, co
     counted.clear()
     pd.testing.assert_frame_equal(grid.run(study(), digits, tmp_path), results)
     assert counted == []
-    correct = grid.test_correct(study(), results, tmp_path)
+    correct = grid.correct_images(study(), results, tmp_path)
     for blocks, trials in compared.groupby("blocks"):
         assert correct[blocks].mean(axis=1).tolist() == pytest.approx(trials["test_accuracy"].tolist())
 
@@ -87,20 +88,20 @@ def test_a_grid_may_grow(digits, tmp_path, counted):
         ({"learning_rates": (1e-3,)}, r"learning_rates: \[0.001, 0.003\], now \[0.001\]"),
     ],
 )
-def test_anything_else_that_differs_is_refused_with_both_values(tmp_path, change, message):
-    grid.open_folder(study(), tmp_path)
+def test_anything_else_that_differs_is_refused_with_both_values(digits, tmp_path, change, message):
+    grid.open_folder(study(), digits, tmp_path)
     before = (tmp_path / "config.json").read_text()
     with pytest.raises(RequestError, match=message):
-        grid.open_folder(study(dataclasses.replace(CONFIG, **change)), tmp_path)
+        grid.open_folder(study(dataclasses.replace(CONFIG, **change)), digits, tmp_path)
     assert (tmp_path / "config.json").read_text() == before
 
 
-def test_a_deeper_reference_that_changes_matched_widths_is_refused(tmp_path):
-    grid.open_folder(study(), tmp_path)
+def test_a_deeper_reference_that_changes_matched_widths_is_refused(digits, tmp_path):
+    grid.open_folder(study(), digits, tmp_path)
     wider = study()
     wider.variants[1] = dataclasses.replace(wider.variants[1], width=5.5)
     with pytest.raises(RequestError, match=r"variants\.1\.width: 4, now 5\.5"):
-        grid.open_folder(wider, tmp_path)
+        grid.open_folder(wider, digits, tmp_path)
 
 
 def test_the_default_folder_does_not_depend_on_what_may_grow():
@@ -114,7 +115,7 @@ def test_a_trial_that_fails_is_recorded_and_tried_again(digits, tmp_path, monkey
 
     def run_together(configs, dataset, folders, **options):
         if configs[0].network.blocks == 1 and options["test"]:
-            raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating 5 bytes")
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating 5 bytes")
         return real(configs, dataset, folders, **options)
 
     monkeypatch.setattr(trial, "run_together", run_together)
@@ -138,7 +139,24 @@ def test_cells_name_their_folders_apart():
     assert len(set(names)) == len(names) == 9
 
 
-def test_config_json_is_what_was_asked_for(tmp_path):
-    grid.open_folder(study(), tmp_path)
+def test_config_json_is_what_was_asked_for(digits, tmp_path):
+    grid.open_folder(study(), digits, tmp_path)
     saved = json.loads((tmp_path / "config.json").read_text())
     assert saved["experiment"] == "sweep_blocks" and saved["blocks"] == [0, 1] and saved["variants"]["1"]["width"] == 4
+
+
+def test_a_folder_of_other_data_is_refused(digits, tmp_path):
+    grid.open_folder(study(), digits, tmp_path)
+    other = dataclasses.replace(digits, fingerprint="0123456789ab")
+    with pytest.raises(RequestError, match=f"dataset_fingerprint: '{digits.fingerprint}', now '0123456789ab'"):
+        grid.open_folder(study(), other, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content, message", [("[]", "not an object"), ("{", "is not JSON"), ('{"seed": 0}', "holds other")]
+)
+def test_a_folder_of_something_else_is_refused(digits, tmp_path, content, message):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(RequestError, match=message):
+        grid.open_folder(study(), digits, tmp_path)
+    assert (tmp_path / "config.json").read_text() == content

@@ -60,14 +60,14 @@ def test_a_trial_folder_keeps_what_it_is_given(tmp_path):
     assert folder.metrics() == [{"epoch": 1}, {"epoch": 2}]
     right = np.array([True, False, True] * 5)
     folder.finish({"status": "done", "test_examples": 15}, right)
-    np.testing.assert_array_equal(folder.test_correct(), right)
+    np.testing.assert_array_equal(folder.correct_images(), right)
     assert json.loads((folder.path / "result.json").read_text())["status"] == "done"
 
 
 def test_a_failed_trial_is_not_finished(tmp_path):
     folder = TrialFolder(tmp_path)
     folder.finish({"status": "failed", "reason": "out of memory"})
-    assert folder.result() is None and folder.test_correct() is None
+    assert folder.result() is None and folder.correct_images() is None
 
 
 def test_checkpoints_keep_the_last_two_to_the_bit(tmp_path):
