@@ -104,7 +104,7 @@ def run(main: Callable[[], int | None]) -> None:
     message of its own is one line on standard error.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    _reuse_memory()
+    reuse_memory()
     try:
         if {"--help", "-help", "-h"} & set(sys.argv[1:]):
             own = (module for module in (sys.argv[0], __name__) if module in FLAGS.flags_by_module_dict())
@@ -125,7 +125,7 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit(1)
 
 
-def _reuse_memory() -> None:
+def reuse_memory() -> None:
     """Have the C library keep freed memory instead of handing it back after each step and faulting it in again.
 
     Only glibc needs this and has it. At 28x28 with width 32 a step takes 0.65 of the time; 100 to 200 MB more stay in

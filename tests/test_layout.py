@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FLOORS = """
-config progress
-network.geometry network.ops network.layers network.models network.summary
-data.cache data.download data.npz data.prepared data.datasets data.preprocess
-training.step training.replicas training.runs training.trial
-study.statistics study.tuning study.grid study.analysis study.figures
-""".split()
+ROOMS = {
+    "": ["config", "progress"],
+    "network.": ["geometry", "ops", "layers", "models", "summary"],
+    "data.": ["cache", "download", "npz", "prepared", "datasets", "preprocess"],
+    "training.": ["step", "replicas", "runs", "trial"],
+    "study.": ["statistics", "tuning", "grid", "analysis", "figures"],
+}
+FLOORS = [room + file for room, files in ROOMS.items() for file in files]
 FILES = sorted(path for room in ("cnn", "experiments") for path in (ROOT / room).rglob("*.py") if path.stat().st_size)
 
 

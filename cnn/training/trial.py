@@ -156,7 +156,7 @@ def _save(fit: Fit, records: list[_Record], done: int) -> None:
 def _checkpoint(state: TrainState, bad_step: int | None) -> dict[str, Any]:
     return {
         "state": flax.serialization.to_state_dict(state),
-        "bad_step": np.int32(-1 if bad_step is None else bad_step),
+        "bad_step": np.array(-1 if bad_step is None else bad_step, np.int32),
     }
 
 

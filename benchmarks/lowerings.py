@@ -1,0 +1,140 @@
+"""What the choices for a CPU are worth: lowerings, micro-batches, threads and kept memory, each against doing without.
+
+    python -m benchmarks.lowerings --rounds=7
+
+Each pair is timed in turn, several rounds in one run; the table has the medians in milliseconds, the ratio of the
+medians, and the lowest and highest ratio of a round. Compilation and a first call stay outside the clock.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags as absl_flags
+from jax import lax
+from tabulate import tabulate
+
+from cnn.config import NetworkConfig, TrainingConfig
+from cnn.network import models, ops
+from cnn.training.replicas import PythonLoop
+from cnn.training.step import Images, Program, Replica
+from experiments import flags
+
+absl_flags.DEFINE_integer("rounds", 7, "how often each pair is timed", lower_bound=1)
+absl_flags.DEFINE_integer("steps", 20, "training steps of a round", lower_bound=1)
+
+Pair = tuple[Callable[[], object], Callable[[], object]]
+DIGITS, MNIST, CIFAR = ((8, 8, 1), 16), ((28, 28, 1), 16), ((32, 32, 3), 32)  # image, width
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    what: str
+    without_ms: float
+    with_ms: float
+    ratio: str
+
+
+def timed(what: str, pair: Pair, rounds: int, calls: int = 1) -> Row:
+    """Time two functions in turn; the first is the way without the choice."""
+    for function in pair:
+        jax.block_until_ready(function())
+    seconds = np.array([[_seconds(function) for function in pair] for _ in range(rounds)]) / calls
+    without, with_choice = np.median(seconds, axis=0)
+    ratios = seconds[:, 1] / seconds[:, 0]
+    ratio = f"{with_choice / without:.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
+    return Row(what, 1e3 * without, 1e3 * with_choice, ratio)
+
+
+def _seconds(function: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - started
+
+
+def pooling() -> Pair:
+    """Forward and backward of 2x2 maxima over 128 images of 28x28x32: `reduce_window`, and our own derivative."""
+    x = jax.random.normal(jax.random.key(0), (128, 28, 28, 32))
+
+    def plain(x: jax.Array) -> jax.Array:
+        return lax.reduce_window(x, np.float32(-np.inf), lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+    gradients = [jax.jit(jax.grad(lambda x, f=f: (f(x) ** 2).sum())) for f in (plain, lambda x: ops.max_pool2d(x, 2))]
+    return tuple(lambda gradient=gradient: gradient(x) for gradient in gradients)
+
+
+def small_map() -> Pair:
+    """A 3x3 convolution of 64 images of 2x2x32 to 64 channels: XLA's convolution, and a matrix product."""
+    x, kernel = jnp.ones((64, 2, 2, 32)), jnp.ones((3, 3, 32, 64))
+    forms = [
+        jax.jit(lambda x, kernel, f=f: f(x, kernel, (1, 1), ((1, 1), (1, 1)))) for f in (ops._direct, ops._product)
+    ]
+    return tuple(lambda form=form: form(x, kernel) for form in forms)
+
+
+def training(image: tuple[int, int, int], width: int, micro_batch: int, steps: int, replicas: int = 1) -> Callable:
+    """`steps` training steps of a network of three blocks, batch 64, on random images."""
+    network = models.build(NetworkConfig(blocks=3, width=width), image, 10)
+    program = Program(network, TrainingConfig(batch_size=64), image, 10, steps, micro_batch)
+    random = np.random.default_rng(0)
+    count = 64 * steps
+    data = Images(
+        jnp.asarray(random.integers(0, 256, (count, *image), dtype=np.uint8)),
+        jnp.asarray(random.integers(0, 10, count, dtype=np.int32)),
+    )
+    one = (jnp.float32(1e-3), jnp.arange(count, dtype=jnp.int32), jnp.full(image[2], 127.0), jnp.full(image[2], 74.0))
+    members, loop = [Replica(jnp.int32(seed), *one) for seed in range(replicas)], PythonLoop(program)
+    return lambda: loop.epoch(loop.start(members), members, data, 0)[1]
+
+
+def in_turn(image: tuple[int, int, int], width: int, steps: int) -> Pair:
+    """Two trainings one after another, and each in a thread."""
+    alone = training(image, width, 64, steps)
+    return lambda: (alone(), alone()), training(image, width, 64, steps, replicas=2)
+
+
+def memory(steps: int, rounds: int) -> Row:
+    """MNIST's network in processes without and with freed memory kept; the rounds of each are in one process."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1, maxtasksperchild=1) as pool:  # a process for each call
+        times = [pool.apply(_memory, (keep, steps)) for _ in range(rounds) for keep in (False, True)]
+    seconds = np.array(times).reshape(rounds, 2)
+    ratios, (without, kept) = seconds[:, 1] / seconds[:, 0], np.median(seconds, axis=0) / steps
+    ratio = f"{kept / without:.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
+    return Row("freed memory kept, a step of 32x32x3, width 32", 1e3 * without, 1e3 * kept, ratio)
+
+
+def _memory(keep: bool, steps: int) -> float:
+    if keep:
+        flags.reuse_memory()
+    run = training(*CIFAR, 16, steps)
+    run()
+    return _seconds(run)
+
+
+def main() -> None:
+    """Time every pair and print the table."""
+    rounds, steps = flags.FLAGS.rounds, flags.FLAGS.steps
+    rows = [
+        timed("2x2 maximum with its own derivative", pooling(), rounds),
+        timed("3x3 convolution of 2x2 cells as a product", small_map(), rounds),
+    ]
+    for name, (image, width) in (("28x28x1, width 16", MNIST), ("32x32x3, width 32", CIFAR)):
+        pair = (training(image, width, 64, steps), training(image, width, 16, steps))
+        rows.append(timed(f"micro-batches of 16, a step of {name}", pair, rounds, steps))
+    for name, (image, width) in (("8x8x1, width 16", DIGITS), ("28x28x1, width 16", MNIST)):
+        rows.append(
+            timed(f"two trainings in threads, a step of {name}", in_turn(image, width, steps), rounds, 2 * steps)
+        )
+    rows.append(memory(steps, rounds))
+    print(tabulate(rows, headers=["choice", "ms without", "ms with", "ratio"], tablefmt="github", floatfmt=".2f"))
+    print(f"\n{rounds} rounds; jax {jax.__version__}, {multiprocessing.cpu_count()} cores")
+
+
+if __name__ == "__main__":
+    flags.run(main)
