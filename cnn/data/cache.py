@@ -75,7 +75,7 @@ def load(root: Path, key: str, build: Callable[[], Content], progress: Progress 
     Images are read-only memory maps. Where the folder cannot be written they stay in memory, and a line says so.
     Whatever `build` raises is passed on, and nothing is kept.
     """
-    entry = root / f"{key}-v{FORMAT}"
+    entry = root / key
     try:
         found = _read(entry)
     except _Damaged as damage:
@@ -100,6 +100,8 @@ def _read(entry: Path) -> tuple[Content, str] | None:
         manifest = json.loads((entry / "manifest.json").read_bytes())
         if manifest.pop("crc32") != _json_crc32(manifest):
             raise _Damaged("manifest.json has another CRC-32")
+        if manifest["format"] != FORMAT:
+            raise _Damaged(f"format {manifest['format']}, now {FORMAT}")
         images_and_labels = [_read_array(entry / f"{name}.npy", **manifest["files"][name]) for name in ARRAYS]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _Damaged(f"{type(error).__name__}: {error}") from error
@@ -139,7 +141,12 @@ def _write(folder: Path, content: Content, mark: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         files[name] = {"size": path.stat().st_size, "crc32": _file_crc32(path)}
-    manifest: dict[str, Any] = {"files": files, "class_names": list(content.class_names), "fingerprint": mark}
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "files": files,
+        "class_names": list(content.class_names),
+        "fingerprint": mark,
+    }
     with (folder / "manifest.json").open("w") as file:
         json.dump({**manifest, "crc32": _json_crc32(manifest)}, file, indent=1)
         file.flush()

@@ -140,3 +140,11 @@ def test_default_folder(monkeypatch, variable, expected):
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("XDG_CACHE_HOME", variable)
     assert cache.default_folder() == Path(expected)
+
+
+def test_another_format_builds_again(tmp_path, recorder, monkeypatch):
+    cache.load(tmp_path, "toy", content, recorder)
+    monkeypatch.setattr(cache, "FORMAT", cache.FORMAT + 1)
+    cache.load(tmp_path, "toy", content, recorder)
+    assert "format 1, now 2" in recorder.lines[0]
+    cache.load(tmp_path, "toy", must_not_build, recorder)
