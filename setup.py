@@ -17,7 +17,7 @@ setup(
         "numpy>=1.26",  # decoded images, packed results
         "optax>=0.2.4",  # optimiser, schedule, losses
         "orbax-checkpoint>=0.11.0",  # checkpoints
-        "pandas>=2.2",  # results as tables
+        "pandas>=2.2.3",  # results as tables
         "pillow>=10.4",  # decodes the images of TensorFlow Datasets, which does not declare it
         "importlib_resources>=6.4",  # imported by TensorFlow Datasets, which does not declare it
         "requests>=2.32",  # asks whether a data set's host can be reached
