@@ -1,4 +1,4 @@
-"""What the choices for a CPU are worth: lowerings, micro-batches, threads and kept memory, each against doing without.
+"""What the choices for a CPU are worth: lowerings, micro-batches and threads, each against doing without.
 
     python -m benchmarks.lowerings --rounds=7
 
@@ -6,7 +6,7 @@ Each pair is timed in turn, several rounds in one run; the table has the medians
 medians, and the lowest and highest ratio of a round. Compilation and a first call stay outside the clock.
 """
 
-import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -98,25 +98,6 @@ def in_turn(image: tuple[int, int, int], width: int, steps: int) -> Pair:
     return lambda: (alone(), alone()), training(image, width, 64, steps, replicas=2)
 
 
-def memory(steps: int, rounds: int) -> Row:
-    """MNIST's network in processes without and with freed memory kept; the rounds of each are in one process."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1, maxtasksperchild=1) as pool:  # a process for each call
-        times = [pool.apply(_memory, (keep, steps)) for _ in range(rounds) for keep in (False, True)]
-    seconds = np.array(times).reshape(rounds, 2)
-    ratios, (without, kept) = seconds[:, 1] / seconds[:, 0], np.median(seconds, axis=0) / steps
-    ratio = f"{kept / without:.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
-    return Row("freed memory kept, a step of 32x32x3, width 32", 1e3 * without, 1e3 * kept, ratio)
-
-
-def _memory(keep: bool, steps: int) -> float:
-    if keep:
-        flags.reuse_memory()
-    run = training(*CIFAR, 16, steps)
-    run()
-    return _seconds(run)
-
-
 def main() -> None:
     """Time every pair and print the table."""
     rounds, steps = flags.FLAGS.rounds, flags.FLAGS.steps
@@ -131,9 +112,8 @@ def main() -> None:
         rows.append(
             timed(f"two trainings in threads, a step of {name}", in_turn(image, width, steps), rounds, 2 * steps)
         )
-    rows.append(memory(steps, rounds))
     print(tabulate(rows, headers=["choice", "ms without", "ms with", "ratio"], tablefmt="github", floatfmt=".2f"))
-    print(f"\n{rounds} rounds; jax {jax.__version__}, {multiprocessing.cpu_count()} cores")
+    print(f"\n{rounds} rounds; jax {jax.__version__}, {os.cpu_count()} cores")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 A flag that is not given takes the data set's default, or else its field's; `--help` shows both.
 """
 
-import ctypes
 import dataclasses
 import signal
 import sys
@@ -25,7 +24,6 @@ flags.DEFINE_string("workdir", None, "folder for everything the run writes (defa
 flags.DEFINE_string("data_dir", None, "where TensorFlow Datasets keeps its data (default: TFDS_DATA_DIR, or its own)")
 flags.DEFINE_string("cache_dir", None, "where decoded images are kept (default: the user's cache folder)")
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of malloc.h
 _KINDS = {int: "an integer", float: "a number"}
 
 
@@ -104,7 +102,6 @@ def run(main: Callable[[], int | None]) -> None:
     message of its own is one line on standard error.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    reuse_memory()
     try:
         if {"--help", "-help", "-h"} & set(sys.argv[1:]):
             own = (module for module in (sys.argv[0], __name__) if module in FLAGS.flags_by_module_dict())
@@ -123,19 +120,6 @@ def run(main: Callable[[], int | None]) -> None:
     except Exception:  # a defect of ours: the trace is what a report of it needs
         traceback.print_exc()
         sys.exit(1)
-
-
-def reuse_memory() -> None:
-    """Have the C library keep freed memory instead of handing it back after each step and faulting it in again.
-
-    Only glibc needs this and has it. At 28x28 with width 32 a step takes 0.65 of the time; 100 to 200 MB more stay in
-    use (2 cores of an AMD EPYC, jax 0.10.2). The process is the command's own, so this stands here and not in the
-    library.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 2**20)):
-            mallopt(parameter, value)
 
 
 def _leave(status: int, message: str) -> None:

@@ -212,10 +212,9 @@ def _small_map(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
     return math.prod(output_size(x.shape[1:3], kernel.shape[:2], strides, sides)) <= 4
 
 
-# The lowering of a convolution. On a CPU the matrix product wins for the forward pass of a first layer, and for maps of
-# at most 2x2 cells: with 64 images, 3x3 filters and 32 to 64 channels 0.20 ms instead of 1.56 ms at 2x2, but no gain
-# from 3x3 on. The gradient of the kernel is a convolution everywhere. (2 cores of an AMD EPYC, jax 0.10.2;
-# benchmarks/README.md.)
+# The lowering of a convolution. On a CPU a matrix product wins for the forward pass of a first layer, and for maps of
+# at most 2x2 cells, where it takes 0.13 of the time (64 images, 3x3 filters, 32 to 64 channels;
+# benchmarks/lowerings.py). The gradient of the kernel is a convolution everywhere.
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _convolve(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
     if not _on_cpu() or kernel.shape[:2] == (1, 1):
@@ -245,7 +244,7 @@ def _cells(tiles: Array) -> list[Array]:
 
 
 # The maximum of windows that touch, with a derivative of its own: the gradient goes to the first cell that equals the
-# maximum. XLA's backward pass of `reduce_window` takes 54 ms where this takes 2 ms (128 images of 28x28x32, as above).
+# maximum. It takes 0.21 of the time of `reduce_window` with XLA's backward pass (benchmarks/lowerings.py).
 @jax.custom_jvp
 def _largest(tiles: Array) -> Array:
     return functools.reduce(lambda best, cell: jnp.where((best >= cell) | (best != best), best, cell), _cells(tiles))

@@ -64,9 +64,8 @@ class PythonLoop:
     """A compiled step dispatched from Python, each replica in a thread of its own: for CPUs.
 
     XLA runs a convolution inside a compiled loop on one core and without its fast kernels, 2 to 100 times slower;
-    outside, dispatch costs some 0.05 ms a step. Two threads on two cores take 0.6 (digits) to 0.76 (28x28, width 32) of
-    the time of one after another, since a step alone does not keep both cores busy (2 cores of an AMD EPYC, jax
-    0.10.2).
+    outside, dispatch costs little. Two trainings in threads take 0.65 (digits) to 0.69 (28x28, width 16) of the time
+    that they take one after another on two cores, since a step alone does not keep both busy (benchmarks/lowerings.py).
     """
 
     batch_size = 128  # larger batches leave the cache and are slower
@@ -273,12 +272,13 @@ def program(config: TrialConfig, dataset: Dataset, examples: int) -> Program:
 def _micro_batch(config: TrialConfig, network: Sequence, image_shape: Shape) -> int:
     """How many images a step takes at once: on a CPU so few that the widest layer's output stays in the cache.
 
-    At 28x28 with width 32 and batch 128 a step takes 0.75 of the time with micro-batches of 16, with width 16 no less;
-    at most 8 of them, since each is compiled on its own. Batch normalisation needs the whole batch.
+    With batch 64 and micro-batches of 16 a step takes 0.76 of the time at 28x28 with width 16, 0.69 at 32x32 with width
+    32 (benchmarks/lowerings.py); at most 8 of them, since each is compiled on its own. Batch normalisation needs the
+    whole batch.
     """
     size = config.training.batch_size
     largest = max(math.prod(row.output_shape) for row in summary.rows(network, image_shape))
-    if jax.default_backend() != "cpu" or config.network.normalization == "batch" or size * largest * 4 < 8 * 2**20:
+    if jax.default_backend() != "cpu" or config.network.normalization == "batch" or size * largest * 4 < 2 * 2**20:
         return size
     return max(16, -(-size // 8))
 

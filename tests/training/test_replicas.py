@@ -85,6 +85,7 @@ def test_a_batch_larger_than_the_training_part_is_refused(digits):
     "shape, width, batch_size, normalization, micro_batch",
     [
         ((8, 8, 1), 16, 64, "none", 64),  # all of it fits the cache
+        ((28, 28, 1), 16, 64, "none", 16),
         ((32, 32, 3), 32, 64, "none", 16),
         ((28, 28, 1), 32, 256, "none", 32),  # at most 8 micro-batches
         ((32, 32, 3), 32, 64, "layer", 16),
