@@ -190,3 +190,53 @@ def receptive_field(layers: Iterable[tuple[Pair, Pair]]) -> Pair:
             field[axis] += (filter[axis] - 1) * step[axis]
             step[axis] *= stride[axis]
     return field[0], field[1]
+
+
+def input_window(
+    cell: Pair, size: Pair, layers: Iterable[tuple[int | Pair, int | Pair, Padding]], clip: bool = False
+) -> tuple[Pair, Pair]:
+    """The input cells that one output cell sees: `(top, left), (height, width)`.
+
+    Walking back from the output, cells `first` to `last` of a layer see the cells `first * stride - before` to
+    `last * stride - before + filter - 1` of its input (Araujo et al. 2019, equations 3 and 4). Each axis counts on its
+    own.
+
+    Args:
+        cell: `(row, column)` of the last layer's output.
+        size: `(height, width)` of the input.
+        layers: `(filter, stride, padding)` of each, from the input on; padding in any form of `padding_sides`.
+        clip: leave out the padding of every layer, so that only cells of the image that the output depends on are
+            counted; a cell over padding alone has no height or width. Otherwise the window is `receptive_field`, at
+            every cell, and may begin before the image or end after it. Where a stride is larger than its filter, cells
+            that are skipped count too.
+
+    Raises:
+        ValueError: a filter that does not fit, or a cell outside the output.
+
+    Example:
+        >>> block = [(3, 1, "SAME"), (2, 2, 0)]  # CONV 3x3, POOL 2x2
+        >>> input_window((0, 2), (8, 8), block), input_window((0, 2), (8, 8), block, clip=True)
+        (((-1, 3), (4, 4)), ((0, 3), (3, 4)))
+    """
+    sizes, steps = [pair(size, "size")], []
+    for filter, stride, padding in layers:
+        filters, strides = pair(filter, "filter"), pair(stride, "stride")
+        steps.append((filters, strides, padding_sides(padding, sizes[-1], filters, strides)))
+        sizes.append(output_size(sizes[-1], *steps[-1]))
+    if not all(0 <= place < count for place, count in zip(pair(cell, "cell", 0), sizes[-1])):
+        raise RequestError(f"cell={cell!r}: must lie in the output of {format_size(sizes[-1])} cells")
+    spans = [_axis_window(axis, place, sizes, steps, clip) for axis, place in enumerate(cell)]
+    return tuple(zip(*spans))
+
+
+def _axis_window(axis: int, place: int, sizes: list[Pair], steps: list[tuple[Pair, Pair, Sides]], clip: bool) -> Pair:
+    """Start and size on one axis; `sizes` are those of each layer's input, and of the output."""
+    start, stop = place, place + 1
+    for size, (filters, strides, sides) in zip(reversed(sizes[:-1]), reversed(steps)):
+        before = sides[axis][0]
+        start, stop = start * strides[axis] - before, (stop - 1) * strides[axis] - before + filters[axis]
+        if clip:
+            start, stop = max(start, 0), min(stop, size[axis])
+        if stop <= start:
+            return 0, 0
+    return start, stop - start

@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn.network import geometry
 from cnn.network.geometry import output_size, padding_sides
+from tests.network import reference
 
 property_test = settings(max_examples=200, deadline=None)
 sizes, filters, strides = st.integers(1, 40), st.integers(1, 9), st.integers(1, 6)
@@ -152,3 +154,81 @@ def test_receptive_field_is_the_input_that_one_output_needs(layers):
 
 def test_receptive_field_counts_each_axis_on_its_own():
     assert geometry.receptive_field([((3, 1), (2, 1)), ((3, 3), (1, 1))]) == (7, 3)
+
+
+def seen(cell, size, layers):
+    """Which input cells get a gradient from an output cell, through convolutions with filters of ones."""
+    sizes = [size]
+    for filter, stride, padding in layers:
+        sizes.append(output_size(sizes[-1], filter, stride, padding))
+    gradient = np.zeros((1, *sizes[-1], 1))
+    gradient[0, cell[0], cell[1]] = 1
+    for shape, (filter, stride, padding) in zip(reversed(sizes[:-1]), reversed(layers)):
+        sides, strides = padding_sides(padding, shape, filter, stride), geometry.pair(stride, "stride")
+        image, ones = np.zeros((1, *shape, 1)), np.ones((*filter, 1, 1))
+        gradient, _, _ = reference.conv2d_gradients(image, ones, gradient, strides, sides)
+    return gradient[0, :, :, 0] > 0
+
+
+def filled(window, size):
+    """The cells of a window as an image."""
+    (top, left), (height, width) = window
+    image = np.zeros(size, bool)
+    image[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)] = True
+    return image
+
+
+WINDOWS = [
+    # cell, size, layers, window, clipped window
+    pytest.param((3, 0), (4, 4), [], ((3, 0), (1, 1)), ((3, 0), (1, 1)), id="no-layer"),
+    pytest.param((0, 5), (6, 6), [((3, 3), 1, "SAME")], ((-1, 4), (3, 3)), ((0, 4), (2, 2)), id="same"),
+    pytest.param((1, 2), (6, 6), [((2, 2), 2, 0)], ((2, 4), (2, 2)), ((2, 4), (2, 2)), id="pool"),
+    pytest.param((1, 2), (9, 9), [((3, 5), (2, 1), "VALID")], ((2, 2), (3, 5)), ((2, 2), (3, 5)), id="each-axis"),
+    pytest.param(
+        (0, 1),
+        (8, 8),
+        [((3, 3), 1, "SAME"), ((2, 2), 2, 0)] * 2,
+        ((-3, 1), (10, 10)),
+        ((0, 1), (7, 7)),
+        id="two-blocks",
+    ),
+    # The pooling never looks at the seventh row, and the padding of the layer after it is not a row of the image.
+    pytest.param(
+        (2, 0), (7, 7), [((2, 2), 2, 0), ((3, 3), 1, 1)], ((2, -2), (6, 6)), ((2, 0), (4, 4)), id="rest-of-a-pooling"
+    ),
+    pytest.param((0, 0), (4, 4), [((2, 2), 1, 2)], ((-2, -2), (2, 2)), ((0, 0), (0, 0)), id="padding-alone"),
+]
+
+
+@pytest.mark.parametrize(("cell", "size", "layers", "window", "clipped"), WINDOWS)
+def test_input_window(cell, size, layers, window, clipped):
+    assert geometry.input_window(cell, size, layers) == window
+    assert geometry.input_window(cell, size, layers, clip=True) == clipped
+    assert np.array_equal(seen(cell, size, layers), filled(clipped, size))
+
+
+@property_test
+@given(st.data())
+def test_the_clipped_window_is_where_the_gradient_is(data):
+    size, layers = data.draw(st.tuples(st.integers(4, 9), st.integers(4, 9))), []
+    current = size
+    for _ in range(data.draw(st.integers(1, 3))):
+        filters = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+        strides = tuple(data.draw(st.integers(1, cells)) for cells in filters)  # no cell is skipped
+        sides = tuple(data.draw(st.tuples(st.integers(0, 2), st.integers(0, 2))) for _ in range(2))
+        padding = data.draw(st.sampled_from([sides, "SAME"]))
+        if any(f > n + b + a for f, n, (b, a) in zip(filters, current, sides)):
+            break
+        layers.append((filters, strides, padding))
+        current = output_size(current, filters, strides, padding)
+    cell = tuple(data.draw(st.integers(0, cells - 1)) for cells in current)
+    clipped = geometry.input_window(cell, size, layers, clip=True)
+    assert np.array_equal(seen(cell, size, layers), filled(clipped, size))
+    _, extent = geometry.input_window(cell, size, layers)
+    assert extent == geometry.receptive_field([layer[:2] for layer in layers])
+
+
+@pytest.mark.parametrize("cell", [(4, 0), (0, 4), (-1, 0)])
+def test_input_window_refuses_a_cell_outside(cell):
+    with pytest.raises(ValueError, match="cell="):
+        geometry.input_window(cell, (8, 8), [(2, 2, 0)])
