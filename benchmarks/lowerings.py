@@ -21,7 +21,8 @@ from tabulate import tabulate
 from cnn.config import NetworkConfig, TrainingConfig
 from cnn.network import models, ops
 from cnn.training.replicas import PythonLoop
-from cnn.training.step import Images, Program, Replica
+from cnn.training.step import Program, Replica
+from cnn.training.tasks import Classification, Images
 from experiments import flags
 
 absl_flags.DEFINE_integer("rounds", 7, "how often each pair is timed", lower_bound=1)
@@ -80,7 +81,8 @@ def small_map() -> Pair:
 def training(image: tuple[int, int, int], width: int, micro_batch: int, steps: int, replicas: int = 1) -> Callable:
     """`steps` training steps of a network of three blocks, batch 64, on random images."""
     network = models.build(NetworkConfig(blocks=3, width=width), image, 10)
-    program = Program(network, TrainingConfig(batch_size=64), image, 10, steps, micro_batch)
+    training = TrainingConfig(batch_size=64)
+    program = Program(network, Classification(image, 10, training), training, steps, micro_batch)
     random = np.random.default_rng(0)
     count = 64 * steps
     data = Images(

@@ -61,7 +61,7 @@ def _require_positive(name: str, value: float) -> None:
 
 
 FIRST_TUNING_SEED = 1_000_000  # far from the seeds that compare, so that none is used twice
-POOLINGS = ("max", "average", "stride")
+POOLINGS = ("max", "average", "stride", "convolution")
 NORMALIZATIONS = ("none", "batch", "layer")
 MATCHES = ("width", "parameters", "macs")
 DATASETS = "digits, mnist, fashion_mnist, cifar10, another TensorFlow Datasets name, or the path of an .npz"
@@ -75,20 +75,32 @@ class BlockConfig:
     growth: float = setting(2.0, "factor from one block's channels to the next block's")
     filter_size: int = setting(3, "height and width of a convolution's filters")
     convolutions: int = setting(1, "convolutions in a block")
-    pooling: str = setting("max", "how a block halves the image: max, average, or stride (a strided convolution)")
+    bottleneck: float = setting(
+        0.0,
+        "channels of a 1x1 convolution before each block but the first, as a share of those that reach it (0: none)",
+    )
+    pooling: str = setting(
+        "max",
+        "how a block halves the image: max, average, stride (of its last convolution), convolution (one more, strided)",
+    )
     normalization: str = setting("none", "after each convolution: none, batch or layer")
     dropout: float = setting(0.0, "share of the hidden units dropped while training")
     hidden: int = setting(128, "units of the dense layer before the logits")
+    permute: bool = setting(False, "shuffle the pixels by one fixed permutation before the first layer")
 
     def __post_init__(self) -> None:
         require(_is_number(self.width) and 1 <= self.width <= 65536, "width", self.width, "from 1 to 65536")
         for name in ("filter_size", "convolutions", "hidden"):
             require_integer(name, getattr(self, name), 1)
         require(_is_number(self.growth) and 0 < self.growth <= 16, "growth", self.growth, "above 0 and at most 16")
+        require(_is_number(self.bottleneck) and 0 <= self.bottleneck <= 1, "bottleneck", self.bottleneck, "from 0 to 1")
         require_known("pooling", self.pooling, POOLINGS)
-        strided = self.pooling == "stride"
+        strided = self.pooling in ("stride", "convolution")
         require(
-            not strided or self.filter_size > 1, "filter_size", self.filter_size, "at least 2 with pooling='stride'"
+            not strided or self.filter_size > 1,
+            "filter_size",
+            self.filter_size,
+            f"at least 2 with pooling={self.pooling!r}",
         )
         require_known("normalization", self.normalization, NORMALIZATIONS)
         _require_between("dropout", self.dropout, 0.0, 1.0)
@@ -98,7 +110,7 @@ class BlockConfig:
 class NetworkConfig(BlockConfig):
     """One network: which model, how deep, and the settings of its blocks."""
 
-    model: str = setting("convnet", "convnet, lenet5 or mlp")
+    model: str = setting("convnet", "convnet, lenet5, lenet5_1998 or mlp")
     blocks: int = setting(2, "CONV-RELU-POOL blocks of a convnet")
 
     def __post_init__(self) -> None:
@@ -126,6 +138,21 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class SceneConfig:
+    """What the network looks at: the images themselves, or scenes in which they are objects to find."""
+
+    objects: int = setting(
+        0, "objects at random places on a larger canvas, to classify and locate (0: images as they are)"
+    )
+    canvas: float = setting(2.0, "side of a scene's canvas, as a multiple of the image's")
+
+    def __post_init__(self) -> None:
+        require_integer("objects", self.objects, 0)
+        require(self.objects <= 2, "objects", self.objects, "at most 2")
+        require(_is_number(self.canvas) and 1 <= self.canvas <= 8, "canvas", self.canvas, "from 1 to 8")
+
+
+@dataclass(frozen=True)
 class TrialConfig:
     """One training: a data set and its split, a network, a learning rate and a seed."""
 
@@ -135,6 +162,7 @@ class TrialConfig:
     seed: int = setting(0, "fixes the split, the initial weights, the order and the augmentation")
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
+    scene: SceneConfig = SceneConfig()
 
     def __post_init__(self) -> None:
         _require_between("validation_fraction", self.validation_fraction, 0.0, 1.0)
@@ -144,32 +172,49 @@ class TrialConfig:
 
 
 @dataclass(frozen=True)
-class SweepConfig:
-    """The main job: depths x learning rates x seeds on one data set, and the rule's margin."""
+class StudyConfig:
+    """What every comparison has: a data set, learning rates to choose from, and seeds to choose and to compare on."""
 
     dataset: str = setting("digits", DATASETS)
     validation_fraction: float = setting(0.1, "share of the training images held out to choose by")
-    blocks: tuple[int, ...] = setting((0, 1, 2, 3), "depths to compare")
-    learning_rates: tuple[float, ...] = setting((3e-4, 1e-3, 3e-3), "learning rates to choose from at each depth")
-    seeds: int = setting(5, "how many seeds compare the depths: 5 means 0 to 4")
+    learning_rates: tuple[float, ...] = setting((1e-3, 3e-3), "learning rates to choose from, for each variant")
+    seeds: int = setting(5, "how many seeds compare the variants: 5 means 0 to 4")
     tuning_seeds: int = setting(2, "how many other seeds choose the learning rate")
-    match: str = setting("width", "what the depths have in common: width, parameters or macs")
-    margin: float = setting(0.002, "validation accuracy that a block must earn")
     network: BlockConfig = BlockConfig()
     training: TrainingConfig = TrainingConfig()
 
     def __post_init__(self) -> None:
         fraction = self.validation_fraction
         require(_is_number(fraction) and 0 < fraction < 1, "validation_fraction", fraction, "above 0 and below 1")
-        _require_distinct("blocks", self.blocks)
-        for blocks in self.blocks:
-            require_integer("blocks", blocks, 0)
         require_integer("seeds", self.seeds, 1)
         require(self.seeds <= FIRST_TUNING_SEED, "seeds", self.seeds, f"at most {FIRST_TUNING_SEED}")
         _require_distinct("learning_rates", self.learning_rates)
         for rate in self.learning_rates:
             _require_positive("learning_rates", rate)
         require_integer("tuning_seeds", self.tuning_seeds, 1)
+
+
+@dataclass(frozen=True)
+class ExperimentConfig(StudyConfig):
+    """A comparison of variants of one network."""
+
+    network: NetworkConfig = NetworkConfig()
+
+
+@dataclass(frozen=True)
+class SweepConfig(StudyConfig):
+    """The main job: depths x learning rates x seeds on one data set, and the rule's margin."""
+
+    blocks: tuple[int, ...] = setting((0, 1, 2, 3), "depths to compare")
+    learning_rates: tuple[float, ...] = setting((3e-4, 1e-3, 3e-3), "learning rates to choose from at each depth")
+    match: str = setting("width", "what the depths have in common: width, parameters or macs")
+    margin: float = setting(0.002, "validation accuracy that a block must earn")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_distinct("blocks", self.blocks)
+        for blocks in self.blocks:
+            require_integer("blocks", blocks, 0)
         require_known("match", self.match, MATCHES)
         _require_between("margin", self.margin, 0.0, 1.0)
 
@@ -197,5 +242,5 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
     "digits": {"epochs": 20, "width": 16},
     "mnist": {"epochs": 5, "width": 16, "shift": 1},
     "fashion_mnist": {"epochs": 10, "width": 16, "flip": True},
-    "cifar10": {"epochs": 20, "flip": True, "shift": 2},
+    "cifar10": {"epochs": 20, "hidden": 256, "flip": True, "shift": 2},
 }

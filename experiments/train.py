@@ -9,9 +9,9 @@ metrics for each epoch, the result and the last checkpoints in the work folder.
 from pathlib import Path
 
 from cnn.config import TrialConfig, to_json
-from cnn.network import models, summary
+from cnn.network import summary
 from cnn.progress import automatic
-from cnn.training import trial
+from cnn.training import replicas, trial
 from cnn.training.runs import default_workdir
 from experiments import flags
 
@@ -21,8 +21,8 @@ def main() -> int:
     config = flags.configure(TrialConfig)
     progress = automatic()
     dataset = flags.load(config.dataset, progress)
-    network = models.build(config.network, dataset.image_shape, dataset.classes)
-    print(summary.summary(network, dataset.image_shape), flush=True)
+    program = replicas.program(config, dataset, len(dataset.train_labels))
+    print(summary.summary(program.network, program.task.image_shape), flush=True)
     default = default_workdir("train", config.dataset, to_json(config))
     workdir = Path(flags.FLAGS.workdir) if flags.FLAGS.workdir else default
     result = trial.run(config, dataset, workdir, keep=True, progress=progress)

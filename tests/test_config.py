@@ -94,7 +94,7 @@ def test_the_smallest_and_largest_values_are_accepted(kind, values):
 
 def test_an_unknown_name_lists_the_known_and_the_nearest():
     with pytest.raises(
-        RequestError, match=r"^pooling='avrage': must be one of max, average, stride; nearest: average$"
+        RequestError, match=r"^pooling='avrage': must be one of max, average, stride, convolution; nearest: average$"
     ):
         BlockConfig(pooling="avrage")
 

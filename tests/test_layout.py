@@ -11,10 +11,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = {
     "": ["config", "progress"],
-    "network.": ["geometry", "ops", "layers", "models", "summary"],
-    "data.": ["cache", "download", "npz", "prepared", "datasets", "preprocess"],
-    "training.": ["step", "replicas", "runs", "trial"],
-    "study.": ["statistics", "tuning", "grid", "analysis", "figures"],
+    "network.": ["geometry", "ops", "trace", "layers", "lenet1998", "models", "summary"],
+    "data.": ["cache", "download", "npz", "prepared", "datasets", "preprocess", "scenes"],
+    "training.": ["tasks", "step", "replicas", "runs", "trial"],
+    "study.": [
+        "statistics",
+        "tuning",
+        "grid",
+        "analysis",
+        "comparison",
+        "detection",
+        "features",
+        "figures",
+        "pictures",
+    ],
 }
 FLOORS = [room + file for room, files in ROOMS.items() for file in files]
 FILES = sorted(path for room in ("cnn", "experiments") for path in (ROOT / room).rglob("*.py") if path.stat().st_size)

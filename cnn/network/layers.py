@@ -15,9 +15,11 @@ Example:
 
 import math
 from collections.abc import Iterator
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from cnn.network import ops
@@ -51,7 +53,12 @@ class Layer(nn.Module):
 
 
 class Sequence(Layer):
-    """A layer made of layers, one after another: the network itself, and each of its blocks."""
+    """A layer made of layers, one after another: the network itself, and each of its blocks.
+
+    `rejection_logit`, where a network has one, is the logit of "none of the classes": a constant that its loss counts.
+    """
+
+    rejection_logit: ClassVar[float | None] = None
 
     @nn.nowrap
     def layers(self) -> list[Layer]:
@@ -189,6 +196,16 @@ class ZeroPad(Layer):
         return max(shape[0], self.size), max(shape[1], self.size), shape[2]
 
 
+class Permute(Layer):
+    """The image's cells in another order, always the same one; what is near in the image is near no more."""
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> Array:
+        n, height, width, channels = x.shape
+        order = np.random.default_rng(0).permutation(height * width)
+        return x.reshape(n, height * width, channels)[:, order].reshape(x.shape)
+
+
 class Flatten(Layer):
     """`ops.flatten`: the image as one row."""
 
@@ -257,7 +274,9 @@ class ConvReluPool(Sequence):
     """The block of the main question: `convolutions` times CONV and RELU, then POOL, which halves height and width.
 
     With `pooling="stride"` there is no pooling layer: the last convolution moves by two cells, padded so that the sizes
-    are those that pooling gives.
+    are those that pooling gives. With `pooling="convolution"` one more convolution does so in the place of the pooling
+    layer (Springenberg et al. 2015, section 2). `reduce` above 0 puts a 1x1 convolution with that many channels in
+    front (Szegedy et al. 2015, section 4): the later ones then read fewer channels.
     """
 
     features: int
@@ -265,17 +284,24 @@ class ConvReluPool(Sequence):
     convolutions: int = 1
     pooling: str = "max"
     normalization: str = "none"
+    reduce: int = 0
 
     @nn.nowrap
     def layers(self) -> list[Layer]:
         sequence: list[Layer] = []
-        for number in range(1, self.convolutions + 1):
-            halves = self.pooling == "stride" and number == self.convolutions
+        if self.reduce:
+            sequence += self._convolution(self.reduce, 1, 1, "SAME", "1x1")
+        extra = self.pooling == "convolution"
+        for number in range(1, self.convolutions + 1 + extra):
+            halves = (self.pooling == "stride" or extra) and number == self.convolutions + extra
             stride, padding = (2, halving_padding(self.filter_size, 2)) if halves else (1, "SAME")
-            sequence.append(Conv(self.features, self.filter_size, stride, padding, name=f"conv{number}"))
-            if self.normalization != "none":
-                sequence.append(Normalize(self.normalization, name=f"norm{number}"))
-            sequence.append(Relu(name=f"relu{number}"))
-        if self.pooling != "stride":
+            sequence += self._convolution(self.features, self.filter_size, stride, padding, str(number))
+        if self.pooling in ("max", "average"):
             sequence.append({"max": MaxPool, "average": AvgPool}[self.pooling](name="pool"))
         return sequence
+
+    @nn.nowrap
+    def _convolution(self, features: int, filter_size: int, stride: int, padding: Padding, name: str) -> list[Layer]:
+        normalize = [] if self.normalization == "none" else [Normalize(self.normalization, name=f"norm{name}")]
+        conv = Conv(features, filter_size, stride, padding, name=f"conv{name}")
+        return [conv, *normalize, Relu(name=f"relu{name}")]

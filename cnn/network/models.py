@@ -23,6 +23,7 @@ from cnn.network.layers import (
     Flatten,
     Layer,
     MaxPool,
+    Permute,
     Relu,
     Sequence,
     Shape,
@@ -45,16 +46,21 @@ class ConvNet(Sequence):
     convolutions: int = 1
     pooling: str = "max"
     normalization: str = "none"
+    bottleneck: float = 0.0
     dropout: float = 0.0
     hidden: int = 128
+    permute: bool = False
 
     @nn.nowrap
     def layers(self) -> list[Layer]:
-        sequence: list[Layer] = []
+        sequence: list[Layer] = [Permute(name="permute")] if self.permute else []
+        channels = 0  # the image's are too few to reduce
         for index in range(self.blocks):
             features = max(round(self.width * self.growth**index), 1)
-            settings = (self.filter_size, self.convolutions, self.pooling, self.normalization)
+            reduce = max(round(channels * self.bottleneck), 1) if channels and self.bottleneck else 0
+            settings = (self.filter_size, self.convolutions, self.pooling, self.normalization, reduce)
             sequence.append(ConvReluPool(features, *settings, name=f"block{index + 1}"))
+            channels = features
         return [*sequence, Flatten(name="flatten"), *_dense_head((self.hidden,), self.dropout, self.classes)]
 
 
@@ -87,10 +93,12 @@ class MLP(Sequence):
     classes: int
     hidden: int = 128
     dropout: float = 0.0
+    permute: bool = False
 
     @nn.nowrap
     def layers(self) -> list[Layer]:
-        return [Flatten(name="flatten"), *_dense_head((self.hidden, self.hidden), self.dropout, self.classes)]
+        first: list[Layer] = [Permute(name="permute")] if self.permute else []
+        return [*first, Flatten(name="flatten"), *_dense_head((self.hidden, self.hidden), self.dropout, self.classes)]
 
 
 def _dense_head(hidden: tuple[int, ...], dropout: float, classes: int) -> list[Layer]:
@@ -110,7 +118,7 @@ def _convnet(config: NetworkConfig, classes: int) -> ConvNet:
 MODELS = {
     "convnet": _convnet,
     "lenet5": lambda config, classes: LeNet5(classes),
-    "mlp": lambda config, classes: MLP(classes, config.hidden, config.dropout),
+    "mlp": lambda config, classes: MLP(classes, config.hidden, config.dropout, config.permute),
 }
 
 

@@ -91,7 +91,7 @@ def choose(accuracy: np.ndarray, margin: float) -> Choice:
 def recommend(results: "pd.DataFrame", margin: float, by: str = "blocks") -> Any:
     """The smallest depth within reach of the best on validation data (`choose`); `None` where no trial finished."""
     variants = values_of(results, by)
-    index = choose(_by_seed(compared_trials(results, by), "val_accuracy", variants, by), margin).index
+    index = choose(by_seed(compared_trials(results, by), "val_accuracy", variants, by), margin).index
     return None if index is None else variants[index]
 
 
@@ -120,11 +120,11 @@ def answer(
         trial whose `p_adjusted` is unknown or at least 0.05. `shortfall` and `allowance` are the rule's two sides.
     """
     trials, variants, rates = compared_trials(results, by), values_of(results, by), best_learning_rates(results, by)
-    choice = choose(_by_seed(trials, "val_accuracy", variants, by), margin)
-    adjusted = _adjusted_p_values(_by_seed(trials, "test_accuracy", variants, by), choice.index)
+    choice = choose(by_seed(trials, "val_accuracy", variants, by), margin)
+    adjusted = _adjusted_p_values(by_seed(trials, "test_accuracy", variants, by), choice.index)
     depths = []
     for index, variant in enumerate(variants):
-        depth = {by: variant, **_describe(trials[trials[by] == variant], rates.get(variant))}
+        depth = {by: variant, **describe(trials[trials[by] == variant], rates.get(variant))}
         interval = statistics.bootstrap_interval(correct[variant]) if variant in (correct or {}) else None
         depth["test_bootstrap_low"], depth["test_bootstrap_high"] = interval or (None, None)
         ranked = bool(np.isfinite(choice.shortfall[index]))
@@ -167,8 +167,8 @@ def table(answer: Mapping[str, Any]) -> str:
     rows = [
         {
             by: f"{depth[by]} *" if depth[by] == chosen and chosen is not None else str(depth[by]),
-            "test accuracy %": _percent(depth["test_mean"], depth["test_low"], depth["test_high"]),
-            "validation %": _percent(depth["val_mean"]),
+            "test accuracy %": percent(depth["test_mean"], depth["test_low"], depth["test_high"]),
+            "validation %": percent(depth["val_mean"]),
             "n": depth["n"],
             "diverged": depth["diverged"],
             "failed": depth["failed"],
@@ -202,7 +202,12 @@ def variant_column(answer: Mapping[str, Any]) -> str:
     return next(key for key in answer if key.startswith("recommended_")).removeprefix("recommended_")
 
 
-def _percent(mean: float | None, low: float | None = None, high: float | None = None) -> str | None:
+def percent(mean: float | None, low: float | None = None, high: float | None = None) -> str | None:
+    """A fraction in percent with its interval, without the sign.
+
+    >>> percent(0.98, 0.97, 0.99)
+    '98.00 [97.00, 99.00]'
+    """
     if mean is None:
         return None
     return f"{mean:.2%}".rstrip("%") + ("" if low is None else f" [{100 * low:.2f}, {100 * high:.2f}]")
@@ -269,7 +274,7 @@ def _and(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _by_seed(trials: "pd.DataFrame", column: str, variants: list[Any], by: str) -> np.ndarray:
+def by_seed(trials: "pd.DataFrame", column: str, variants: list[Any], by: str) -> np.ndarray:
     """[variants, seeds] of the finished trials, NaN elsewhere."""
     done = trials[trials["status"] == "done"]
     return done.pivot(index=by, columns="seed", values=column).reindex(variants).to_numpy(float)
@@ -283,8 +288,8 @@ def _adjusted_p_values(test: np.ndarray, chosen: int | None) -> dict[int, float 
     return statistics.holm({index: statistics.paired_p_value(test[chosen], test[index]) for index in others})
 
 
-def _describe(trials: "pd.DataFrame", best: BestRate | None) -> dict[str, Any]:
-    """One variant's comparison trials in numbers; the rate is the tuned one, or the only one there is."""
+def describe(trials: "pd.DataFrame", best: BestRate | None) -> dict[str, Any]:
+    """One variant's comparison trials in numbers: counts, moments, cost, and the rate (tuned, or the only one)."""
     done = trials[trials["status"] == "done"]
     rates = trials["learning_rate"].dropna().unique()
     rate = best.learning_rate if best else float(rates[0]) if len(rates) == 1 else None

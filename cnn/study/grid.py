@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from cnn.config import FIRST_TUNING_SEED, NetworkConfig, RequestError, SweepConfig, TrialConfig, to_json
+from cnn.config import FIRST_TUNING_SEED, NetworkConfig, RequestError, SceneConfig, StudyConfig, TrialConfig, to_json
 from cnn.data.datasets import Dataset, split
-from cnn.network import models, summary
+from cnn.network import summary
 from cnn.progress import Progress
 from cnn.study.tuning import best_learning_rates
 from cnn.training import replicas, trial
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 GROWABLE = ("learning_rates", "seeds", "variants")  # what may grow in an old folder, beside the study's own column
+IMAGES = SceneConfig()  # the images as they are
 RESULTS = "results.csv"
 FIRST_COLUMNS = ("status", "parameters", "macs", "val_accuracy", "test_accuracy", "train_seconds")
 
@@ -37,12 +38,15 @@ class Study:
     experiment: str
     column: str
     variants: dict[Any, NetworkConfig]
-    config: SweepConfig
+    config: StudyConfig
+    scene: SceneConfig = IMAGES
+    measure: trial.Measure | None = None  # what a comparison trial measures beside accuracy
 
     def settings(self) -> dict[str, Any]:
         """What `config.json` holds; the variants are there as they will be built, matched widths included."""
         networks = {str(value): to_json(network) for value, network in self.variants.items()}
-        return {"experiment": self.experiment, **to_json(self.config), "variants": networks}
+        fixed = {"experiment": self.experiment, **to_json(self.config), "scene": to_json(self.scene)}
+        return {**fixed, "variants": networks}
 
     def default_workdir(self) -> Path:
         """`runs/EXPERIMENT/DATASET-HASH`; what may grow is not in the hash."""
@@ -51,13 +55,13 @@ class Study:
 
     def cells(self, phase: str, rates: dict[Any, tuple[float, ...]], seeds: range) -> list["Cell"]:
         """The trials of a phase, those of one variant together."""
-        shared = {"dataset": self.config.dataset, "validation_fraction": self.config.validation_fraction}
+        shared = {name: getattr(self.config, name) for name in ("dataset", "validation_fraction", "training")}
         return [
             Cell(
                 phase,
                 self.column,
                 value,
-                TrialConfig(**shared, learning_rate=rate, seed=seed, network=network, training=self.config.training),
+                TrialConfig(**shared, learning_rate=rate, seed=seed, network=network, scene=self.scene),
             )
             for value, network in self.variants.items()
             for rate in rates.get(value, ())
@@ -144,21 +148,23 @@ def run(study: Study, dataset: Dataset, workdir: Path, progress: Progress = Prog
     rates = {value: config.learning_rates for value in study.variants}
     if len(config.learning_rates) > 1:
         seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + config.tuning_seeds)
-        _run_cells(study.cells("tune", rates, seeds), dataset, workdir, rows, progress)
+        _run_cells(study, study.cells("tune", rates, seeds), dataset, workdir, rows, progress)
         best = best_learning_rates(read_results(workdir), study.column)
         rates = {value: (float(best[value].learning_rate),) for value in study.variants}
-    _run_cells(study.cells("compare", rates, range(config.seeds)), dataset, workdir, rows, progress)
+    _run_cells(study, study.cells("compare", rates, range(config.seeds)), dataset, workdir, rows, progress)
     return read_results(workdir)
 
 
-def _run_cells(cells: list[Cell], dataset: Dataset, workdir: Path, rows: list[dict], progress: Progress) -> None:
+def _run_cells(
+    study: Study, cells: list[Cell], dataset: Dataset, workdir: Path, rows: list[dict], progress: Progress
+) -> None:
     """Run what is missing of a phase and append a row for each cell, in the order of the cells."""
     folders = {cell: TrialFolder(workdir / "trials" / cell.name) for cell in cells}
     results = {cell: folders[cell].result() for cell in cells}
     missing = [cell for cell in cells if results[cell] is None]
     with progress.task(f"{cells[0].phase}: trials", len(cells), len(cells) - len(missing)) as task:
         for group in _groups(missing):
-            results.update(zip(group, _run_group(group, dataset, [folders[cell] for cell in group], progress)))
+            results.update(zip(group, _run_group(study, group, dataset, [folders[cell] for cell in group], progress)))
             known = [cell.row(results[cell]) for cell in cells if results[cell] is not None]
             _write_results(workdir, rows + known)
             task.advance(len(group), note=group[-1].name)
@@ -176,15 +182,16 @@ def _groups(cells: list[Cell]) -> Iterator[list[Cell]]:
 
 
 def _run_group(
-    group: list[Cell], dataset: Dataset, folders: list[TrialFolder], progress: Progress
+    study: Study, group: list[Cell], dataset: Dataset, folders: list[TrialFolder], progress: Progress
 ) -> list[dict[str, Any]]:
-    configs = [cell.config for cell in group]
+    configs, test = [cell.config for cell in group], group[0].phase == "compare"
     try:
-        return trial.run_together(configs, dataset, folders, test=group[0].phase == "compare", progress=progress)
+        return trial.run_together(configs, dataset, folders, test=test, measure=study.measure, progress=progress)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        network = models.build(configs[0].network, dataset.image_shape, dataset.classes)
-        failed = {"status": "failed", **summary.cost(network, dataset.image_shape)._asdict(), "reason": reason}
+        program = replicas.program(configs[0], dataset, len(dataset.train_labels))
+        cost = summary.cost(program.network, program.task.image_shape)
+        failed = {"status": "failed", **cost._asdict(), "reason": reason}
         for folder, cell in zip(folders, group):
             folder.finish(failed)
             progress.line(f"{cell.name} failed: {reason}")

@@ -4,6 +4,7 @@ How the loop runs is decided here and nowhere else, see `strategy`. Both strateg
 numbers; they differ in what the compiler sees.
 """
 
+import dataclasses
 import functools
 import math
 import operator
@@ -23,7 +24,8 @@ from cnn.config import RequestError, TrialConfig
 from cnn.data.datasets import Dataset, channel_statistics, split
 from cnn.network import models, summary
 from cnn.network.layers import Sequence, Shape
-from cnn.training.step import Images, Program, Replica, Totals, TrainState, padded
+from cnn.training.step import Answers, Program, Replica, Totals, TrainState, members, padded
+from cnn.training.tasks import Images, task
 
 
 class Epoch(NamedTuple):
@@ -50,8 +52,8 @@ class Strategy(Protocol):
 
     def evaluate(
         self, states: Any, replicas: list[Replica], data: Images, parts: list[np.ndarray]
-    ) -> list[tuple[Totals, np.ndarray]]:
-        """For each replica the sums over its part of the data, and which images were right."""
+    ) -> list[tuple[Totals, Answers]]:
+        """For each replica the sums over its part of the data, and the answer to each image in it."""
 
     def unstack(self, states: Any) -> list[TrainState]:
         """One state for each replica."""
@@ -101,15 +103,17 @@ class PythonLoop:
 
     def evaluate(
         self, states: list[TrainState], replicas: list[Replica], data: Images, parts: list[np.ndarray]
-    ) -> list[tuple[Totals, np.ndarray]]:
-        def one(stop: Event, state: TrainState, replica: Replica, part: np.ndarray) -> tuple[Totals, np.ndarray]:
-            totals, right = Totals.zero(), []
-            for indices, mask in zip(*padded(part, self.batch_size)):
+    ) -> list[tuple[Totals, Answers]]:
+        def one(stop: Event, state: TrainState, replica: Replica, part: np.ndarray) -> tuple[Totals, Answers]:
+            totals, batches = Totals.zero(), []
+            for indices, mask in zip(*padded(members(part, self.program.task.objects), self.batch_size)):
                 if stop.is_set():
                     break
-                totals, batch_right = self.evaluate_batch(state, totals, replica, self.take(data, indices), mask)
-                right.append(batch_right)
-            return jax.device_get(totals), np.concatenate(jax.device_get(right))[: len(part)]
+                batch = self.take(data, indices)
+                totals, answers = self.evaluate_batch(state, totals, replica, indices, batch, mask)
+                batches.append(answers)
+            gathered = jax.tree.map(lambda *parts: np.concatenate(parts)[: len(part)], *jax.device_get(batches))
+            return jax.device_get(totals), gathered
 
         return _in_threads(one, states, replicas, parts)
 
@@ -126,6 +130,7 @@ class OneProgram:
     batch_size = 1000
 
     def __init__(self, program: Program) -> None:
+        self.objects = program.task.objects
         self.init = jax.jit(jax.vmap(program.init))
 
         def epoch(state: TrainState, replica: Replica, data: Images, number: int | Array) -> tuple[TrainState, Totals]:
@@ -137,8 +142,8 @@ class OneProgram:
             return lax.scan(step, (state, Totals.zero()), length=program.steps_per_epoch)[0]
 
         def evaluate(state: TrainState, replica: Replica, data: Images, indices: Any, mask: Any) -> tuple[Totals, Any]:
-            def batch(sums: Totals, batch: tuple) -> tuple[Totals, Any]:
-                return program.evaluate(state, sums, replica, data.take(batch[0]), batch[1])
+            def batch(sums: Totals, batch: tuple) -> tuple[Totals, Answers]:
+                return program.evaluate(state, sums, replica, batch[0], data.take(batch[0]), batch[1])
 
             return lax.scan(batch, Totals.zero(), (indices, mask))
 
@@ -159,12 +164,16 @@ class OneProgram:
 
     def evaluate(
         self, states: TrainState, replicas: list[Replica], data: Images, parts: list[np.ndarray]
-    ) -> list[tuple[Totals, np.ndarray]]:
-        batches = [padded(part, self.batch_size) for part in parts]
+    ) -> list[tuple[Totals, Answers]]:
+        batches = [padded(members(part, self.objects), self.batch_size) for part in parts]
         indices, mask = jnp.stack([batch[0] for batch in batches]), batches[0][1]
-        totals, right = self.run_evaluate(states, _stack(replicas), data, indices, mask)
-        flags = np.asarray(right).reshape(len(parts), -1)
-        return list(zip(jax.device_get(_unstack(totals, len(parts))), (f[: len(p)] for f, p in zip(flags, parts))))
+        found = self.run_evaluate(states, _stack(replicas), data, indices, mask)
+        totals, answers = (jax.device_get(_unstack(tree, len(parts))) for tree in found)
+        rows = [
+            jax.tree.map(lambda leaf, n=len(part): leaf.reshape(-1, *leaf.shape[2:])[:n], one)
+            for one, part in zip(answers, parts)
+        ]
+        return list(zip(totals, rows))
 
     def unstack(self, states: TrainState) -> list[TrainState]:
         return _unstack(states, len(states.step))
@@ -213,7 +222,7 @@ def _on_device(dataset: Dataset) -> tuple[Images, Images]:
 
 
 class Fit:
-    """Replicas of one network on one data set. Iterate over `epochs()`; read `states` and `test()` when you like.
+    """Replicas of one network on one data set. Iterate over `epochs()`; read `states` and `answers()` when you like.
 
     Args:
         configs: trials that differ in seed and learning rate alone.
@@ -251,12 +260,11 @@ class Fit:
         metrics = {"epoch": number + 1, **_means("train", train), **_means("val", validation), "seconds": seconds}
         return Epoch(metrics, int(train.bad_step) if train.bad_step >= 0 else None)
 
-    def test(self) -> list[tuple[float, np.ndarray]]:
-        """For each replica its accuracy on the whole test set, and which images were right."""
-        everything = np.arange(len(self.dataset.test_labels), dtype=np.int32)
-        parts = [everything] * len(self.replicas)
-        results = self.strategy.evaluate(self.states, self.replicas, self.test_data, parts)
-        return [(float(right.mean()), right) for _, right in results]
+    def answers(self, data: Images | None = None) -> list[Answers]:
+        """For each replica its answer to each of these images, in their order; without any, to the whole test set."""
+        data = self.test_data if data is None else data
+        parts = [np.arange(len(data.labels), dtype=np.int32)] * len(self.replicas)
+        return [answers for _, answers in self.strategy.evaluate(self.states, self.replicas, data, parts)]
 
 
 def program(config: TrialConfig, dataset: Dataset, examples: int) -> Program:
@@ -264,13 +272,16 @@ def program(config: TrialConfig, dataset: Dataset, examples: int) -> Program:
     size = config.training.batch_size
     if size > examples:
         raise RequestError(f"batch_size={size}: {dataset.name} has {examples} training images, so at most {examples}")
-    network = models.build(config.network, dataset.image_shape, dataset.classes)
-    micro_batch = _micro_batch(config, network, dataset.image_shape)
-    return Program(network, config.training, dataset.image_shape, dataset.classes, examples // size, micro_batch)
+    asked = task(config, dataset.image_shape, dataset.classes)
+    network = models.build(config.network, asked.image_shape, asked.outputs)
+    if network.rejection_logit is not None:
+        asked = dataclasses.replace(asked, rejection_logit=network.rejection_logit)
+    micro_batch = _micro_batch(config, network, asked.image_shape)
+    return Program(network, asked, config.training, examples // size, micro_batch)
 
 
 def _micro_batch(config: TrialConfig, network: Sequence, image_shape: Shape) -> int:
-    """How many images a step takes at once: on a CPU so few that the widest layer's output stays in the cache.
+    """How many examples a step takes at once: on a CPU so few that the widest layer's output stays in the cache.
 
     With batch 64 and micro-batches of 16 a step takes 0.76 of the time at 28x28 with width 16, 0.69 at 32x32 with width
     32 (benchmarks/lowerings.py); at most 8 of them, since each is compiled on its own. Batch normalisation needs the

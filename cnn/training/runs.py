@@ -154,6 +154,20 @@ class TrialFolder:
             write(self.path / "test_correct.npy", buffer.getvalue())
         write_json(self.path / "result.json", result)
 
+    def write_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Keep what an experiment measured, before the result; the file appears whole or not at all."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        write(self.path / "measured.npz", buffer.getvalue())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What an experiment measured on the finished network; empty where it kept no arrays."""
+        path = self.path / "measured.npz"
+        if not path.exists():
+            return {}
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored)
+
     def correct_images(self) -> np.ndarray | None:
         """Which test images were right, as booleans, or None where the test set was not read."""
         path, result = self.path / "test_correct.npy", self.result()

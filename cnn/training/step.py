@@ -5,6 +5,7 @@ the step; a resumed run draws the numbers that an uninterrupted one would.
 """
 
 import dataclasses
+import operator
 import zlib
 from typing import Any
 
@@ -14,11 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from cnn.config import TrainingConfig
 from cnn.data import preprocess
-from cnn.network.layers import Sequence, Shape
+from cnn.network.layers import Sequence
+from cnn.training.tasks import Images, Task
 
 WARMUP = 0.2  # share of the steps in which the learning rate rises
 
@@ -59,15 +61,12 @@ class Totals(flax.struct.PyTreeNode):
         return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0), jnp.int32(-1))
 
 
-class Images(flax.struct.PyTreeNode):
-    """A part of a data set on the device."""
+class Answers(flax.struct.PyTreeNode):
+    """What an evaluation saw of each example: the network's outputs, what was wanted, and whether that was right."""
 
-    images: UInt8[Array, "n height width c"]
-    labels: Int[Array, " n"]
-
-    def take(self, indices: Int[Array | np.ndarray, " batch"]) -> "Images":
-        """The images and labels at these places."""
-        return Images(self.images[indices], self.labels[indices])
+    right: Bool[Array | np.ndarray, "*n"]
+    outputs: Float[Array | np.ndarray, "*n outputs"]
+    targets: Any
 
 
 def stream(seed: int | Int[Array, ""], name: str) -> Key[Array, ""]:
@@ -82,12 +81,11 @@ def stream(seed: int | Int[Array, ""], name: str) -> Key[Array, ""]:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What is compiled once: a network, how it learns, and how long. Seeds and learning rates are arguments."""
+    """What is compiled once: a network, its task, how it learns, and how long. Seeds and rates are arguments."""
 
     network: Sequence
+    task: Task
     training: TrainingConfig
-    image_shape: Shape
-    classes: int
     steps_per_epoch: int
     micro_batch: int  # images whose gradient is computed together; only dropout's masks depend on it
 
@@ -103,7 +101,7 @@ class Program:
 
     def init(self, replica: Replica) -> TrainState:
         """The state before the first step."""
-        image = jnp.zeros((1, *self.image_shape), jnp.float32)
+        image = jnp.zeros((1, *self.task.image_shape), jnp.float32)
         variables = dict(self.network.init(stream(replica.seed, "init"), image))
         params = variables.pop("params")
         return TrainState(jnp.int32(0), params, variables, self.optimizer(replica.learning_rate).init(params))
@@ -117,13 +115,12 @@ class Program:
     ) -> tuple[TrainState, Totals]:
         """One step of the optimiser on the next batch of the order, and its sums added to the totals."""
         size = self.training.batch_size
-        start = (state.step % self.steps_per_epoch) * size
         key = jax.random.fold_in(stream(replica.seed, "augment"), state.step)
-        batch = data.take(lax.dynamic_slice_in_dim(order, start, size))
-        images = preprocess.augment(key, batch.images, self.training.flip, self.training.shift)
+        batch = data.take(self._members(order, state.step % self.steps_per_epoch))
+        images, targets = self.task.training_examples(key, batch)
         x = preprocess.normalize(images, replica.mean, replica.deviation)
         dropout = jax.random.fold_in(stream(replica.seed, "dropout"), state.step)
-        grads, (loss, correct, statistics) = self._gradient(state, x, batch.labels, dropout)
+        grads, (loss, correct, statistics) = self._gradient(state, x, targets, dropout)
         updates, optimizer = self.optimizer(replica.learning_rate).update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         totals = Totals(
@@ -134,55 +131,73 @@ class Program:
         )
         return TrainState(state.step + 1, params, statistics, optimizer), totals
 
-    def _gradient(self, state: TrainState, x: Array, labels: Array, dropout: Array) -> tuple[Any, tuple]:
+    def _members(self, order: Array, batch: Array) -> Int[Array, "batch objects"]:
+        """The images of a batch; the second objects of its examples come from the batch half an epoch away."""
+        size, columns = self.training.batch_size, []
+        for number in range(self.task.objects):
+            start = (batch + number * (self.steps_per_epoch // 2)) % self.steps_per_epoch * size
+            columns.append(jnp.roll(lax.dynamic_slice_in_dim(order, start, size), number))
+        return jnp.stack(columns, axis=1)
+
+    def _gradient(self, state: TrainState, x: Array, targets: Any, dropout: Array) -> tuple[Any, tuple]:
         """The gradient over the batch, summed over micro-batches; the barrier has them computed one after another."""
         gradient, total = jax.grad(self._loss, has_aux=True), None
         for start in range(0, len(x), self.micro_batch):
-            part, names = x[start : start + self.micro_batch], labels[start : start + self.micro_batch]
+            part, wanted = jax.tree.map(operator.itemgetter(slice(start, start + self.micro_batch)), (x, targets))
             if total is not None:
                 part, total = lax.optimization_barrier((part, total))
             key = jax.random.fold_in(dropout, start)
-            grads, (loss, correct, statistics) = gradient(state.params, state.statistics, part, names, key)
+            grads, (loss, correct, statistics) = gradient(state.params, state.statistics, part, wanted, key)
             added = jax.tree.map(lambda leaf, share=len(part) / len(x): leaf * share, (grads, loss))
             added = (*added, correct)
             total = added if total is None else jax.tree.map(jnp.add, total, added)
         grads, loss, correct = total
         return grads, (loss, correct, statistics)
 
-    def _loss(self, params: Any, statistics: Any, x: Array, labels: Array, dropout: Array) -> tuple[Array, tuple]:
+    def _loss(self, params: Any, statistics: Any, x: Array, targets: Any, dropout: Array) -> tuple[Array, tuple]:
         variables = {"params": params, **statistics}
-        logits, statistics = self.network.apply(
+        outputs, statistics = self.network.apply(
             variables, x, train=True, rngs={"dropout": dropout}, mutable=list(statistics)
         )
-        targets = optax.smooth_labels(jax.nn.one_hot(labels, self.classes), self.training.label_smoothing)
-        loss = optax.softmax_cross_entropy(logits, targets).mean()
-        return loss, (loss, (logits.argmax(-1) == labels).sum(), statistics)
+        loss = self.task.loss(outputs, targets, self.training.label_smoothing).mean()
+        return loss, (loss, self.task.right(outputs, targets).sum(), statistics)
 
     def evaluate(
         self,
         state: TrainState,
         totals: Totals,
         replica: Replica,
+        indices: Int[Array | np.ndarray, "batch objects"],
         batch: Images,
         mask: Bool[Array | np.ndarray, " batch"],
-    ) -> tuple[Totals, Bool[Array, " batch"]]:
-        """The totals with the images of a padded batch that the mask admits, and which of them were right."""
-        x = preprocess.normalize(batch.images, replica.mean, replica.deviation)
-        logits = self.network.apply({"params": state.params, **state.statistics}, x)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-        right = (logits.argmax(-1) == batch.labels) & mask
+    ) -> tuple[Totals, Answers]:
+        """The totals with the examples of a padded batch that the mask admits, and the answer to each example."""
+        images, targets = self.task.test_examples(indices, batch)
+        x = preprocess.normalize(images, replica.mean, replica.deviation)
+        outputs = self.network.apply({"params": state.params, **state.statistics}, x)
+        losses, right = self.task.loss(outputs, targets, 0.0), self.task.right(outputs, targets) & mask
         sums = (totals.loss + (losses * mask).sum(), totals.correct + right.sum(), totals.count + mask.sum())
-        return Totals(*sums, totals.bad_step), right
+        return Totals(*sums, totals.bad_step), Answers(right, outputs, targets)
+
+
+def members(part: np.ndarray, objects: int) -> np.ndarray:
+    """The images that make the examples of an evaluation, [n, objects]: each is the first of one example.
+
+    Example:
+        >>> members(np.array([7, 8, 9]), 2).tolist()
+        [[7, 9], [8, 7], [9, 8]]
+    """
+    return np.stack([np.roll(part, number) for number in range(objects)], axis=1)
 
 
 def padded(indices: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices cut into batches of `size`, the last filled up, and a mask, so that every image counts once.
+    """Indices [n, ...] cut into batches of `size`, the last filled up, and a mask, so that every one counts once.
 
     Example:
         >>> padded(np.array([7, 8, 9]), 2)[1].tolist()
         [[True, True], [True, False]]
     """
     batches = -(-len(indices) // size)
-    filled = np.zeros(batches * size, np.int32)
+    filled = np.zeros((batches * size, *indices.shape[1:]), np.int32)
     filled[: len(indices)] = indices
-    return filled.reshape(batches, size), (np.arange(batches * size) < len(indices)).reshape(batches, size)
+    return filled.reshape(batches, size, *indices.shape[1:]), (np.arange(len(filled)) < len(indices)).reshape(-1, size)

@@ -10,8 +10,9 @@ Example:
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.serialization
 import jax
@@ -19,12 +20,21 @@ import numpy as np
 
 from cnn.config import TrialConfig, to_json
 from cnn.data.datasets import Dataset
-from cnn.network import models, summary
+from cnn.network import summary
 from cnn.progress import Progress
 from cnn.training.replicas import Epoch, Fit
 from cnn.training.runs import TrialFolder
-from cnn.training.step import TrainState
+from cnn.training.step import Answers, TrainState
 
+
+class Measured(NamedTuple):
+    """What an experiment measured on one trained network: numbers for its result, arrays for a file beside it."""
+
+    values: dict[str, float]
+    arrays: dict[str, np.ndarray]
+
+
+Measure = Callable[[Fit, list[Answers]], list[Measured]]  # given the answers to the test set; one for each replica
 CHECKPOINT_SECONDS = 30.0  # between two checkpoints; a shorter trial is sooner done again than saved
 
 
@@ -35,11 +45,12 @@ def run(
     *,
     test: bool = True,
     keep: bool = False,
+    measure: Measure | None = None,
     progress: Progress = Progress(),
 ) -> dict[str, Any]:
     """One trial; see `run_together`."""
     folders = None if folder is None else [TrialFolder(folder)]
-    return run_together([config], dataset, folders, test=test, keep=keep, progress=progress)[0]
+    return run_together([config], dataset, folders, test=test, keep=keep, measure=measure, progress=progress)[0]
 
 
 def run_together(
@@ -49,6 +60,7 @@ def run_together(
     *,
     test: bool = True,
     keep: bool = False,
+    measure: Measure | None = None,
     progress: Progress = Progress(),
 ) -> list[dict[str, Any]]:
     """Run trials that share a program; each continues from its last checkpoint, and a finished one is only read.
@@ -59,6 +71,7 @@ def run_together(
         folders: where each leaves its files; without folders nothing is written.
         test: read the test set, once, at the end.
         keep: leave a checkpoint of the finished state.
+        measure: what else to measure once the test set has been read; its values join the results.
         progress: shows the epochs.
 
     Returns:
@@ -72,7 +85,7 @@ def run_together(
     records = [_Record(config, dataset, folder) for config, folder in zip(configs, folders or [None] * len(configs))]
     missing = [record for record in records if record.result is None]
     if missing:
-        _train(missing, dataset, test, keep, progress)
+        _train(missing, dataset, test, keep, measure, progress)
     return [record.result for record in records]
 
 
@@ -93,15 +106,21 @@ class _Record:
             if self.folder is not None:
                 self.folder.write_metrics(self.epochs)
 
-    def finish(self, result: dict[str, Any], right: np.ndarray | None, keep: bool) -> None:
-        self.result = result
+    def finish(self, fit: Fit, answers: Answers | None, measured: Measured | None, keep: bool) -> None:
+        if self.bad_step is not None:
+            answers, measured = None, None  # numbers of a network that is none
+        self.result = _result(self, fit, answers) | (measured.values if measured else {})
         if self.folder is not None:
-            self.folder.finish(result, right if result["status"] == "done" else None)
+            if measured is not None and measured.arrays:
+                self.folder.write_arrays(measured.arrays)
+            self.folder.finish(self.result, answers.right if answers else None)
             if not keep:
                 self.folder.checkpoints().remove()
 
 
-def _train(records: list[_Record], dataset: Dataset, test: bool, keep: bool, progress: Progress) -> None:
+def _train(
+    records: list[_Record], dataset: Dataset, test: bool, keep: bool, measure: Measure | None, progress: Progress
+) -> None:
     """Run trials together from their newest common checkpoint to their results."""
     config, folders = records[0].config, [record.folder for record in records if record.folder is not None]
     fit = Fit([record.config for record in records], dataset)
@@ -123,10 +142,11 @@ def _train(records: list[_Record], dataset: Dataset, test: bool, keep: bool, pro
             task.advance(note=_note(epochs))
             if all(record.bad_step is not None for record in records):
                 break
-    finished = any(record.bad_step is None for record in records)
-    tests = fit.test() if test and finished else [(None, None)] * len(records)
-    for record, (accuracy, right) in zip(records, tests):
-        record.finish(_result(record, fit, accuracy), right, keep)
+    read = test and any(record.bad_step is None for record in records)
+    answers = fit.answers() if read else [None] * len(records)
+    measured = measure(fit, answers) if measure and read else [None] * len(records)
+    for record, *found in zip(records, answers, measured):
+        record.finish(fit, *found, keep)
 
 
 def _restore(fit: Fit, records: list[_Record]) -> int:
@@ -166,21 +186,19 @@ def _note(epochs: list[Epoch]) -> str:
     return f"{part} accuracy {metrics[f'{part}_accuracy']:.4f}"
 
 
-def _result(record: _Record, fit: Fit, test_accuracy: float | None) -> dict[str, Any]:
-    config, dataset, done = record.config, fit.dataset, record.bad_step is None
-    network = models.build(config.network, dataset.image_shape, dataset.classes)
-    cost = summary.cost(network, dataset.image_shape)
+def _result(record: _Record, fit: Fit, answers: Answers | None) -> dict[str, Any]:
+    done, cost = record.bad_step is None, summary.cost(fit.program.network, fit.program.task.image_shape)
     return {
         "status": "done" if done else "diverged",
         "bad_step": record.bad_step,
         "val_accuracy": record.epochs[-1]["val_accuracy"] if done else None,
-        "test_accuracy": test_accuracy if done else None,
-        "test_examples": len(dataset.test_labels) if done and test_accuracy is not None else None,
+        "test_accuracy": float(answers.right.mean()) if answers else None,
+        "test_examples": len(answers.right) if answers else None,
         "parameters": cost.parameters,
         "macs": cost.macs,
         "epochs": len(record.epochs),
         "train_seconds": sum(epoch["seconds"] for epoch in record.epochs),
-        "dataset_fingerprint": dataset.fingerprint,
+        "dataset_fingerprint": fit.dataset.fingerprint,
         "jax": jax.__version__,
         "device": jax.devices()[0].device_kind,
     }

@@ -37,16 +37,17 @@ def test_both_strategies_do_the_same_steps(digits, monkeypatch):
         use(monkeypatch, kind)
         fit = Fit(configs, digits)
         epochs = [numbers(epoch) for epoch in fit.epochs()]
-        seen[kind] = (epochs, fit.strategy.unstack(fit.states), fit.test())
+        seen[kind] = (epochs, fit.strategy.unstack(fit.states), fit.answers())
     for left, right in zip(*(seen[kind][0] for kind in seen)):
         for one, other in zip(left, right):
             assert one == pytest.approx(other, abs=2e-3)
     for one, other in zip(*(seen[kind][1] for kind in seen)):
         for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(other.params)):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
-    for (accuracy, right), (other_accuracy, other_right) in zip(*(seen[kind][2] for kind in seen)):
-        assert len(right) == len(other_right) == 360 and accuracy == right.mean()
-        assert other_accuracy == pytest.approx(accuracy, abs=0.006)
+    for one, other in zip(*(seen[kind][2] for kind in seen)):
+        assert one.right.shape == other.right.shape == (360,) and one.outputs.shape == other.outputs.shape == (360, 10)
+        np.testing.assert_array_equal(one.targets, other.targets)
+        assert one.right.mean() == pytest.approx(other.right.mean(), abs=0.006)
 
 
 def test_together_equals_alone_to_the_bit(digits):
@@ -62,7 +63,7 @@ def test_a_depth_compiles_once_for_all_seeds_and_rates(digits):
     for seed, rate in ((0, 1e-3), (1, 1e-3), (2, 3e-3)):
         fit = Fit([trial_config(seed, rate)], digits)
         list(fit.epochs())
-        fit.test()
+        fit.answers()
     assert isinstance(fit.strategy, PythonLoop)
     assert fit.strategy.step._cache_size() == fit.strategy.evaluate_batch._cache_size() == 1
 
@@ -71,9 +72,10 @@ def test_a_depth_compiles_once_for_all_seeds_and_rates(digits):
 def test_the_test_set_counts_once_at_any_batch_size(digits, size, monkeypatch):
     fit = Fit([trial_config()], digits)
     monkeypatch.setattr(fit.strategy, "batch_size", size)
-    accuracy, right = fit.test()[0]
+    right = fit.answers()[0].right
+    accuracy = right.mean()
     monkeypatch.undo()
-    assert len(right) == 360 and fit.test()[0][0] == accuracy
+    assert len(right) == 360 and fit.answers()[0].right.mean() == accuracy
 
 
 def test_a_batch_larger_than_the_training_part_is_refused(digits):

@@ -8,7 +8,8 @@ import pytest
 
 from cnn.config import NetworkConfig, TrainingConfig
 from cnn.network import models
-from cnn.training.step import Images, Program, Replica, Totals, padded, stream
+from cnn.training.step import Program, Replica, Totals, members, padded, stream
+from cnn.training.tasks import Classification, Images
 
 SHAPE, CLASSES, COUNT = (8, 8, 1), 3, 40
 
@@ -16,7 +17,7 @@ SHAPE, CLASSES, COUNT = (8, 8, 1), 3, 40
 def program(micro_batch=8, batch_size=8, network=None, **training):
     training = TrainingConfig(batch_size=batch_size, epochs=4, **training)
     network = models.build(network or NetworkConfig(blocks=1, width=4, hidden=8), SHAPE, CLASSES)
-    return Program(network, training, SHAPE, CLASSES, COUNT // batch_size, micro_batch)
+    return Program(network, Classification(SHAPE, CLASSES, training), training, COUNT // batch_size, micro_batch)
 
 
 @pytest.fixture
@@ -129,9 +130,9 @@ def test_evaluation_counts_every_image_once_and_padding_never(data):
     right = np.asarray(chosen.network.apply({"params": state.params}, x)).argmax(-1) == np.asarray(data.labels)
     for size in (1, 7, 40, 64):
         totals, flags = Totals.zero(), []
-        for indices, mask in zip(*padded(np.arange(COUNT), size)):
-            totals, batch = chosen.evaluate(state, totals, own, data.take(indices), mask)
-            flags.append(np.asarray(batch))
+        for indices, mask in zip(*padded(members(np.arange(COUNT), 1), size)):
+            totals, answers = chosen.evaluate(state, totals, own, indices, data.take(indices), mask)
+            flags.append(np.asarray(answers.right))
         assert int(totals.count) == COUNT and int(totals.correct) == right.sum()
         np.testing.assert_array_equal(np.concatenate(flags)[:COUNT], right)
 

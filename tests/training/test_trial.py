@@ -94,7 +94,7 @@ def test_one_diverged_replica_leaves_the_other_alone(digits):
 
 
 def test_without_test_the_test_set_stays_unread(digits, monkeypatch):
-    monkeypatch.setattr(trial.Fit, "test", lambda self: pytest.fail("read the test set"))
+    monkeypatch.setattr(trial.Fit, "answers", lambda self: pytest.fail("read the test set"))
     result = trial.run(CONFIG, digits, test=False)
     assert result["test_accuracy"] is None and 0 < result["val_accuracy"] <= 1
 

@@ -1,0 +1,129 @@
+"""Variants of a network side by side: means with intervals, and differences to a reference, paired by seed.
+
+The main job ranks depths and recommends one (`analysis`); every other experiment states a claim and compares. Results
+are rows as in `results.csv`. The tests describe; no test example chooses anything.
+
+Example:
+    >>> import pandas as pd
+    >>> results = pd.DataFrame({
+    ...     "phase": "compare", "pooling": ["max", "max", "stride", "stride"], "learning_rate": 1e-3,
+    ...     "seed": [0, 1, 0, 1], "status": "done", "parameters": 10, "macs": 100, "train_seconds": 1.0,
+    ...     "val_accuracy": 0.9, "test_accuracy": [0.98, 0.97, 0.96, 0.96]})
+    >>> found = compare(results, by="pooling", reference="max")
+    >>> row = found["variants"][1]
+    >>> round(row["difference"]["mean"], 3), round(row["difference"]["p_adjusted"], 3)
+    (-0.015, 0.205)
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnn.study import statistics
+from cnn.study.analysis import by_seed, compared_trials, describe, percent
+from cnn.study.tuning import best_learning_rates, values_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ACCURACY = "test_accuracy"
+
+
+def compare(
+    results: "pd.DataFrame", *, by: str, reference: Any, metric: str = ACCURACY, others: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Every variant's accuracy, cost and measurements, and how far it lies from the reference.
+
+    Args:
+        results: one row for each trial.
+        by: the variant column.
+        reference: the variant that the others are compared with.
+        metric: the column that the differences and tests are about.
+        others: more columns to give means and intervals of.
+
+    Returns:
+        Plain values for JSON, `None` where unknown: `by`, `reference`, `metric`, and `variants`, each with its costs,
+        counts, `measured` (for each column `n`, `mean`, `low`, `high`: a 95 % t interval) and `difference` to the
+        reference on the metric (`mean`, `low`, `high`, `p_adjusted`: paired t-test, Holm-adjusted; `None` for the
+        reference itself).
+    """
+    trials, variants, rates = compared_trials(results, by), values_of(results, by), best_learning_rates(results, by)
+    columns = list(dict.fromkeys((metric, ACCURACY, *others)))
+    values = {column: by_seed(trials, column, variants, by) for column in columns}
+    base = values[metric][variants.index(reference)]
+    compared = {variant: row for variant, row in zip(variants, values[metric]) if variant != reference}
+    adjusted = statistics.holm({variant: statistics.paired_p_value(base, row) for variant, row in compared.items()})
+    rows = []
+    for index, variant in enumerate(variants):
+        row = {by: variant, **describe(trials[trials[by] == variant], rates.get(variant))}
+        row["measured"] = {column: _moments(values[column][index]) for column in columns}
+        row["difference"] = None
+        if variant != reference:
+            row["difference"] = {**_moments(compared[variant] - base), "p_adjusted": adjusted[variant]}
+        rows.append(row)
+    return {"by": by, "reference": reference, "metric": metric, "variants": rows}
+
+
+def _moments(values: np.ndarray) -> dict[str, Any]:
+    known = values[~np.isnan(values)]
+    low, high = statistics.t_interval(known) or (None, None)
+    return {"n": len(known), "mean": float(known.mean()) if len(known) else None, "low": low, "high": high}
+
+
+def table(comparison: Mapping[str, Any], titles: Mapping[str, str] | None = None) -> str:
+    """The variants as a table in Markdown: what was measured, in percent with 95 % intervals, and what it costs.
+
+    Args:
+        comparison: as `compare` gives it.
+        titles: heads of the columns that are shown, by their names; by default the metric alone.
+    """
+    from tabulate import tabulate
+
+    titles = titles or {comparison["metric"]: "test accuracy %"}
+    rows = [_line(comparison, row, titles) for row in comparison["variants"]]
+    align = ["left", *["left"] * len(titles), "left", *["right"] * (len(rows[0]) - len(titles) - 2)]
+    return tabulate(rows, headers="keys", tablefmt="github", missingval="-", disable_numparse=True, colalign=align)
+
+
+def _line(comparison: Mapping[str, Any], row: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Any]:
+    by, difference = comparison["by"], row["difference"]
+    found = {title: _interval(row["measured"][column]) for column, title in titles.items()}
+    p_value = difference["p_adjusted"] if difference else None
+    unfinished = row["diverged"] + row["failed"]
+    return {
+        by.replace("_", " "): row[by],
+        **found,
+        f"difference to {comparison['reference']}": _interval(difference) if difference else None,
+        "p (Holm)": None if p_value is None else f"{p_value:.2g}",
+        "n": f"{row['n']}" + (f" of {row['n'] + unfinished}" if unfinished else ""),
+        "learning rate": None if row["learning_rate"] is None else f"{row['learning_rate']:g}",
+        "parameters": None if row["parameters"] is None else f"{row['parameters']:,}",
+        "multiply-accumulates": None if row["macs"] is None else f"{row['macs']:,}",
+        "seconds": None if row["train_seconds"] is None else f"{row['train_seconds']:.1f}",
+    }
+
+
+def _interval(found: Mapping[str, Any]) -> str | None:
+    return percent(found["mean"], found["low"], found["high"])
+
+
+def versus(comparison: Mapping[str, Any], variant: Any) -> str:
+    """How a variant differs from the reference, in words: points, interval and p-value.
+
+    Example:
+        >>> row = {"pooling": "stride", "difference": {"mean": -0.02, "low": -0.03, "high": -0.01, "p_adjusted": 0.004}}
+        >>> versus({"by": "pooling", "reference": "max", "variants": [row]}, "stride")
+        '2.00 points less than max (95% interval -3.00 to -1.00, p = 0.004)'
+    """
+    by = comparison["by"]
+    found = next(row["difference"] for row in comparison["variants"] if row[by] == variant)
+    if found is None or found["mean"] is None:
+        return "nothing to compare: no common seed finished"
+    points = f"{100 * abs(found['mean']):.2f} points {'less' if found['mean'] < 0 else 'more'}"
+    known = []
+    if found["low"] is not None:
+        known.append(f"95% interval {100 * found['low']:+.2f} to {100 * found['high']:+.2f}")
+    if found["p_adjusted"] is not None:
+        known.append(f"p = {found['p_adjusted']:.2g}")
+    return f"{points} than {comparison['reference']}" + (f" ({', '.join(known)})" if known else "")

@@ -1,0 +1,214 @@
+"""What a network is asked: which class an image shows, or which objects stand where in a scene.
+
+A task turns stored images into examples, on the device, and scores the network's outputs. Pure functions of frozen
+settings, so that a task is part of what is compiled.
+"""
+
+import dataclasses
+from typing import Any, Protocol, runtime_checkable
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+
+from cnn.config import TrainingConfig, TrialConfig
+from cnn.data import preprocess
+from cnn.network.layers import Shape
+
+L1_WEIGHT, OVERLAP_WEIGHT = 5.0, 2.0  # of a box's two losses beside the class's: Carion et al. 2020, appendix A.4
+RIGHT_OVERLAP = 0.5  # intersection over union from which a box counts as right (Everingham et al. 2010, section 4.2)
+
+
+class Images(flax.struct.PyTreeNode):
+    """A part of a data set on the device, or the images of a batch of examples."""
+
+    images: UInt8[Array, "*n height width c"]
+    labels: Int[Array, "*n"]
+
+    def take(self, indices: Int[Array | np.ndarray, "*batch"]) -> "Images":
+        """The images and labels at these places."""
+        return Images(self.images[indices], self.labels[indices])
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What training and evaluation ask of a task; `batch` holds `objects` images for each example: [n, objects]."""
+
+    objects: int
+
+    @property
+    def image_shape(self) -> Shape:
+        """`(height, width, channels)` of what the network sees."""
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the network gives for an example."""
+
+    def training_examples(self, key: Array, batch: Images) -> tuple[Array, Any]:
+        """Augmented uint8 images [n, height, width, channels] and their targets."""
+
+    def test_examples(self, indices: Array, batch: Images) -> tuple[Array, Any]:
+        """The same without chance: the places [n, objects] of its images decide what an example looks like."""
+
+    def loss(self, outputs: Array, targets: Any, smoothing: float) -> Array:
+        """The loss of each example, with label smoothing."""
+
+    def right(self, outputs: Array, targets: Any) -> Array:
+        """Whether each example is answered rightly."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """Which class an image shows: one logit for each."""
+
+    image_shape: Shape
+    outputs: int
+    training: TrainingConfig
+    rejection_logit: float | None = None  # see `cnn.network.layers.Sequence`
+    objects: int = 1
+
+    def training_examples(
+        self, key: Key[Array, ""], batch: Images
+    ) -> tuple[UInt8[Array, "n height width c"], Int[Array, " n"]]:
+        images = preprocess.augment(key, batch.images[:, 0], self.training.flip, self.training.shift)
+        return images, batch.labels[:, 0]
+
+    def test_examples(
+        self, indices: Int[Array | np.ndarray, "n objects"], batch: Images
+    ) -> tuple[UInt8[Array, "n height width c"], Int[Array, " n"]]:
+        return batch.images[:, 0], batch.labels[:, 0]
+
+    def loss(
+        self, outputs: Float[Array, "n classes"], targets: Int[Array, " n"], smoothing: float
+    ) -> Float[Array, " n"]:
+        wanted = optax.smooth_labels(jax.nn.one_hot(targets, self.outputs), smoothing)
+        if self.rejection_logit is not None:
+            outputs = jnp.pad(outputs, ((0, 0), (0, 1)), constant_values=self.rejection_logit)
+            wanted = jnp.pad(wanted, ((0, 0), (0, 1)))
+        return optax.softmax_cross_entropy(outputs, wanted)
+
+    def right(self, outputs: Float[Array, "n classes"], targets: Int[Array, " n"]) -> Bool[Array, " n"]:
+        return outputs.argmax(-1) == targets
+
+
+class Found(flax.struct.PyTreeNode):
+    """Objects in scenes: their classes (or a logit for each class) and their boxes, see `cnn.data.scenes`."""
+
+    classes: Array  # int [n, objects], or float [n, objects, classes]
+    boxes: Float[Array, "n objects 4"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Localization:
+    """Which objects stand where in a scene: class logits and a box for each, in no order."""
+
+    source_shape: Shape
+    classes: int
+    objects: int
+    canvas: float
+    training: TrainingConfig
+
+    @property
+    def image_shape(self) -> Shape:
+        height, width, channels = self.source_shape
+        return round(height * self.canvas), round(width * self.canvas), channels
+
+    @property
+    def outputs(self) -> int:
+        return self.objects * (self.classes + 4)
+
+    def training_examples(self, key: Key[Array, ""], batch: Images) -> tuple[UInt8[Array, "n height width c"], Found]:
+        place, mirror = jax.random.split(key)
+        n, objects = batch.labels.shape
+        flat = batch.images.reshape(n * objects, *self.source_shape)
+        images = preprocess.augment(mirror, flat, self.training.flip, 0)  # a place at random is shift enough
+        return self._scenes(jax.random.split(place, n), batch.replace(images=images.reshape(batch.images.shape)))
+
+    def test_examples(
+        self, indices: Int[Array | np.ndarray, "n objects"], batch: Images
+    ) -> tuple[UInt8[Array, "n height width c"], Found]:
+        return self._scenes(jax.vmap(lambda index: jax.random.fold_in(jax.random.key(0), index))(indices[:, 0]), batch)
+
+    def _scenes(self, keys: Array, batch: Images) -> tuple[Array, Found]:
+        from cnn.data import scenes
+
+        images, boxes = scenes.compose(keys, batch.images, self.image_shape[:2])
+        return images, Found(batch.labels, boxes)
+
+    def decode(self, outputs: Float[Array, "n outputs"]) -> Found:
+        """The network's numbers as class logits, and boxes within the canvas."""
+        slots = outputs.reshape(-1, self.objects, self.classes + 4)
+        return Found(slots[..., :-4], jax.nn.sigmoid(slots[..., -4:]))
+
+    def _assigned(self, found: Found, targets: Found, smoothing: float) -> tuple[Array, Array]:
+        """For each scene the loss of each true object, and the slot that stands for it: the assignment of least loss.
+
+        One-to-one, whichever slot finds which object (Carion et al. 2020, equation 1); two objects have two ways.
+        """
+        slots = jnp.stack([jnp.roll(jnp.arange(self.objects), way) for way in range(self.objects)])
+        losses = jnp.stack([self._pair_loss(_take(found, way), targets, smoothing) for way in slots])
+        best = losses.sum(-1).argmin(0)  # [n]
+        return jnp.take_along_axis(losses, best.reshape(1, -1, 1), axis=0)[0], slots[best]
+
+    def _pair_loss(self, found: Found, targets: Found, smoothing: float) -> Float[Array, "n objects"]:
+        wanted = optax.smooth_labels(jax.nn.one_hot(targets.classes, self.classes), smoothing)
+        distance = jnp.abs(found.boxes - targets.boxes).sum(-1)
+        _, generalized = overlap(found.boxes, targets.boxes)
+        cross_entropy = optax.softmax_cross_entropy(found.classes, wanted)
+        return cross_entropy + L1_WEIGHT * distance + OVERLAP_WEIGHT * (1 - generalized)
+
+    def loss(self, outputs: Float[Array, "n outputs"], targets: Found, smoothing: float) -> Float[Array, " n"]:
+        return self._assigned(self.decode(outputs), targets, smoothing)[0].mean(-1)
+
+    def right(self, outputs: Float[Array, "n outputs"], targets: Found) -> Bool[Array, " n"]:
+        """Every object of the scene has its class right and an intersection over union of at least one half."""
+        matched = self.matched(outputs, targets)
+        classes = matched.classes.argmax(-1) == targets.classes
+        return (classes & (overlap(matched.boxes, targets.boxes)[0] >= RIGHT_OVERLAP)).all(-1)
+
+    def matched(self, outputs: Float[Array, "n outputs"], targets: Found) -> Found:
+        """What the network found, in the order of the true objects."""
+        found = self.decode(outputs)
+        return jax.vmap(_take_one)(found, self._assigned(found, targets, 0.0)[1])
+
+
+def _take(found: Found, slots: Array) -> Found:
+    return Found(found.classes[:, slots], found.boxes[:, slots])
+
+
+def _take_one(found: Found, slots: Array) -> Found:
+    return Found(found.classes[slots], found.boxes[slots])
+
+
+def overlap(first: Float[Array, "*n 4"], second: Float[Array, "*n 4"]) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
+    """Intersection over union of two boxes, and its generalised form, which has a gradient where they lie apart.
+
+    The second is less by the share of the smallest box around both that neither covers (Rezatofighi et al. 2019,
+    algorithm 1). Boxes are (centre row, centre column, height, width).
+
+    Example:
+        >>> left, right = jnp.array([0.5, 0.25, 1.0, 0.5]), jnp.array([0.5, 0.75, 1.0, 0.5])
+        >>> [round(float(value), 3) for value in overlap(left, left)], [float(value) for value in overlap(left, right)]
+        ([1.0, 1.0], [0.0, 0.0])
+    """
+    tiny = 1e-9  # two boxes without area: 0, not a division by it
+    (low, high), (other_low, other_high) = _corners(first), _corners(second)
+    shared = jnp.prod(jnp.maximum(jnp.minimum(high, other_high) - jnp.maximum(low, other_low), 0), axis=-1)
+    around = jnp.prod(jnp.maximum(high, other_high) - jnp.minimum(low, other_low), axis=-1)
+    union = jnp.prod(first[..., 2:], axis=-1) + jnp.prod(second[..., 2:], axis=-1) - shared
+    ratio = shared / (union + tiny)
+    return ratio, ratio - (around - union) / (around + tiny)
+
+
+def _corners(boxes: Array) -> tuple[Array, Array]:
+    return boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2
+
+
+def task(config: TrialConfig, image_shape: Shape, classes: int) -> Classification | Localization:
+    """The task that the settings name, on images of this shape."""
+    if config.scene.objects:
+        return Localization(image_shape, classes, config.scene.objects, config.scene.canvas, config.training)
+    return Classification(image_shape, classes, config.training)
