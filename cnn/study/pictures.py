@@ -88,8 +88,9 @@ def feature_maps(image: Num[np.ndarray, "height width c"], maps: Mapping[str, Nu
             first 12 channels are shown, or [units], shown as a strip (numbered, if at most 16). Each layer
             has a scale of its own.
     """
-    label, wide, space = 1.9, MAPS * (1 + GAP), 2 * GAP
-    rows = {"image": image, **maps}
+    label, space, rows = 1.9, 2 * GAP, {"image": image, **maps}
+    columns = max(min(MAPS, values.shape[2]) if values.ndim == 3 else MAPS for values in maps.values())
+    wide = columns * (1 + GAP)
     heights = [values.shape[0] / values.shape[1] if values.ndim == 3 else 0.4 for values in rows.values()]
     figure, axes = _canvas(label + wide, sum(heights) + space * (len(rows) + 1), inches=0.66)
     top = space
