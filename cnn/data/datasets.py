@@ -16,16 +16,17 @@ Example:
 """
 
 import functools
+import hashlib
 import math
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cnn.config import RequestError
+from cnn.config import RequestError, require
 from cnn.data import cache, download, npz, prepared
 from cnn.data.cache import Content
 from cnn.progress import Progress
@@ -133,6 +134,52 @@ def _shares(sizes: np.ndarray, total: int) -> np.ndarray:
         by_remainder = open_classes[np.argsort((taken - quotas)[open_classes], kind="stable")]
         taken[by_remainder[:missing]] += 1
     return taken
+
+
+def subset(dataset: Dataset, classes: Iterable[int]) -> Dataset:
+    """The images of some classes alone, in both parts and in their old order; class `classes[i]` becomes class i.
+
+    Args:
+        dataset: all classes; its arrays stay as they are, and are shared where no image is left out.
+        classes: labels of `dataset`, in the order of the new ones.
+
+    Returns:
+        The data set with these classes, their names, and a fingerprint that follows from the old one and the classes.
+
+    Raises:
+        RequestError: a class that is unknown or given twice, or fewer than two.
+
+    Example:
+        >>> odd = subset(load("digits"), [9, 1, 3])
+        >>> odd.name, odd.class_names, odd.train_images.shape
+        ('digits, classes 9,1,3', ('9', '1', '3'), (436, 8, 8, 1))
+    """
+    classes = list(classes)
+    known = all(label in range(dataset.classes) for label in classes)
+    accepted = f"at least two labels from 0 to {dataset.classes - 1}, none twice"
+    require(known and len(set(classes)) == len(classes) >= 2, "classes", classes, accepted)
+    renumbered = np.full(dataset.classes, -1, np.int32)
+    renumbered[classes] = np.arange(len(classes), dtype=np.int32)
+    parts = []
+    for images, labels in ((dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)):
+        labels = renumbered[labels]
+        kept = labels >= 0
+        parts += [images if kept.all() else images[kept], labels[kept]]
+    text = _runs([int(label) for label in classes])
+    mark = hashlib.sha256(f"{dataset.fingerprint} {text}".encode()).hexdigest()[:12]
+    names = tuple(dataset.class_names[label] for label in classes)
+    return Dataset(f"{dataset.name}, classes {text}", *parts, names, mark)
+
+
+def _runs(numbers: list[int]) -> str:
+    """`0-4,7` for 0, 1, 2, 3, 4, 7: rising runs of three and more by their ends."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs)
 
 
 def channel_statistics(images: np.ndarray, indices: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -105,6 +105,59 @@ def test_statistics_of_cifar10_are_quick(real_data_dir, real_cache):
     assert min(seconds) < 0.5  # 0.06 s measured
 
 
+def tiny(fingerprint="0123456789ab"):
+    """Seven training and five test images of 1 x 2 pixels, each with a number of its own."""
+    images = np.arange(24, dtype=np.uint8).reshape(12, 1, 2, 1)
+    labels = np.array([0, 1, 2, 3, 2, 1, 0, 3, 3, 1, 2, 0], np.int32)
+    return datasets.Dataset("tiny", images[:7], labels[:7], images[7:], labels[7:], tuple("abcd"), fingerprint)
+
+
+def test_subset_by_hand():
+    whole = tiny()
+    found = datasets.subset(whole, [3, 1])
+    assert found.name == "tiny, classes 3,1" and found.class_names == ("d", "b") and found.classes == 2
+    np.testing.assert_array_equal(found.train_images, whole.train_images[[1, 3, 5]])
+    np.testing.assert_array_equal(found.test_images, whole.test_images[[0, 1, 2]])
+    assert found.train_labels.tolist() == [1, 0, 1] and found.test_labels.tolist() == [0, 0, 1]
+    assert found.train_labels.dtype == found.test_labels.dtype == np.int32
+    assert whole.train_labels.tolist() == [0, 1, 2, 3, 2, 1, 0]
+
+
+def test_subset_of_all_classes_shares_the_images():
+    whole = tiny()
+    found = datasets.subset(whole, [1, 0, 2, 3])
+    assert found.train_images is whole.train_images and found.test_images is whole.test_images
+    assert found.train_labels.tolist() == [1, 0, 2, 3, 2, 0, 1] and found.class_names == ("b", "a", "c", "d")
+
+
+@pytest.mark.parametrize(
+    "classes, text",
+    [
+        (range(5), "0-4"),
+        ([0, 1], "0,1"),
+        ([5, 6, 7, 9], "5-7,9"),
+        ([9, 0, 1, 2, 3, 5, 4], "9,0-3,5,4"),
+        (range(2, -1, -1), "2,1,0"),
+    ],
+)
+def test_name_of_a_subset(tmp_path, classes, text):
+    assert datasets.subset(datasets.load("digits", cache_dir=tmp_path), classes).name == f"digits, classes {text}"
+
+
+def test_fingerprints_of_subsets_differ():
+    choices = [(0, 1), (1, 0), (0, 1, 2), (0, 2), (0, 1, 2, 3)]
+    sets = [datasets.subset(tiny(fingerprint=mark), classes) for mark in ("a" * 12, "b" * 12) for classes in choices]
+    assert len({found.fingerprint for found in sets}) == 10 and all(len(found.fingerprint) == 12 for found in sets)
+    assert datasets.subset(tiny(), (0, 2)).fingerprint == datasets.subset(tiny(), [0, 2]).fingerprint
+
+
+@pytest.mark.parametrize("classes", [[], [1], [1, 1], [0, 2, 0], [0, 4], [0, -1], [0, 10]])
+def test_subset_that_cannot_be(classes):
+    with pytest.raises(RequestError) as caught:
+        datasets.subset(tiny(), classes)
+    assert str(caught.value) == f"classes={classes!r}: must be at least two labels from 0 to 3, none twice"
+
+
 LABELS = {
     "balanced": np.arange(1000) % 10,
     "skewed": np.repeat([0, 1, 2, 3], [700, 200, 90, 10]),
