@@ -33,8 +33,16 @@ setup(
         "test": [
             "beartype>=0.19",  # checks the shapes in annotations
             "hypothesis>=6.112",  # property tests
+            "ipykernel>=6.29.5",  # runs the notebooks
+            "ipywidgets>=8.1.5",  # their progress bars
+            "nbclient>=0.10.0",  # executes them from top to bottom
+            "nbformat>=5.10.4",  # reads them
             "pytest>=8.3",
             "ruff>=0.8",  # lint
+        ],
+        "notebooks": [
+            "ipywidgets>=8.1.5",  # progress bars
+            "jupyterlab>=4.2.5",  # opens them
         ],
     },
 )

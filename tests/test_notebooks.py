@@ -1,0 +1,113 @@
+"""The notebooks: executed from top to bottom in a fresh kernel; they import the package and define nothing."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from IPython.core.inputtransformer2 import TransformerManager
+from nbclient import NotebookClient
+
+from cnn.config import BlockConfig, SweepConfig, TrainingConfig
+from cnn.data import datasets
+from experiments import sweep_blocks
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+SAYS = {
+    "01_convnets_by_hand": ["[[6, 8]", "\n0 parameters", "(1, 56, 56, 32)\n32 filters of 64 weights", "shows a 7"],
+    "02_how_many_blocks": ["28 trials on digits", "| 1 ", "On digits, use", "within reach", "95% interval"],
+    "03_anywhere": ["JAX ", "Test accuracy 0.9", "on 360 images", "True", "On digits, use"],
+}
+PROGRESS = "application/vnd.jupyter.widget-view+json"  # a bar is a widget
+# A warning is an error, as in every other test; those of the kernel itself are not ours.
+STRICT = 'import warnings\nwarnings.simplefilter("error")\nwarnings.filterwarnings("ignore", module="ipykernel")'
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+@pytest.fixture
+def execute(tmp_path, monkeypatch):
+    """Runs a notebook in an empty folder, and gives the outputs of all its cells."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    work = tmp_path / "work"
+    work.mkdir()  # nothing lands in the checkout
+
+    def run(path):
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(STRICT))
+        resources = {"metadata": {"path": str(work)}}
+        NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
+        assert {file.name for file in work.iterdir()} <= {"runs"}
+        return [output for cell in code(notebook) for output in cell.outputs]
+
+    return run
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def kinds(outputs):
+    """The types of what was displayed."""
+    return {kind for output in outputs for kind in output.get("data", {})}
+
+
+def said(outputs):
+    """Everything that was printed or displayed as text."""
+    return "\n".join(
+        output.get("text") or output["data"].get("text/markdown") or output["data"]["text/plain"] for output in outputs
+    )
+
+
+@each_notebook
+def test_runs_from_top_to_bottom(path, execute):
+    outputs = execute(path)
+    assert all(text in said(outputs) for text in SAYS[path.stem]), said(outputs)
+    assert {"image/png", PROGRESS} <= kinds(outputs)
+    assert not any(output.get("name") == "stderr" for output in outputs)
+
+
+def test_a_finished_sweep_is_read_and_nothing_is_trained(execute, tmp_path):
+    config = SweepConfig(
+        dataset="digits",
+        blocks=(0, 1),
+        learning_rates=(3e-3,),
+        seeds=2,
+        network=BlockConfig(width=4),
+        training=TrainingConfig(epochs=1),
+    )
+    folder = tmp_path / "work" / "runs" / "sweep_blocks" / "finished"
+    sweep_blocks.sweep(config, datasets.load("digits"), folder)
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
+    outputs = execute(FOLDER / "02_how_many_blocks.ipynb")
+    assert "runs/sweep_blocks/finished: 4 trials on digits" in said(outputs)
+    assert PROGRESS not in kinds(outputs)
+    assert before == {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
+
+
+@each_notebook
+def test_defines_nothing(path):
+    transform = TransformerManager().transform_cell
+    source = "\n".join(transform(cell.source) for cell in code(nbformat.read(path, as_version=4)))
+    nodes = list(ast.walk(ast.parse(source)))
+    assert not [node for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))]
+    assert not [node for node in nodes if isinstance(node, ast.Lambda)]
+    modules = [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
+    assert any(module.startswith("cnn.") for module in modules)
+    assert not re.search(r"\babsl\b|\bflags\b", source, re.IGNORECASE)
+
+
+@each_notebook
+def test_is_stored_without_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code(notebook))
+    assert all(cell.metadata == {} for cell in notebook.cells) and "widgets" not in notebook.metadata
+
+
+def test_all_begin_with_the_same_installation():
+    first = {code(nbformat.read(path, as_version=4))[0].source for path in NOTEBOOKS}
+    assert len(first) == 1 and 'find_spec("cnn") is None' in first.pop()
+    assert {path.stem for path in NOTEBOOKS} == SAYS.keys()
