@@ -26,6 +26,7 @@ setup(
         "scipy>=1.13",  # intervals and tests
         "statsmodels>=0.14.2",  # Holm's adjustment
         "tabulate>=0.9",  # printed tables
+        "threadpoolctl>=3.1",  # one thread for small fits
         "tensorflow-datasets>=4.9.7",  # every other data set; works without TensorFlow
         "array_record>=0.5.1; sys_platform == 'linux'",  # reads prepared data sets; has no wheels elsewhere
     ],

@@ -107,15 +107,21 @@ class BlockConfig:
 
 
 @dataclass(frozen=True)
-class NetworkConfig(BlockConfig):
-    """One network: which model, how deep, and the settings of its blocks."""
+class ConvNetConfig(BlockConfig):
+    """A ConvNet: how deep, and the settings of its blocks."""
 
-    model: str = setting("convnet", "convnet, lenet5, lenet5_1998 or mlp")
     blocks: int = setting(2, "CONV-RELU-POOL blocks of a convnet")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_integer("blocks", self.blocks, 0)
+
+
+@dataclass(frozen=True)
+class NetworkConfig(ConvNetConfig):
+    """One network: which model, and the settings of a ConvNet."""
+
+    model: str = setting("convnet", "convnet, lenet5, lenet5_1998 or mlp")
 
 
 @dataclass(frozen=True)
@@ -196,9 +202,9 @@ class StudyConfig:
 
 @dataclass(frozen=True)
 class ExperimentConfig(StudyConfig):
-    """A comparison of variants of one network."""
+    """A comparison of variants of one ConvNet."""
 
-    network: NetworkConfig = NetworkConfig()
+    network: ConvNetConfig = ConvNetConfig()
 
 
 @dataclass(frozen=True)

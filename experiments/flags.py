@@ -7,18 +7,24 @@ import dataclasses
 import signal
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from absl import flags
 
 from cnn.config import DATASET_DEFAULTS, RequestError
 from cnn.data import datasets
 from cnn.data.datasets import Dataset
-from cnn.progress import Progress
+from cnn.progress import Progress, automatic
+
+if TYPE_CHECKING:
+    from cnn.study.comparison import Report
 
 FLAGS = flags.FLAGS
 Config = TypeVar("Config")
+Defaults = Mapping[str, Mapping[str, Any]]
+NONE: Defaults = {}
 
 flags.DEFINE_string("workdir", None, "folder for everything the run writes (default: runs/EXPERIMENT/DATASET-HASH)")
 flags.DEFINE_string("data_dir", None, "where TensorFlow Datasets keeps its data (default: TFDS_DATA_DIR, or its own)")
@@ -45,37 +51,51 @@ class _Parser(flags.ArgumentParser):
         return values if self.many else values[0]
 
 
-def define(config: type) -> None:
-    """Define a flag for each field of a settings class, nested ones included."""
+def define(config: type, without: tuple[str, ...] = (), defaults: Defaults = NONE) -> None:
+    """Define a flag for each field of a settings class, nested ones included.
+
+    Args:
+        config: the settings class.
+        without: fields that have no flag: those that an experiment varies.
+        defaults: an experiment's own, by the name of a data set, or under `""` for all; they come before the others.
+    """
     for field in dataclasses.fields(config):
+        if field.name in without:
+            continue
         if dataclasses.is_dataclass(field.type):
-            define(field.type)
+            define(field.type, without, defaults)
         elif field.type is bool:
-            flags.DEFINE_boolean(field.name, None, _help(field))
+            flags.DEFINE_boolean(field.name, None, _help(field, defaults))
         else:
             many = hasattr(field.type, "__args__")
             parser = _Parser(field.type.__args__[0] if many else field.type, many)
-            flags.DEFINE(parser, field.name, None, _help(field))
+            flags.DEFINE(parser, field.name, None, _help(field, defaults))
 
 
-def _help(field: dataclasses.Field) -> str:
-    own = {name: values[field.name] for name, values in DATASET_DEFAULTS.items() if field.name in values}
-    defaults = [f"default: {_text(field.default)}"] + [f"{name}: {_text(value)}" for name, value in own.items()]
-    return f"{field.metadata['help']} ({'; '.join(defaults)})"
+def _help(field: dataclasses.Field, defaults: Defaults) -> str:
+    own = {name: _own(name, defaults)[field.name] for name in DATASET_DEFAULTS if field.name in _own(name, defaults)}
+    general = defaults.get("", {}).get(field.name, field.default)
+    parts = [f"{name}: {_text(value)}" for name, value in own.items() if value != general]
+    return f"{field.metadata['help']} ({'; '.join([f'default: {_text(general)}', *parts])})"
+
+
+def _own(dataset: str, defaults: Defaults) -> dict[str, Any]:
+    """What a data set's trials default to, where it is not what the fields say."""
+    return {**DATASET_DEFAULTS.get(dataset, {}), **defaults.get("", {}), **defaults.get(dataset, {})}
 
 
 def _text(value: Any) -> str:
     return ",".join(f"{part:g}" for part in value) if isinstance(value, tuple) else str(value)
 
 
-def configure(config: type[Config]) -> Config:
-    """The settings that the flags ask for.
+def configure(config: type[Config], defaults: Defaults = NONE) -> Config:
+    """The settings that the flags ask for; `defaults` as in `define`.
 
     Raises:
         RequestError: a value that the settings refuse.
     """
     dataset = FLAGS.dataset or next(field.default for field in dataclasses.fields(config) if field.name == "dataset")
-    return _configure(config, DATASET_DEFAULTS.get(dataset.split(":")[0], {}))
+    return _configure(config, _own(dataset.split(":")[0], defaults))
 
 
 def _configure(config: type[Config], defaults: dict[str, Any]) -> Config:
@@ -83,7 +103,7 @@ def _configure(config: type[Config], defaults: dict[str, Any]) -> Config:
     for field in dataclasses.fields(config):
         if dataclasses.is_dataclass(field.type):
             values[field.name] = _configure(field.type, defaults)
-        elif FLAGS[field.name].value is not None:
+        elif field.name in FLAGS and FLAGS[field.name].value is not None:
             values[field.name] = FLAGS[field.name].value
         elif field.name in defaults:
             values[field.name] = defaults[field.name]
@@ -93,6 +113,25 @@ def _configure(config: type[Config], defaults: dict[str, Any]) -> Config:
 def load(name: str, progress: Progress) -> Dataset:
     """The data set of that name, found and cached where the flags say."""
     return datasets.load(name, data_dir=FLAGS.data_dir, cache_dir=FLAGS.cache_dir, progress=progress)
+
+
+def run_experiment(
+    config: type[Config],
+    experiment: Callable[..., "Report"],
+    without: tuple[str, ...] = (),
+    defaults: Defaults = NONE,
+) -> None:
+    """Run an experiment as the flags say, print its table, its sentence and its picture, and leave; see `define`."""
+
+    def main() -> int:
+        settings, progress = configure(config, defaults), automatic()
+        workdir = Path(FLAGS.workdir) if FLAGS.workdir else None
+        found = experiment(settings, load(settings.dataset, progress), workdir, progress)
+        print(f"{found.table}\n\n{found.sentence}\nPicture: {found.picture}")
+        return 1 if found.failed else 0
+
+    define(config, without, defaults)
+    run(main)
 
 
 def run(main: Callable[[], int | None]) -> None:

@@ -8,6 +8,7 @@ Example:
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
 
@@ -17,6 +18,21 @@ def normalize(
     """Each channel with mean 0 and deviation 1, given the mean and deviation of the training part in pixel units."""
     shape = (1, 1, 1, -1)
     return (images.astype(jnp.float32) - mean.reshape(shape)) * (1.0 / deviation).reshape(shape)
+
+
+def moved(
+    images: UInt8[np.ndarray, "n height width c"], down: int, right: int
+) -> UInt8[np.ndarray, "n height width c"]:
+    """All images moved by whole pixels; what comes in at an edge repeats the edge.
+
+    Example:
+        >>> moved(np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1), 1, 0).reshape(2, 2).tolist()
+        [[0, 1], [0, 1]]
+    """
+    _, height, width, _ = images.shape
+    rows = np.clip(np.arange(height) - down, 0, height - 1)
+    columns = np.clip(np.arange(width) - right, 0, width - 1)
+    return images[:, rows][:, :, columns]
 
 
 def augment(

@@ -29,6 +29,7 @@ from cnn.network.layers import (
     Shape,
     ZeroPad,
 )
+from cnn.network.lenet1998 import LeNet5_1998
 
 
 class ConvNet(Sequence):
@@ -118,6 +119,7 @@ def _convnet(config: NetworkConfig, classes: int) -> ConvNet:
 MODELS = {
     "convnet": _convnet,
     "lenet5": lambda config, classes: LeNet5(classes),
+    "lenet5_1998": lambda config, classes: LeNet5_1998(classes),
     "mlp": lambda config, classes: MLP(classes, config.hidden, config.dropout, config.permute),
 }
 
@@ -131,8 +133,8 @@ def build(config: NetworkConfig, image_shape: Shape, classes: int) -> Sequence:
         classes: how many logits.
 
     Raises:
-        RequestError: an unknown model, or more blocks than the image can be halved; the message shows the chain of
-        sizes.
+        RequestError: an unknown model, an image or a number of classes that it does not take, or more blocks than the
+        image can be halved; the message shows the chain of sizes.
 
     Example:
         >>> build(NetworkConfig(blocks=5), (28, 28, 1), 10)
@@ -146,4 +148,6 @@ def build(config: NetworkConfig, image_shape: Shape, classes: int) -> Sequence:
         raise RequestError(
             f"blocks={config.blocks}: a {format_size(size)} image fits at most {blocks_that_fit(size)}: {sizes}"
         )
-    return MODELS[config.model](config, classes)
+    network = MODELS[config.model](config, classes)
+    network.output_shape(image_shape)  # an image larger than the network takes is refused here
+    return network

@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from cnn.config import NetworkConfig, RequestError
 from cnn.network import models
-from cnn.network.geometry import format_size, receptive_field
+from cnn.network.geometry import Padding, Pair, format_size, receptive_field
 from cnn.network.layers import Layer, Sequence, Shape
 
 TOLERANCE = 0.02  # how far a matched network's cost may lie from the wanted one
@@ -66,6 +66,22 @@ def _leaves(sequence: Sequence, prefix: str = "") -> Iterator[tuple[str, Layer]]
             yield prefix + layer.name, layer
 
 
+def windows(network: Sequence, name: str) -> list[tuple[Pair, Pair, Padding]]:
+    """`(filter, stride, padding)` of each layer from the image to the layer of that name: see `geometry.input_window`.
+
+    Example:
+        >>> from cnn.network.models import ConvNet
+        >>> windows(ConvNet(10, blocks=2), "block1/pool")
+        [((3, 3), (1, 1), 'SAME'), ((1, 1), (1, 1), 0), ((2, 2), (2, 2), 0)]
+    """
+    found = []
+    for own, layer in _leaves(network):
+        found.append((*layer.window(), getattr(layer, "padding", 0)))
+        if own == name:
+            break
+    return found
+
+
 def cost(network: Sequence, image_shape: Shape) -> Cost:
     """Parameters and multiply-accumulates of the whole network."""
     table = rows(network, image_shape)
@@ -112,7 +128,7 @@ def match(configs: list[NetworkConfig], kind: str, image_shape: Shape, classes: 
         return configs
     deepest = max(configs, key=lambda config: config.blocks)
 
-    def matched(width: float) -> list[NetworkConfig]:
+    def candidates(width: float) -> list[NetworkConfig]:
         reference = dataclasses.replace(deepest, width=width)
         wanted = getattr(cost(models.build(reference, image_shape, classes), image_shape), kind)
         return [
@@ -125,12 +141,12 @@ def match(configs: list[NetworkConfig], kind: str, image_shape: Shape, classes: 
         wanted = costs[configs.index(deepest)]
         return max(abs(value / wanted - 1) for value in costs)
 
-    found = matched(deepest.width)
+    found = candidates(deepest.width)
     if error(found) <= TOLERANCE:
         return found
     raise RequestError(
         f"match={kind!r} with width={deepest.width}: costs differ by {error(found):.1%}, more than {TOLERANCE:.0%};"
-        f" {_nearest_possible(deepest.width, lambda width: error(matched(width)))}"
+        f" {_nearest_possible(deepest.width, lambda width: error(candidates(width)))}"
     )
 
 
@@ -143,15 +159,43 @@ def _nearest_possible(width: float, error: Callable[[int], float]) -> str:
     return f"no width up to {5 * width} can be matched"
 
 
-def _nearest(config: NetworkConfig, kind: str, wanted: int, image_shape: Shape, classes: int) -> NetworkConfig:
-    """The width (0 blocks: hidden units) whose cost is nearest; cost grows with both, so bisection finds it."""
-    name, finest = ("hidden", 1) if config.blocks == 0 else ("width", 16)  # widths in sixteenths of a channel
+def matched(config: NetworkConfig, kind: str, wanted: int, image_shape: Shape, outputs: int) -> NetworkConfig:
+    """The same network with the width (a network of dense layers: hidden units) that gives a wanted cost.
+
+    Args:
+        config: a convnet or an MLP.
+        kind: `parameters` or `macs`.
+        wanted: the cost.
+        image_shape: `(height, width, channels)`.
+        outputs: how many numbers the network gives.
+
+    Raises:
+        RequestError: the nearest cost is more than 2 % away.
+
+    Example:
+        >>> matched(NetworkConfig(model="mlp"), "parameters", 100_000, (28, 28, 1), 10).hidden
+        112
+    """
+    found = _nearest(config, kind, wanted, image_shape, outputs)
+    reached = getattr(cost(models.build(found, image_shape, outputs), image_shape), kind)
+    if abs(reached / wanted - 1) > TOLERANCE:
+        raise RequestError(
+            f"{kind}={wanted:,}: the nearest that {config.model} with pooling={config.pooling!r} can reach is"
+            f" {reached:,}, more than {TOLERANCE:.0%} away; another width may do"
+        )
+    return found
+
+
+def _nearest(config: NetworkConfig, kind: str, wanted: int, image_shape: Shape, outputs: int) -> NetworkConfig:
+    """The width whose cost is nearest; cost grows with it, so bisection finds it."""
+    dense = config.model == "mlp" or config.blocks == 0
+    name, finest = ("hidden", 1) if dense else ("width", 16)  # widths in sixteenths of a channel
 
     def candidate(steps: int) -> NetworkConfig:
         return dataclasses.replace(config, **{name: steps / finest if finest > 1 else steps})
 
     def value(steps: int) -> int:
-        return getattr(cost(models.build(candidate(steps), image_shape, classes), image_shape), kind)
+        return getattr(cost(models.build(candidate(steps), image_shape, outputs), image_shape), kind)
 
     low, high = finest, 2 * finest
     while value(high) < wanted:

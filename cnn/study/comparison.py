@@ -15,19 +15,82 @@ Example:
     (-0.015, 0.205)
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cnn.study import statistics
+from cnn.data.datasets import Dataset
+from cnn.progress import Progress
+from cnn.study import grid, statistics
 from cnn.study.analysis import by_seed, compared_trials, describe, percent
 from cnn.study.tuning import best_learning_rates, values_of
+from cnn.training.runs import TrialFolder, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ACCURACY = "test_accuracy"
+
+
+class Finished(NamedTuple):
+    """A study whose trials have run, and its work folder."""
+
+    study: grid.Study
+    results: "pd.DataFrame"
+    workdir: Path
+
+    @property
+    def done(self) -> "pd.DataFrame":
+        """The finished trials that compare."""
+        trials = compared_trials(self.results, self.study.column)
+        return trials[trials["status"] == "done"]
+
+    def arrays(self, variant: Any, seed: int) -> dict[str, np.ndarray]:
+        """What the experiment measured on one trained network; empty where that trial has not finished."""
+        trials = self.done
+        rates = trials[(trials[self.study.column] == variant) & (trials["seed"] == seed)]["learning_rate"]
+        cells = self.study.cells("compare", {variant: tuple(map(float, rates))}, range(seed, seed + 1))
+        return TrialFolder(self.workdir / "trials" / cells[0].name).arrays() if cells else {}
+
+
+class Report(NamedTuple):
+    """What an experiment ends in."""
+
+    table: str
+    sentence: str
+    picture: Path
+    failed: int
+
+
+def run(study: grid.Study, dataset: Dataset, workdir: Path | None, progress: Progress = Progress()) -> Finished:
+    """Run what is missing of a study, in its default work folder if none is given; see `grid.run`."""
+    workdir = workdir or study.default_workdir()
+    return Finished(study, grid.run(study, dataset, workdir, progress), workdir)
+
+
+def report(
+    finished: Finished,
+    table: str,
+    sentence: str,
+    answer: Mapping[str, Any],
+    draw: Callable[[Path], None],
+) -> Report:
+    """Leave `answer.json` and the picture, named as the experiment, in the work folder.
+
+    Args:
+        finished: the study.
+        table: what is printed first.
+        sentence: what the measurement says.
+        answer: plain values for `answer.json`; data set and sentence are added.
+        draw: writes the picture to a path.
+    """
+    study, picture = finished.study, finished.workdir / f"{finished.study.experiment}.png"
+    names = {"experiment": study.experiment, "dataset": study.config.dataset}
+    write_json(finished.workdir / "answer.json", {**names, **answer, "sentence": sentence})
+    draw(picture)
+    return Report(table, sentence, picture, int((finished.results["status"] == "failed").sum()))
 
 
 def compare(
@@ -127,3 +190,19 @@ def versus(comparison: Mapping[str, Any], variant: Any) -> str:
     if found["p_adjusted"] is not None:
         known.append(f"p = {found['p_adjusted']:.2g}")
     return f"{points} than {comparison['reference']}" + (f" ({', '.join(known)})" if known else "")
+
+
+def accuracy(comparison: Mapping[str, Any], variant: Any, column: str = ACCURACY) -> str:
+    """A variant's mean in words, with its interval and the number of seeds.
+
+    Example:
+        >>> measured = {"test_accuracy": {"n": 5, "mean": 0.98, "low": 0.97, "high": 0.99}}
+        >>> accuracy({"by": "pooling", "variants": [{"pooling": "max", "measured": measured}]}, "max")
+        '98.00 % (95% interval 97.00 to 99.00, n=5)'
+    """
+    by = comparison["by"]
+    found = next(row["measured"][column] for row in comparison["variants"] if row[by] == variant)
+    if found["mean"] is None:
+        return "an unknown accuracy (no trial finished)"
+    interval = "" if found["low"] is None else f"95% interval {100 * found['low']:.2f} to {100 * found['high']:.2f}, "
+    return f"{100 * found['mean']:.2f} % ({interval}n={found['n']})"

@@ -9,7 +9,7 @@ Example:
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, INK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B57D00", "#333333"
 SEEDS, MEAN, VALIDATION = -0.16, 0.02, 0.2  # where the marks stand, left and right of a depth's tick
+LINES = ((BLUE, "o"), ("#7FB8D8", "s"), (VERMILION, "^"), (ORANGE, "D"), (GREEN, "v"), (PURPLE, "P"))
 DOTS_PER_INCH = 150
 LEGEND = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False, "fontsize": 9, "labelspacing": 0.9}
 
@@ -62,6 +63,173 @@ def accuracy_vs_blocks(answer: Mapping[str, Any], results: "pd.DataFrame", path:
     figure.suptitle(title, fontsize=14, fontweight="bold", color=INK, x=0.01, ha="left")
     above.set_title(subtitle, fontsize=10, color=INK, loc="left", pad=24)
     write_png(figure, path)
+
+
+def variants(comparison: Mapping[str, Any], done: "pd.DataFrame", title: str, path: str | os.PathLike[str]) -> None:
+    """Draw a comparison: each variant's accuracy, seed by seed and with its 95 % interval, beside what it costs.
+
+    Args:
+        comparison: as `comparison.compare` gives it.
+        done: the finished trials that compare; they give the single seeds.
+        title: what is compared, on what.
+        path: the PNG file, which appears whole or not at all.
+    """
+    figure, (left, *costs) = _rows(comparison, title, (3, 1, 1, 1))
+    _by_variant(left, comparison, done)
+    names = {"parameters": "parameters", "macs": "multiply-accumulates", "train_seconds": "seconds of training"}
+    for axes, (key, label), colour in zip(costs, names.items(), (GREEN, ORANGE, PURPLE)):
+        known = {place: row[key] for place, row in enumerate(comparison["variants"]) if row[key] is not None}
+        axes.barh(list(known), list(known.values()), height=0.5, color=colour, alpha=0.75)
+        for place, value in known.items():
+            axes.text(value, place, f" {_short(value)}", va="center", fontsize=9, color=INK)
+        axes.set_title(label, fontsize=10, color=INK, loc="left")
+        axes.set_xlim(0, 1.45 * max(known.values(), default=1))
+        axes.set_xticks([])
+        _clean(axes)
+        axes.grid(visible=False)
+    write_png(figure, path)
+
+
+def variants_and_lines(
+    comparison: Mapping[str, Any],
+    done: "pd.DataFrame",
+    title: str,
+    columns: Mapping[Any, str],
+    xlabel: str,
+    path: str | os.PathLike[str],
+    log: bool = False,
+) -> None:
+    """Draw a comparison: each variant's accuracy, and beside it how another accuracy goes with what was varied.
+
+    Args:
+        comparison: as `comparison.compare` gives it, with the columns among its measurements.
+        done: the finished trials that compare.
+        title: what is compared, on what.
+        columns: the columns of the lines' points, by their places on the horizontal axis.
+        xlabel: what varies along it.
+        path: the PNG file.
+        log: whether that axis is logarithmic.
+    """
+    figure, (left, right) = _rows(comparison, title, (1, 1.2))
+    _by_variant(left, comparison, done)
+    for row, (colour, marker) in zip(comparison["variants"], LINES, strict=False):
+        points = {place: row["measured"][column] for place, column in columns.items()}
+        known = {place: found for place, found in points.items() if found["mean"] is not None}
+        means = [100 * found["mean"] for found in known.values()]
+        right.plot(list(known), means, marker=marker, color=colour, linewidth=1.6, label=str(row[comparison["by"]]))
+        banded = {place: found for place, found in known.items() if found["low"] is not None}
+        low, high = ([100 * found[end] for found in banded.values()] for end in ("low", "high"))
+        right.fill_between(list(banded), low, high, color=colour, alpha=0.18, linewidth=0)
+    right.set_xlabel(xlabel, fontsize=11)
+    right.set_ylabel("test accuracy (%)", fontsize=11)
+    right.legend(**LEGEND)
+    _clean(right)
+    if log:
+        right.set_xscale("log")
+    right.set_xticks(list(columns), [str(place) for place in columns])
+    right.set_xticks([], minor=True)
+    write_png(figure, path)
+
+
+def scenes(
+    comparison: Mapping[str, Any],
+    done: "pd.DataFrame",
+    title: str,
+    shown: Mapping[str, Mapping[str, np.ndarray]],
+    class_names: Sequence[str],
+    path: str | os.PathLike[str],
+) -> None:
+    """Draw a comparison of networks that find objects: their accuracy, and the same scenes with the boxes of each.
+
+    Args:
+        comparison: as `comparison.compare` gives it.
+        done: the finished trials that compare.
+        title: what is compared, on what.
+        shown: by variant, `scenes` uint8 [n, height, width, c], `true_boxes` and `boxes` [n, objects, 4] as (centre
+            row, centre column, height, width) in fractions of the scene, and their `true_classes` and `classes`.
+        class_names: the name of each class.
+        path: the PNG file.
+    """
+    from matplotlib.figure import Figure
+
+    columns = max((len(found["scenes"]) for found in shown.values()), default=1)
+    height = 2.6 + 2.0 * len(shown)
+    figure = Figure(figsize=(11, height), dpi=DOTS_PER_INCH, layout="constrained")
+    figure.suptitle(title, fontsize=14, fontweight="bold", color=INK, x=0.01, ha="left")
+    above, below = figure.subfigures(2, 1, height_ratios=(1.9, max(2.0 * len(shown), 0.1)))
+    _by_variant(above.subplots(), comparison, done)
+    if shown:
+        below.suptitle("green: true box and class; vermilion: the network's", fontsize=10, color=INK, x=0.01, ha="left")
+        grid = below.subplots(len(shown), columns, squeeze=False)
+        for axes_row, (name, found) in zip(grid, shown.items()):
+            axes_row[0].set_ylabel(name, fontsize=11)
+            for index, axes in enumerate(axes_row):
+                _scene(axes, {key: value[index] for key, value in found.items()}, class_names)
+    write_png(figure, path)
+
+
+def _scene(axes: "Axes", found: Mapping[str, np.ndarray], class_names: Sequence[str]) -> None:
+    from matplotlib.patches import Rectangle
+
+    image = found["scenes"]
+    height, width = image.shape[:2]
+    axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=image.max(initial=1))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    kinds = (("true_boxes", "true_classes", GREEN, "top"), ("boxes", "classes", VERMILION, "bottom"))
+    for boxes, classes, colour, side in kinds:
+        for (row, column, tall, wide), number in zip(found[boxes], found[classes]):
+            corner = ((column - wide / 2) * width - 0.5, (row - tall / 2) * height - 0.5)
+            axes.add_patch(Rectangle(corner, wide * width, tall * height, fill=False, edgecolor=colour, linewidth=1.6))
+            place = (corner[0], corner[1]) if side == "top" else (corner[0], corner[1] + tall * height)
+            offset = {"xytext": (0, 2 if side == "top" else -9), "textcoords": "offset points"}
+            axes.annotate(class_names[number], place, color=colour, fontsize=8, annotation_clip=True, **offset)
+
+
+def _rows(comparison: Mapping[str, Any], title: str, widths: tuple[float, ...]) -> tuple["Figure", Any]:
+    from matplotlib.figure import Figure
+
+    height = 1.9 + 0.55 * len(comparison["variants"])
+    figure = Figure(figsize=(11, max(height, 4.0)), dpi=DOTS_PER_INCH, layout="constrained")
+    figure.suptitle(title, fontsize=14, fontweight="bold", color=INK, x=0.01, ha="left")
+    return figure, figure.subplots(1, len(widths), width_ratios=widths)
+
+
+def _by_variant(axes: "Axes", comparison: Mapping[str, Any], done: "pd.DataFrame") -> None:
+    """A row for each variant: its seeds as dots, its mean and interval; the reference's mean as a line."""
+    by, metric = comparison["by"], comparison["metric"]
+    for place, row in enumerate(comparison["variants"]):
+        chosen = row[by] == comparison["reference"]
+        colour = BLUE if chosen else INK
+        seeds = 100 * done[done[by] == row[by]][metric].to_numpy(float)
+        axes.scatter(seeds, np.full(len(seeds), place + 0.2), s=20, color=colour, alpha=0.45, linewidth=0)
+        found = row["measured"][metric]
+        if found["mean"] is None:
+            axes.text(0.5, place, "no trial finished", transform=axes.get_yaxis_transform(), color=VERMILION)
+            continue
+        mean = 100 * found["mean"]
+        if found["low"] is not None:
+            axes.hlines(place, 100 * found["low"], 100 * found["high"], color=colour, linewidth=1.8)
+        axes.plot(mean, place, marker="o", color=colour, markersize=8, markeredgecolor="white")
+        axes.annotate(
+            f"{mean:.2f}",
+            (mean, place),
+            xytext=(0, 8),
+            textcoords="offset points",
+            ha="center",
+            color=colour,
+            fontsize=9,
+            bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
+        )
+        if chosen:
+            axes.axvline(mean, color=BLUE, linewidth=0.8, linestyle=(0, (3, 2)), zorder=0)
+    axes.set_yticks(range(len(comparison["variants"])), [str(row[by]) for row in comparison["variants"]])
+    axes.invert_yaxis()
+    axes.margins(x=0.08, y=0.18)
+    axes.set_title("test accuracy (%), mean and 95% interval", fontsize=10, color=INK, loc="left")
+    _clean(axes)
+    axes.grid(visible=False, axis="y")
+    axes.grid(axis="x", color="#E5E5E5", linewidth=0.8)
 
 
 def write_png(figure: "Figure", path: str | os.PathLike[str]) -> None:

@@ -7,6 +7,7 @@ trial is one folder under `trials/`; what is finished is kept, so that the same 
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,8 @@ class Cell:
     @property
     def name(self) -> str:
         """The name of its folder."""
-        return f"{self.phase}-{self.column}{self.value}-rate{self.config.learning_rate!r}-seed{self.config.seed}"
+        value = re.sub(r"[^A-Za-z0-9_.]+", "_", str(self.value))
+        return f"{self.phase}-{self.column}{value}-rate{self.config.learning_rate!r}-seed{self.config.seed}"
 
     def row(self, result: dict[str, Any]) -> dict[str, Any]:
         """Its line of `results.csv`."""
@@ -174,11 +176,12 @@ def _run_cells(
 
 def _groups(cells: list[Cell]) -> Iterator[list[Cell]]:
     """Cells that share a program, as many together as the device does best."""
+    size = replicas.largest_group()  # once: the cores that a process may use can change
     for _, same in itertools.groupby(cells, key=lambda cell: cell.config.network):
         waiting = list(same)
         while waiting:
-            yield waiting[: replicas.largest_group()]
-            del waiting[: replicas.largest_group()]
+            yield waiting[:size]
+            del waiting[:size]
 
 
 def _run_group(

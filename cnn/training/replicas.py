@@ -233,7 +233,7 @@ class Fit:
     """
 
     def __init__(self, configs: list[TrialConfig], dataset: Dataset) -> None:
-        self.config, self.dataset = configs[0], dataset
+        self.configs, self.config, self.dataset = configs, configs[0], dataset
         splits = [split(dataset.train_labels, config.validation_fraction, config.seed) for config in configs]
         self.validation = [validation for _, validation in splits]
         self.program = program(self.config, dataset, len(splits[0][0]))
@@ -284,14 +284,17 @@ def _micro_batch(config: TrialConfig, network: Sequence, image_shape: Shape) -> 
     """How many examples a step takes at once: on a CPU so few that the widest layer's output stays in the cache.
 
     With batch 64 and micro-batches of 16 a step takes 0.76 of the time at 28x28 with width 16, 0.69 at 32x32 with width
-    32 (benchmarks/lowerings.py); at most 8 of them, since each is compiled on its own. Batch normalisation needs the
-    whole batch.
+    32 (benchmarks/lowerings.py). Each adds its gradient to the sum, so its output should be no smaller than that: with
+    one block at 32x32, a million parameters, micro-batches of 16 take 1.7 times as long as 32 or the whole batch. At
+    most 8 of them, since each is compiled on its own. Batch normalisation needs the whole batch.
     """
     size = config.training.batch_size
-    largest = max(math.prod(row.output_shape) for row in summary.rows(network, image_shape))
+    rows = summary.rows(network, image_shape)
+    largest = max(math.prod(row.output_shape) for row in rows)
     if jax.default_backend() != "cpu" or config.network.normalization == "batch" or size * largest * 4 < 2 * 2**20:
         return size
-    return max(16, -(-size // 8))
+    balanced = 2 ** round(math.log2(size * largest / sum(row.parameters for row in rows)))
+    return -(-size // max(min(balanced, size // 16, 8), 1))
 
 
 def _replica(config: TrialConfig, dataset: Dataset, train: np.ndarray) -> Replica:

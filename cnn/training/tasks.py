@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from cnn.config import TrainingConfig, TrialConfig
-from cnn.data import preprocess
+from cnn.data import preprocess, scenes
 from cnn.network.layers import Shape
 
 L1_WEIGHT, OVERLAP_WEIGHT = 5.0, 2.0  # of a box's two losses beside the class's: Carion et al. 2020, appendix A.4
@@ -133,8 +133,6 @@ class Localization:
         return self._scenes(jax.vmap(lambda index: jax.random.fold_in(jax.random.key(0), index))(indices[:, 0]), batch)
 
     def _scenes(self, keys: Array, batch: Images) -> tuple[Array, Found]:
-        from cnn.data import scenes
-
         images, boxes = scenes.compose(keys, batch.images, self.image_shape[:2])
         return images, Found(batch.labels, boxes)
 

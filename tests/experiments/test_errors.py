@@ -24,7 +24,7 @@ CASES = [
     ("sweep_blocks", "--epoch=3", ["flag 'epoch'", "epochs"]),
     ("sweep_blocks", "stray", ["'stray'", "--name=value"]),
     ("sweep_blocks", "--workdir=/proc/nowhere", ["/proc/nowhere", "can be written"]),
-    ("train", "--model=lenet", ["model='lenet'", "convnet, lenet5, mlp", "nearest: lenet5"]),
+    ("train", "--model=lenet", ["model='lenet'", "convnet, lenet5, lenet5_1998, mlp", "nearest: lenet5"]),
     ("train", "--blocks=4", ["blocks=4", "8 -> 4 -> 2 -> 1 -> 0"]),
     ("train", "--learning_rate=-1", ["learning_rate=-1", "above 0"]),
     ("train", "--batch_size=2000", ["batch_size=2000", "at most 1437"]),

@@ -156,7 +156,9 @@ def test_too_many_blocks_are_refused_with_the_chain_of_sizes(blocks, image, mess
 
 
 def test_an_unknown_model_lists_the_known():
-    with pytest.raises(RequestError, match=r"^model='lenet': must be one of convnet, lenet5, mlp; nearest: lenet5$"):
+    with pytest.raises(
+        RequestError, match=r"^model='lenet': must be one of convnet, lenet5, lenet5_1998, mlp; nearest: lenet5$"
+    ):
         make({"model": "lenet"}, (8, 8, 1))
 
 

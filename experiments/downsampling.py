@@ -1,0 +1,54 @@
+"""Is it worse to reduce the resolution by convolution alone than by pooling?
+
+    python -m experiments.downsampling
+    python -m experiments.downsampling --dataset=mnist --epochs=3 --seeds=5
+
+Each block halves the image in one of four ways: maximum or average pooling, which have no parameters; a stride of 2 in
+the block's own convolution; or one more convolution with stride 2 in the place of the pooling layer (Springenberg et
+al. 2015, "Striving for simplicity"). The first three have equal parameters at equal width; the fourth runs twice, at
+equal width and, narrower, at equal parameters.
+"""
+
+from pathlib import Path
+
+from cnn.config import POOLINGS, ExperimentConfig, NetworkConfig, to_json
+from cnn.data.datasets import Dataset
+from cnn.network import models, summary
+from cnn.progress import Progress
+from cnn.study import comparison, figures, grid
+from experiments import flags
+
+NARROWER = "convolution, equal parameters"
+
+
+def study(config: ExperimentConfig, dataset: Dataset) -> grid.Study:
+    """The ways to halve, at equal width, and the one that has more parameters at equal parameters too."""
+    shape, classes = dataset.image_shape, dataset.classes
+    settings = to_json(config.network)
+    variants = {pooling: NetworkConfig(**{**settings, "pooling": pooling}) for pooling in POOLINGS}
+    wanted = summary.cost(models.build(variants["max"], shape, classes), shape).parameters
+    variants[NARROWER] = summary.matched(variants["convolution"], "parameters", wanted, shape, classes)
+    return grid.Study("downsampling", "downsampling", variants, config)
+
+
+def experiment(
+    config: ExperimentConfig, dataset: Dataset, workdir: Path | None = None, progress: Progress = Progress()
+) -> comparison.Report:
+    """Run what is missing, and say what the measurement says."""
+    finished = comparison.run(study(config, dataset), dataset, workdir, progress)
+    found = comparison.compare(finished.results, by="downsampling", reference="max")
+    others = [f"{name}: {comparison.versus(found, name)}" for name in (*POOLINGS[1:], NARROWER)]
+    accuracy = comparison.accuracy(found, "max")
+    sentence = f"On {config.dataset}, max pooling reaches {accuracy}. Test accuracy of the others: {'; '.join(others)}."
+    title = f"{config.dataset}: ways to halve the image, {config.network.blocks} blocks"
+    return comparison.report(
+        finished,
+        comparison.table(found),
+        sentence,
+        found,
+        lambda path: figures.variants(found, finished.done, title, path),
+    )
+
+
+if __name__ == "__main__":
+    flags.run_experiment(ExperimentConfig, experiment, without=("pooling",))

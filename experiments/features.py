@@ -1,0 +1,175 @@
+"""Are learnt filters good features for classes that the network has never seen?
+
+    python -m experiments.features
+    python -m experiments.features --dataset=mnist --epochs=3 --seeds=5
+
+A ConvNet learns the first half of the classes. Then it is frozen: the output of its last block becomes the features of
+a linear classifier for the other half, which sees 1, 5, 20 or 100 examples of each. The same examples, drawn anew for
+each seed, judge the raw pixels, 40 principal components of the images that the network learnt from, and the same
+network with its random initial filters. Beside the accuracies: the first filters, the feature maps of an image, and the
+patches that excite the last filters most.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cnn.config import ExperimentConfig, NetworkConfig, require_integer, to_json
+from cnn.data.datasets import Dataset, subset
+from cnn.network import geometry, summary
+from cnn.progress import Progress
+from cnn.study import comparison, features, figures, grid, pictures
+from cnn.training.replicas import Fit
+from cnn.training.step import Answers, TrainState
+from cnn.training.trial import Measured
+from experiments import flags
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = ("learnt filters", "random filters", "principal components", "pixels")
+EXAMPLES = (1, 5, 20, 100)
+LAYER = "flatten"  # the last block's output as a row
+FILTERS, PATCHES = 8, 8  # in the picture
+
+
+@dataclasses.dataclass(frozen=True)
+class Classes:
+    """The two halves of a data set's classes."""
+
+    known: Dataset
+    new: Dataset
+
+    @property
+    def examples(self) -> tuple[int, ...]:
+        """How many examples of each new class a classifier sees: no more than there are."""
+        return tuple(k for k in EXAMPLES if k <= np.bincount(self.new.train_labels).min())
+
+
+def halves(dataset: Dataset) -> Classes:
+    """The first half of the classes, and the others.
+
+    Raises:
+        RequestError: fewer than four classes.
+    """
+    require_integer("classes", dataset.classes, 4)
+    middle = dataset.classes // 2
+    return Classes(subset(dataset, range(middle)), subset(dataset, range(middle, dataset.classes)))
+
+
+def study(config: ExperimentConfig, classes: Classes) -> grid.Study:
+    """One network, that learns the known classes."""
+    require_integer("blocks", config.network.blocks, 1)
+    network = NetworkConfig(**to_json(config.network))
+    measured = functools.partial(measure, classes)
+    return grid.Study("features", "network", {"convnet": network}, config, measure=measured)
+
+
+def measure(classes: Classes, fit: Fit, answers: list[Answers]) -> list[Measured]:
+    """Few-shot accuracy on the new classes by each kind of feature, and what the pictures show of each network."""
+    components = features.principal_components(classes.known.train_images)
+    found = []
+    for replica, state, config in zip(fit.replicas, fit.strategy.unstack(fit.states), fit.configs):
+        mean, deviation = np.asarray(replica.mean), np.asarray(replica.deviation)
+
+        def filters(state: TrainState, mean: np.ndarray = mean, deviation: np.ndarray = deviation) -> Callable:
+            variables = {"params": state.params, **state.statistics}
+            return lambda images: features.layer_features(
+                fit.program.network, variables, LAYER, images, mean, deviation
+            )
+
+        extract = {
+            "learnt filters": filters(state),
+            "random filters": filters(fit.program.init(replica)),
+            "principal components": lambda images: components.transform(features.pixels(images)),
+            "pixels": features.pixels,
+        }
+        values = {}
+        for kind in KINDS:
+            values |= _few_shot(classes, kind, extract[kind], config.seed)
+        found.append(Measured(values, _seen(fit, state, mean, deviation)))
+    return found
+
+
+def _few_shot(classes: Classes, kind: str, extract: Callable[[np.ndarray], np.ndarray], seed: int) -> dict[str, float]:
+    new = classes.new
+    drawn = features.draw_examples(new.train_labels, max(classes.examples), seed)
+    rows = extract(new.train_images[drawn.ravel()]).reshape(*drawn.shape, -1)
+    test = extract(new.test_images)
+    return {f"{kind}, {k}": features.few_shot_accuracy(rows[:, :k], test, new.test_labels) for k in classes.examples}
+
+
+def _seen(fit: Fit, state: TrainState, mean: np.ndarray, deviation: np.ndarray) -> dict[str, np.ndarray]:
+    """The first filters, an image with its feature maps, and the patches that excite the last block's filters."""
+    network, images = fit.program.network, np.asarray(fit.dataset.test_images)
+    variables = {"params": state.params, **state.statistics}
+    see = functools.partial(features.activations, network, variables, mean=mean, deviation=deviation)
+    rows = {row.name: row for row in summary.rows(network, images.shape[1:])}
+    last = [name for name, row in rows.items() if row.kind == "Conv"][-1]
+    steps = summary.windows(network, last)
+    patches = features.exciting_patches(
+        images,
+        see(layer=last, images=images),
+        lambda row, column: sum(geometry.input_window((row, column), images.shape[1:3], steps), ()),
+        range(min(FILTERS, rows[last].output_shape[-1])),
+        PATCHES,
+    )
+    shown = [name for name, row in rows.items() if row.kind in ("Relu", "MaxPool") and "block" in name]
+    maps = {f"map {name}": next(see(layer=name, images=images[:1]))[0] for name in shown}
+    kernel = np.asarray(state.params["block1"]["conv1"]["kernel"])
+    return {"kernel": kernel, "image": images[0], "patches": patches.pixels, **maps}
+
+
+def by_kind(done: "pd.DataFrame", examples: tuple[int, ...]) -> "pd.DataFrame":
+    """A row for each trial and kind of feature, with the accuracy after k examples in the column `k`."""
+    import pandas as pd
+
+    kinds = []
+    for kind in KINDS:
+        accuracies = {f"{k}": done[f"{kind}, {k}"] for k in examples}
+        cost = {} if "filters" in kind else {"parameters": None, "macs": None, "train_seconds": None}
+        kinds.append(done.assign(features=kind, **accuracies, **cost))
+    return pd.concat(kinds, ignore_index=True)
+
+
+def experiment(
+    config: ExperimentConfig, dataset: Dataset, workdir: Path | None = None, progress: Progress = Progress()
+) -> comparison.Report:
+    """Run what is missing, and say what the measurement says."""
+    classes = halves(dataset)
+    finished = comparison.run(study(config, classes), classes.known, workdir, progress)
+    examples = classes.examples
+    few = f"{examples[min(1, len(examples) - 1)]}"
+    long = by_kind(finished.done, examples)
+    found = comparison.compare(
+        long, by="features", reference=KINDS[0], metric=few, others=tuple(f"{k}" for k in examples)
+    )
+    others = "; ".join(f"{kind}: {comparison.versus(found, kind)}" for kind in KINDS[1:])
+    sentence = (
+        f"On {config.dataset}, filters learnt on {classes.known.classes} classes let a linear classifier tell the "
+        f"{classes.new.classes} others apart with {comparison.accuracy(found, KINDS[0], few)} after {few} examples of "
+        f"each. Other features: {others}."
+    )
+    titles = {f"{k}": f"{k} example{'' if k == 1 else 's'} %" for k in examples}
+    title = f"{config.dataset}: features for {classes.new.classes} new classes, {few} examples of each"
+    seen = finished.arrays("convnet", seed=0)
+
+    def draw(path: Path) -> None:
+        columns = {k: f"{k}" for k in examples}
+        figures.variants_and_lines(found, long, title, columns, "examples of each new class", path, log=True)
+        if seen:
+            figures.write_png(pictures.filters(seen["kernel"]), path.with_name("filters.png"))
+            maps = {name.removeprefix("map "): value for name, value in seen.items() if name.startswith("map ")}
+            figures.write_png(pictures.feature_maps(seen["image"], maps), path.with_name("feature_maps.png"))
+            names = [f"filter {number}" for number in range(len(seen["patches"]))]
+            figures.write_png(pictures.patches(seen["patches"], names), path.with_name("patches.png"))
+
+    return comparison.report(finished, comparison.table(found, titles), sentence, found, draw)
+
+
+if __name__ == "__main__":
+    flags.run_experiment(ExperimentConfig, experiment)

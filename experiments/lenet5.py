@@ -1,0 +1,57 @@
+"""How well does LeNet-5 read digits: as the paper of 1998 has it, and as it is taught today?
+
+    python -m experiments.lenet5
+    python -m experiments.lenet5 --dataset=mnist --epochs=10 --learning_rates=1e-3,3e-3,8e-3
+
+LeCun et al. 1998, "Gradient-based learning applied to document recognition": trainable subsampling, the sparse
+connections of C3, scaled tanh and radial basis outputs, against ReLU, maximum pooling and a softmax. Both learn by this
+project's recipe; the paper's own, without distorted images, reached an error of 0.95 % (section III-B, figure 9).
+"""
+
+from pathlib import Path
+
+from cnn.config import NetworkConfig, StudyConfig
+from cnn.data.datasets import Dataset
+from cnn.progress import Progress
+from cnn.study import comparison, figures, grid
+from experiments import flags
+
+PAPER_ERROR = 0.0095
+
+
+def study(config: StudyConfig) -> grid.Study:
+    """The two networks."""
+    models = ("lenet5_1998", "lenet5")
+    return grid.Study("lenet5", "model", {model: NetworkConfig(model=model) for model in models}, config)
+
+
+def experiment(
+    config: StudyConfig, dataset: Dataset, workdir: Path | None = None, progress: Progress = Progress()
+) -> comparison.Report:
+    """Run what is missing, and say what the measurement says."""
+    finished = comparison.run(study(config), dataset, workdir, progress)
+    found = comparison.compare(finished.results, by="model", reference="lenet5_1998")
+    errors = [f"{row['model']} {_error(row['measured'][comparison.ACCURACY])}" for row in found["variants"]]
+    paper = f"; the paper's is {PAPER_ERROR:.2%}" if dataset.name == "mnist" else ""
+    sentence = f"Mean test error on {config.dataset}: {', '.join(errors)}{paper}."
+    title = f"{config.dataset}: LeNet-5 as of 1998 and as of today"
+    return comparison.report(
+        finished,
+        comparison.table(found),
+        sentence,
+        found,
+        lambda path: figures.variants(found, finished.done, title, path),
+    )
+
+
+def _error(accuracy: dict[str, float | None]) -> str:
+    if accuracy["mean"] is None:
+        return "unknown (no trial finished)"
+    interval = ""
+    if accuracy["low"] is not None:
+        interval = f"95% interval {100 - 100 * accuracy['high']:.2f} to {100 - 100 * accuracy['low']:.2f}, "
+    return f"{100 - 100 * accuracy['mean']:.2f} % ({interval}n={accuracy['n']})"
+
+
+if __name__ == "__main__":
+    flags.run_experiment(StudyConfig, experiment, without=("network",))

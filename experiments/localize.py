@@ -1,0 +1,114 @@
+"""Is a ConvNet better at saying where things are?
+
+    python -m experiments.localize
+    python -m experiments.localize --objects=2
+    python -m experiments.localize --dataset=mnist --epochs=3 --objects=2
+
+One object of the data set, or two, at a random place and size on a larger canvas, made anew at each step. One head
+gives a class and a box for each object. A ConvNet against an MLP of equal parameters, by the share of scenes in which
+every object has its class right and an intersection over union (IoU) of at least one half, by mean IoU, and by mean
+average precision at an IoU of one half (Everingham et al. 2010).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from cnn.config import ExperimentConfig, NetworkConfig, SceneConfig, TrialConfig, require_integer, to_json
+from cnn.data.datasets import Dataset
+from cnn.network import models, summary
+from cnn.progress import Progress
+from cnn.study import comparison, detection, figures, grid
+from cnn.training import tasks
+from cnn.training.replicas import Fit
+from cnn.training.step import Answers, members
+from cnn.training.trial import Measured
+from experiments import flags
+
+SHOWN = 6  # scenes in the figure
+ONE_OBJECT = SceneConfig(objects=1)
+DEFAULTS = {"": {"objects": 1, "shift": 0}, "digits": {"epochs": 30, "batch_size": 32}}
+TITLES = {
+    comparison.ACCURACY: "all right %",
+    "class_accuracy": "class right %",
+    "mean_iou": "mean IoU %",
+    "average_precision": "average precision %",
+}
+
+
+@dataclass(frozen=True)
+class LocalizeConfig(ExperimentConfig):
+    """A comparison of networks on scenes."""
+
+    scene: SceneConfig = ONE_OBJECT
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_integer("objects", self.scene.objects, 1)
+
+
+def study(config: LocalizeConfig, dataset: Dataset) -> grid.Study:
+    """The ConvNet, and the MLP of equal parameters."""
+    asked = tasks.task(TrialConfig(scene=config.scene), dataset.image_shape, dataset.classes)
+    settings = to_json(config.network)
+    convnet, mlp = NetworkConfig(**settings), NetworkConfig(**settings, model="mlp")
+    wanted = summary.cost(models.build(convnet, asked.image_shape, asked.outputs), asked.image_shape).parameters
+    mlp = summary.matched(mlp, "parameters", wanted, asked.image_shape, asked.outputs)
+    return grid.Study("localize", "network", {"convnet": convnet, "mlp": mlp}, config, config.scene, measure)
+
+
+def measure(fit: Fit, answers: list[Answers]) -> list[Measured]:
+    """How well boxes fit and objects are found on the test scenes, and some scenes to look at."""
+    task, data = fit.program.task, fit.test_data
+    indices = members(np.arange(min(SHOWN, len(data.labels))), task.objects)
+    scenes = np.asarray(jax.jit(task.test_examples)(indices, data.take(indices))[0])
+    matched = jax.jit(task.matched)
+    return [_measured(jax.device_get(matched(own.outputs, own.targets)), own.targets, scenes) for own in answers]
+
+
+def _measured(found: tasks.Found, true: tasks.Found, scenes: np.ndarray) -> Measured:
+    count, objects = true.classes.shape
+    confidence = np.asarray(jax.nn.softmax(found.classes, axis=-1)).max(-1)
+    classes, places = found.classes.argmax(-1), np.repeat(np.arange(count), objects)
+    ratios = detection.intersection_over_union(np.asarray(found.boxes), np.asarray(true.boxes))
+    listed = [
+        detection.Objects(places, np.asarray(names).reshape(-1), np.asarray(boxes).reshape(-1, 4))
+        for names, boxes in ((true.classes, true.boxes), (classes, found.boxes))
+    ]
+    values = {
+        "class_accuracy": float((classes == true.classes).mean()),
+        "mean_iou": float(ratios.mean()),
+        "average_precision": detection.mean_average_precision(*listed, confidence.reshape(-1)),
+    }
+    shown = {"true_boxes": true.boxes, "true_classes": true.classes, "boxes": found.boxes, "classes": classes}
+    return Measured(values, {"scenes": scenes, **{name: value[: len(scenes)] for name, value in shown.items()}})
+
+
+def experiment(
+    config: LocalizeConfig, dataset: Dataset, workdir: Path | None = None, progress: Progress = Progress()
+) -> comparison.Report:
+    """Run what is missing, and say what the measurement says."""
+    finished = comparison.run(study(config, dataset), dataset, workdir, progress)
+    found = comparison.compare(finished.results, by="network", reference="convnet", others=tuple(TITLES))
+    boxes = {name: comparison.accuracy(found, name, "mean_iou") for name in ("convnet", "mlp")}
+    precision = {name: comparison.accuracy(found, name, "average_precision") for name in ("convnet", "mlp")}
+    objects = "one object" if config.scene.objects == 1 else f"{config.scene.objects} objects"
+    sentence = (
+        f"On scenes of {objects} of {config.dataset}, the ConvNet has everything right in "
+        f"{comparison.accuracy(found, 'convnet')} of them; the MLP of equal parameters has "
+        f"{comparison.versus(found, 'mlp')}. Mean IoU: {boxes['convnet']} against {boxes['mlp']}; average precision: "
+        f"{precision['convnet']} against {precision['mlp']}."
+    )
+    title = f"{config.dataset}: {objects} in a scene, classified and located"
+    shown = {name: finished.arrays(name, seed=0) for name in ("convnet", "mlp")}
+
+    def draw(path: Path) -> None:
+        figures.scenes(found, finished.done, title, {k: v for k, v in shown.items() if v}, dataset.class_names, path)
+
+    return comparison.report(finished, comparison.table(found, TITLES), sentence, found, draw)
+
+
+if __name__ == "__main__":
+    flags.run_experiment(LocalizeConfig, experiment, defaults=DEFAULTS)

@@ -1,0 +1,62 @@
+"""What does a 1x1 convolution in front of a block cost in accuracy, and what does it save?
+
+    python -m experiments.one_by_one
+    python -m experiments.one_by_one --dataset=mnist --epochs=3 --seeds=5
+
+A 1x1 convolution reduces the channels and keeps height and width: 56x56x64 becomes 56x56x32 by 32 filters of 64 weights
+each (and a bias). In front of a block's 3x3 convolution it leaves that one fewer channels to read (Szegedy et al. 2015,
+"Going deeper with convolutions", section 4). Every block but the first runs without one, and with one to a half and to
+a quarter of the channels.
+
+Example:
+    >>> from cnn.network.layers import Conv
+    >>> reduce = Conv(features=32, filter_size=1)
+    >>> reduce.output_shape((56, 56, 64)), reduce.parameters((56, 56, 64)) == 32 * (64 + 1)
+    ((56, 56, 32), True)
+"""
+
+from pathlib import Path
+
+from cnn.config import ExperimentConfig, NetworkConfig, to_json
+from cnn.data.datasets import Dataset
+from cnn.progress import Progress
+from cnn.study import comparison, figures, grid
+from experiments import flags
+
+SHARES = {"none": 0.0, "to a half": 0.5, "to a quarter": 0.25}
+DEFAULTS = {"": {"blocks": 3}}
+
+
+def study(config: ExperimentConfig, dataset: Dataset) -> grid.Study:
+    """The network without the 1x1 convolutions, and with them."""
+    settings = to_json(config.network)
+    variants = {name: NetworkConfig(**{**settings, "bottleneck": share}) for name, share in SHARES.items()}
+    return grid.Study("one_by_one", "bottleneck", variants, config)
+
+
+def experiment(
+    config: ExperimentConfig, dataset: Dataset, workdir: Path | None = None, progress: Progress = Progress()
+) -> comparison.Report:
+    """Run what is missing, and say what the measurement says."""
+    finished = comparison.run(study(config, dataset), dataset, workdir, progress)
+    found = comparison.compare(finished.results, by="bottleneck", reference="none")
+    rows = {row["bottleneck"]: row for row in found["variants"]}
+    parts = []
+    for name in list(SHARES)[1:]:
+        parameters, macs = (rows[name][cost] / rows["none"][cost] for cost in ("parameters", "macs"))
+        cost = f"{parameters:.0%} of the parameters and {macs:.0%} of the multiply-accumulates"
+        parts.append(f"{name} of the channels, with {cost}, {comparison.versus(found, name)}")
+    accuracy = comparison.accuracy(found, "none")
+    sentence = f"On {config.dataset}, blocks without a bottleneck reach {accuracy}; a bottleneck {'; '.join(parts)}."
+    title = f"{config.dataset}: a 1x1 convolution before each block but the first"
+    return comparison.report(
+        finished,
+        comparison.table(found),
+        sentence,
+        found,
+        lambda path: figures.variants(found, finished.done, title, path),
+    )
+
+
+if __name__ == "__main__":
+    flags.run_experiment(ExperimentConfig, experiment, without=("bottleneck",), defaults=DEFAULTS)

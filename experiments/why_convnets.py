@@ -1,0 +1,98 @@
+"""Does a dense layer ignore where pixels are, and does a ConvNet use it?
+
+    python -m experiments.why_convnets
+    python -m experiments.why_convnets --dataset=mnist --epochs=3 --seeds=5
+
+A ConvNet against an MLP of equal parameters, on the images as they are and under one fixed permutation of their pixels.
+A dense layer sums over all pixels, so that their order cannot matter to it; a filter looks at neighbours, and the
+permutation takes them away. Each trained network then reads the test images moved by 0 pixels to a fifth of their side
+(the mean over up, down, left and right): what was learnt at one place must hold at another.
+"""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from cnn.config import ExperimentConfig, NetworkConfig, to_json
+from cnn.data.datasets import Dataset
+from cnn.data.preprocess import moved
+from cnn.network import models, summary
+from cnn.progress import Progress
+from cnn.study import comparison, figures, grid
+from cnn.training.replicas import Fit
+from cnn.training.step import Answers
+from cnn.training.tasks import Images
+from cnn.training.trial import Measured
+from experiments import flags
+
+DEFAULTS = {"": {"shift": 0, "flip": False}}  # moved images in training would teach what is asked here
+DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
+
+
+def study(config: ExperimentConfig, dataset: Dataset) -> grid.Study:
+    """The two networks, each with and without the permutation."""
+    shape, classes = dataset.image_shape, dataset.classes
+    settings = to_json(config.network)
+    convnet, mlp = NetworkConfig(**settings), NetworkConfig(**settings, model="mlp")
+    wanted = summary.cost(models.build(convnet, shape, classes), shape).parameters
+    mlp = summary.matched(mlp, "parameters", wanted, shape, classes)
+    variants = {}
+    for name, network in (("convnet", convnet), ("mlp", mlp)):
+        variants[name] = network
+        variants[f"{name}, permuted"] = NetworkConfig(**{**to_json(network), "permute": True})
+    return grid.Study("why_convnets", "network", variants, config, measure=moved_accuracies)
+
+
+def moved_accuracies(fit: Fit, answers: list[Answers]) -> list[Measured]:
+    """Accuracy on the test images moved by 0, 1, ... pixels, as `moved_0`, `moved_1`, ..."""
+    images = np.asarray(fit.dataset.test_images)
+    values = [{"moved_0": float(own.right.mean())} for own in answers]
+    for pixels in range(1, distance(fit.dataset) + 1):
+        right = np.zeros(len(answers))
+        for down, along in DIRECTIONS:
+            data = Images(jnp.asarray(moved(images, pixels * down, pixels * along)), fit.test_data.labels)
+            right += [own.right.mean() for own in fit.answers(data)]
+        for own, total in zip(values, right):
+            own[f"moved_{pixels}"] = float(total / len(DIRECTIONS))
+    return [Measured(own, {}) for own in values]
+
+
+def distance(dataset: Dataset) -> int:
+    """The farthest that images are moved: a fifth of the shorter side."""
+    return min(dataset.image_shape[:2]) // 5
+
+
+def experiment(
+    config: ExperimentConfig, dataset: Dataset, workdir: Path | None = None, progress: Progress = Progress()
+) -> comparison.Report:
+    """Run what is missing, and say what the measurement says."""
+    finished = comparison.run(study(config, dataset), dataset, workdir, progress)
+    farthest = distance(dataset)
+    moves = [f"moved_{pixels}" for pixels in range(farthest + 1)]
+    found = comparison.compare(finished.results, by="network", reference="convnet", others=tuple(moves))
+    mlps = finished.results[finished.results["network"].isin(["mlp", "mlp, permuted"])]
+    dense = comparison.compare(mlps, by="network", reference="mlp")
+    far = {name: comparison.accuracy(found, name, moves[-1]) for name in ("convnet", "mlp")}
+    sentence = (
+        f"On {config.dataset}, the ConvNet reaches {comparison.accuracy(found, 'convnet')}; the MLP of equal "
+        f"parameters has {comparison.versus(found, 'mlp')}. The permutation of the pixels leaves the ConvNet with "
+        f"{comparison.versus(found, 'convnet, permuted')} and the MLP with "
+        f"{comparison.versus(dense, 'mlp, permuted')}. On test images moved by {farthest} of "
+        f"{min(dataset.image_shape[:2])} pixels the ConvNet keeps {far['convnet']}, the MLP {far['mlp']}."
+    )
+    titles = {comparison.ACCURACY: "test accuracy %", moves[-1]: f"moved by {farthest} %"}
+    title = f"{config.dataset}: what neighbourhood is worth"
+    return comparison.report(
+        finished,
+        comparison.table(found, titles),
+        sentence,
+        {**found, "mlp": dense["variants"][1]["difference"]},
+        lambda path: figures.variants_and_lines(
+            found, finished.done, title, dict(enumerate(moves)), "pixels that the image is moved", path
+        ),
+    )
+
+
+if __name__ == "__main__":
+    flags.run_experiment(ExperimentConfig, experiment, without=("permute",), defaults=DEFAULTS)
