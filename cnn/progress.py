@@ -116,6 +116,7 @@ class _BarTask(Task):
         self.bars.open -= 1
         if self.bars.open == 0:
             self.bars.display.stop()
+            self.bars.display.live.ipy_widget = None  # stopping closed it: the next display needs one of its own
 
 
 def automatic(stream: TextIOBase | None = None) -> Progress:

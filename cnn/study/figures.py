@@ -74,19 +74,21 @@ def variants(comparison: Mapping[str, Any], done: "pd.DataFrame", title: str, pa
         title: what is compared, on what.
         path: the PNG file, which appears whole or not at all.
     """
-    figure, (left, *costs) = _rows(comparison, title, (3, 1, 1, 1))
+    figure, (left, *costs) = _rows(comparison, title, (2.6, 1, 1, 1), sharey=True)
     _by_variant(left, comparison, done)
-    names = {"parameters": "parameters", "macs": "multiply-accumulates", "train_seconds": "seconds of training"}
+    names = {"parameters": "parameters", "macs": "multiply-\naccumulates", "train_seconds": "seconds of\ntraining"}
     for axes, (key, label), colour in zip(costs, names.items(), (GREEN, ORANGE, PURPLE)):
         known = {place: row[key] for place, row in enumerate(comparison["variants"]) if row[key] is not None}
         axes.barh(list(known), list(known.values()), height=0.5, color=colour, alpha=0.75)
         for place, value in known.items():
-            axes.text(value, place, f" {_short(value)}", va="center", fontsize=9, color=INK)
+            text = _short(value) if value >= 1000 else f"{value:.3g}"
+            axes.text(value, place, f" {text}", va="center", fontsize=9, color=INK)
         axes.set_title(label, fontsize=10, color=INK, loc="left")
         axes.set_xlim(0, 1.45 * max(known.values(), default=1))
         axes.set_xticks([])
         _clean(axes)
         axes.grid(visible=False)
+        axes.tick_params(labelleft=False)
     write_png(figure, path)
 
 
@@ -122,6 +124,7 @@ def variants_and_lines(
         right.fill_between(list(banded), low, high, color=colour, alpha=0.18, linewidth=0)
     right.set_xlabel(xlabel, fontsize=11)
     right.set_ylabel("test accuracy (%)", fontsize=11)
+    right.set_ylim(max(right.get_ylim()[0], 0), min(right.get_ylim()[1], 101))  # intervals of few seeds know no bounds
     right.legend(**LEGEND)
     _clean(right)
     if log:
@@ -186,13 +189,15 @@ def _scene(axes: "Axes", found: Mapping[str, np.ndarray], class_names: Sequence[
             axes.annotate(class_names[number], place, color=colour, fontsize=8, annotation_clip=True, **offset)
 
 
-def _rows(comparison: Mapping[str, Any], title: str, widths: tuple[float, ...]) -> tuple["Figure", Any]:
+def _rows(
+    comparison: Mapping[str, Any], title: str, widths: tuple[float, ...], sharey: bool = False
+) -> tuple["Figure", Any]:
     from matplotlib.figure import Figure
 
     height = 1.9 + 0.55 * len(comparison["variants"])
     figure = Figure(figsize=(11, max(height, 4.0)), dpi=DOTS_PER_INCH, layout="constrained")
     figure.suptitle(title, fontsize=14, fontweight="bold", color=INK, x=0.01, ha="left")
-    return figure, figure.subplots(1, len(widths), width_ratios=widths)
+    return figure, figure.subplots(1, len(widths), width_ratios=widths, sharey=sharey)
 
 
 def _by_variant(axes: "Axes", comparison: Mapping[str, Any], done: "pd.DataFrame") -> None:
@@ -226,6 +231,7 @@ def _by_variant(axes: "Axes", comparison: Mapping[str, Any], done: "pd.DataFrame
     axes.set_yticks(range(len(comparison["variants"])), [str(row[by]) for row in comparison["variants"]])
     axes.invert_yaxis()
     axes.margins(x=0.08, y=0.18)
+    axes.set_xlim(max(axes.get_xlim()[0], 0), min(axes.get_xlim()[1], 101))
     axes.set_title("test accuracy (%), mean and 95% interval", fontsize=10, color=INK, loc="left")
     _clean(axes)
     axes.grid(visible=False, axis="y")

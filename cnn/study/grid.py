@@ -117,7 +117,8 @@ def open_folder(study: Study, dataset: Dataset, workdir: Path) -> None:
         fixed = {name: value for name, value in new.items() if name not in (*GROWABLE, study.column)}
         changed = differences({name: old.get(name) for name in fixed}, fixed)
         if old.keys() == new.keys():
-            changed += _shrunk(old, new, ("learning_rates", study.column)) + _reshaped(old, new)
+            listed = study.column if study.column in new else "variants"
+            changed += _shrunk(old, new, ("learning_rates", listed)) + _reshaped(old, new)
         if changed:
             raise RequestError(f"workdir={str(workdir)!r} holds other settings ({'; '.join(changed)}): choose another")
     if old != new:
@@ -125,7 +126,9 @@ def open_folder(study: Study, dataset: Dataset, workdir: Path) -> None:
 
 
 def _shrunk(old: dict[str, Any], new: dict[str, Any], names: tuple[str, ...]) -> list[str]:
-    lost = [f"{name}: {old[name]}, now {new[name]}" for name in names if not set(old[name]) <= set(new[name])]
+    lost = [
+        f"{name}: {list(old[name])}, now {list(new[name])}" for name in names if not set(old[name]) <= set(new[name])
+    ]
     return lost + ([f"seeds: {old['seeds']}, now {new['seeds']}"] if old["seeds"] > new["seeds"] else [])
 
 

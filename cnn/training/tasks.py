@@ -97,8 +97,8 @@ class Classification:
 class Found(flax.struct.PyTreeNode):
     """Objects in scenes: their classes (or a logit for each class) and their boxes, see `cnn.data.scenes`."""
 
-    classes: Array  # int [n, objects], or float [n, objects, classes]
-    boxes: Float[Array, "n objects 4"]
+    classes: Array | np.ndarray  # int [n, objects], or float [n, objects, classes]
+    boxes: Float[Array | np.ndarray, "*n objects 4"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,15 +147,23 @@ class Localization:
         One-to-one, whichever slot finds which object (Carion et al. 2020, equation 1); two objects have two ways.
         """
         slots = jnp.stack([jnp.roll(jnp.arange(self.objects), way) for way in range(self.objects)])
-        losses = jnp.stack([self._pair_loss(_take(found, way), targets, smoothing) for way in slots])
+        losses = jnp.stack(
+            [self._pair_loss(found.classes[:, way], found.boxes[:, way], targets, smoothing) for way in slots]
+        )
         best = losses.sum(-1).argmin(0)  # [n]
         return jnp.take_along_axis(losses, best.reshape(1, -1, 1), axis=0)[0], slots[best]
 
-    def _pair_loss(self, found: Found, targets: Found, smoothing: float) -> Float[Array, "n objects"]:
+    def _pair_loss(
+        self,
+        logits: Float[Array, "n objects classes"],
+        boxes: Float[Array, "n objects 4"],
+        targets: Found,
+        smoothing: float,
+    ) -> Float[Array, "n objects"]:
         wanted = optax.smooth_labels(jax.nn.one_hot(targets.classes, self.classes), smoothing)
-        distance = jnp.abs(found.boxes - targets.boxes).sum(-1)
-        _, generalized = overlap(found.boxes, targets.boxes)
-        cross_entropy = optax.softmax_cross_entropy(found.classes, wanted)
+        distance = jnp.abs(boxes - targets.boxes).sum(-1)
+        _, generalized = overlap(boxes, targets.boxes)
+        cross_entropy = optax.softmax_cross_entropy(logits, wanted)
         return cross_entropy + L1_WEIGHT * distance + OVERLAP_WEIGHT * (1 - generalized)
 
     def loss(self, outputs: Float[Array, "n outputs"], targets: Found, smoothing: float) -> Float[Array, " n"]:
@@ -170,15 +178,8 @@ class Localization:
     def matched(self, outputs: Float[Array, "n outputs"], targets: Found) -> Found:
         """What the network found, in the order of the true objects."""
         found = self.decode(outputs)
-        return jax.vmap(_take_one)(found, self._assigned(found, targets, 0.0)[1])
-
-
-def _take(found: Found, slots: Array) -> Found:
-    return Found(found.classes[:, slots], found.boxes[:, slots])
-
-
-def _take_one(found: Found, slots: Array) -> Found:
-    return Found(found.classes[slots], found.boxes[slots])
+        slots = self._assigned(found, targets, 0.0)[1][..., None]
+        return Found(*(jnp.take_along_axis(part, slots, axis=1) for part in (found.classes, found.boxes)))
 
 
 def overlap(first: Float[Array, "*n 4"], second: Float[Array, "*n 4"]) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:

@@ -31,6 +31,9 @@ LAYERS = {
     "dropout": (layers.Dropout(0.5), (7, 6, 4), 0, 0),
     "block": (layers.ConvReluPool(8), (3, 3, 8), 296, 7 * 6 * 8 * 36),
     "block-strided": (layers.ConvReluPool(8, pooling="stride"), (3, 3, 8), 296, 3 * 3 * 8 * 36),
+    "permute": (layers.Permute(), (7, 6, 4), 0, 0),
+    "block-and-convolution": (layers.ConvReluPool(8, pooling="convolution"), (3, 3, 8), 296 + 584, 12096 + 5184),
+    "block-reduced": (layers.ConvReluPool(8, reduce=2), (3, 3, 8), 10 + 152, 7 * 6 * (4 * 2 + 18 * 8)),
     "block-of-two": (layers.ConvReluPool(2, 1, 2, "average"), (3, 3, 2), 10 + 6, 42 * 2 * 4 + 42 * 2 * 2),
 }
 
@@ -137,3 +140,13 @@ def test_a_strided_block_halves_as_a_pooled_one(size, filter_size):
 def test_a_block_sees_what_its_layers_see():
     assert layers.ConvReluPool(2).window() == ((4, 4), (2, 2))
     assert layers.ConvReluPool(2, 5, 2, "stride").window() == ((9, 9), (2, 2))
+
+
+def test_permute_keeps_every_cell_and_moves_nearly_all_always_alike():
+    x = jnp.arange(2 * 9 * 7 * 3.0).reshape(2, 9, 7, 3)
+    y = layers.Permute().apply({}, x)
+    cells, moved = (np.asarray(image).reshape(2, 63, 3) for image in (x, y))
+    order = [cells[0].tolist().index(cell) for cell in moved[0].tolist()]
+    assert sorted(order) == list(range(63)) and order != list(range(63))
+    assert_array_equal(moved, cells[:, order])
+    assert_array_equal(layers.Permute().apply({}, x), y)

@@ -23,6 +23,10 @@ NETWORKS = {
     "2-convolutions": ({"convolutions": 2, "normalization": "batch", "pooling": "stride"}, (8, 8, 1)),
     "even-filter": ({"filter_size": 2}, (9, 8, 1)),
     "1x1-filter": ({"filter_size": 1}, (8, 8, 3)),
+    "convolution": ({"pooling": "convolution"}, (9, 8, 1)),
+    "bottleneck": ({"blocks": 3, "bottleneck": 0.5}, (8, 8, 3)),
+    "permute": ({"permute": True}, (8, 6, 3)),
+    "mlp-permute": ({"model": "mlp", "permute": True}, (8, 6, 3)),
     "growth": ({"blocks": 3, "growth": 1.5, "width": 6.5}, (16, 16, 1)),
     "shrinking": ({"blocks": 3, "growth": 0.1}, (16, 16, 1)),
     "not-square": ({"blocks": 2}, (28, 13, 3)),
@@ -196,3 +200,19 @@ def test_bfloat16_images_give_bfloat16_logits(settings):
     logits = jax.jit(network.apply)(variables, x.astype(jnp.bfloat16))
     assert logits.dtype == jnp.bfloat16
     assert_allclose(logits.astype(jnp.float32), jax.jit(network.apply)(variables, x), atol=0.1)
+
+
+def test_a_permutation_is_nothing_to_a_dense_layer():
+    """With the rows of its first kernel in the same order, the MLP gives the same logits."""
+    images = jax.random.normal(jax.random.key(0), (2, 6, 5, 3))
+    plain, permuted = (make({"model": "mlp", "hidden": 7, "permute": permute}, (6, 5, 3)) for permute in (False, True))
+    variables = plain.init(jax.random.key(1), images)
+    places = jnp.broadcast_to(jnp.arange(30.0).reshape(1, 6, 5, 1), (1, 6, 5, 3))
+    _, seen = permuted.apply(variables, places, intermediates=True)
+    order = np.asarray(seen["permute"][0, :, :, 0]).astype(int).ravel()
+    assert sorted(order) == list(range(30)) and list(order) != list(range(30))
+    dense = variables["params"]["dense1"]
+    moved = dense["kernel"].reshape(30, 3, 7)[order].reshape(90, 7)
+    reordered = {"params": {**variables["params"], "dense1": {**dense, "kernel": moved}}}
+    assert_allclose(permuted.apply(reordered, images), plain.apply(variables, images), rtol=1e-4, atol=1e-5)
+    assert not np.allclose(permuted.apply(variables, images), plain.apply(variables, images), atol=1e-2)

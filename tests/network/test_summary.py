@@ -8,6 +8,7 @@ import pytest
 
 from cnn.config import NetworkConfig, RequestError
 from cnn.network import summary
+from cnn.network.geometry import receptive_field
 from cnn.network.models import LeNet5, build
 
 
@@ -123,3 +124,32 @@ def test_a_match_says_up_to_which_width_it_looked():
     configs = [NetworkConfig(blocks=blocks, width=1.0) for blocks in (0, 1, 3)]
     with pytest.raises(RequestError, match=r"the nearest width that can be matched is 5$"):
         summary.match(configs, "parameters", (28, 28, 1), 10)
+
+
+def test_windows_lead_to_the_cells_under_a_unit():
+    network = build(NetworkConfig(blocks=2, bottleneck=0.5, pooling="convolution"), (16, 16, 1), 10)
+    assert summary.windows(network, "block1/conv2") == [
+        ((3, 3), (1, 1), "SAME"),
+        ((1, 1), (1, 1), 0),
+        ((3, 3), (2, 2), ((0, 1), (0, 1))),
+    ]
+    for row in summary.rows(network, (16, 16, 1)):
+        if len(row.output_shape) == 3:
+            steps = [(filter, stride) for filter, stride, _ in summary.windows(network, row.name)]
+            assert tuple(min(cells, 16) for cells in receptive_field(steps)) == row.receptive_field
+
+
+@pytest.mark.parametrize("settings", [{"model": "mlp"}, {"blocks": 0}, {"blocks": 3, "pooling": "convolution"}])
+@pytest.mark.parametrize("kind", ["parameters", "macs"])
+def test_a_width_is_found_for_a_wanted_cost(settings, kind):
+    config = NetworkConfig(**settings)
+    found = summary.matched(config, kind, 250_000, (28, 28, 1), 10)
+    assert cost(found, (28, 28, 1), kind) == pytest.approx(250_000, rel=0.02)
+    assert dataclasses.replace(found, width=config.width, hidden=config.hidden) == config
+
+
+def test_a_cost_that_cannot_be_reached_is_refused():
+    with pytest.raises(
+        RequestError, match=r"^parameters=1,000: the nearest that mlp .* can reach is 807, more than 2%"
+    ):
+        summary.matched(NetworkConfig(model="mlp"), "parameters", 1000, (28, 28, 1), 10)

@@ -1,0 +1,66 @@
+"""Every experiment, tiny: what it leaves, what it says, and that the same command again does nothing."""
+
+import json
+
+import pandas as pd
+import pytest
+
+COMMON = ["--seeds=2", "--learning_rates=3e-3", "--epochs=1", "--batch_size=256", "--workdir=w"]
+TINY = [*COMMON, "--width=4", "--hidden=8"]
+CLAIMS = {
+    # flags, the column that is compared with its values, what else is measured, pictures
+    "why_convnets": (
+        TINY,
+        ("network", ["convnet", "convnet, permuted", "mlp", "mlp, permuted"]),
+        ["moved_0", "moved_1"],
+        ["why_convnets.png"],
+    ),
+    "localize": (
+        [*TINY, "--objects=2"],
+        ("network", ["convnet", "mlp"]),
+        ["mean_iou", "class_accuracy", "average_precision"],
+        ["localize.png"],
+    ),
+    "features": (
+        TINY,
+        ("network", ["convnet"]),
+        ["learnt filters, 5", "random filters, 5", "principal components, 5", "pixels, 5"],
+        ["features.png", "filters.png", "feature_maps.png", "patches.png"],
+    ),
+    "downsampling": (
+        TINY,
+        ("downsampling", ["max", "average", "stride", "convolution", "convolution, equal parameters"]),
+        [],
+        ["downsampling.png"],
+    ),
+    "one_by_one": (TINY, ("bottleneck", ["none", "to a half", "to a quarter"]), [], ["one_by_one.png"]),
+    "lenet5": (COMMON, ("model", ["lenet5_1998", "lenet5"]), [], ["lenet5.png"]),
+}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_an_experiment_leaves_its_files_and_continues(command, tmp_path, name):
+    arguments, (column, values), measured, pictures = CLAIMS[name]
+    done = command(name, *arguments)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "w"
+    results = pd.read_csv(folder / "results.csv")
+    assert list(dict.fromkeys(results[column])) == values
+    assert len(results) == 2 * len(values) and set(results["status"]) == {"done"}
+    assert results[["test_accuracy", "parameters", "macs", *measured]].notna().all(axis=None)
+    answer = json.loads((folder / "answer.json").read_text())
+    assert answer["sentence"] in done.stdout and done.stdout.startswith("|")
+    assert all(row["n"] == 2 for row in answer["variants"])
+    assert all((folder / picture).read_bytes()[:4] == b"\x89PNG" for picture in pictures)
+    finished = {path: path.stat().st_mtime_ns for path in (folder / "trials").rglob("*")}
+    again = command(name, *arguments)
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+    assert {path: path.stat().st_mtime_ns for path in (folder / "trials").rglob("*")} == finished
+
+
+@pytest.mark.parametrize("name", ["why_convnets", "localize"])
+def test_networks_have_equal_parameters(command, tmp_path, name):
+    done = command(name, *TINY, "--width=6")
+    assert done.returncode == 0, done.stderr
+    parameters = pd.read_csv(tmp_path / "w" / "results.csv")["parameters"]
+    assert parameters.max() / parameters.min() <= 1.02
