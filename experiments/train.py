@@ -8,8 +8,8 @@ metrics for each epoch, the result and the last checkpoints in the work folder.
 
 from pathlib import Path
 
-from cnn.config import TrialConfig, to_json
-from cnn.network import summary
+from cnn.config import NetworkConfig, RequestError, TrialConfig, to_json
+from cnn.network import models, summary
 from cnn.progress import automatic
 from cnn.training import replicas, trial
 from cnn.training.runs import default_workdir
@@ -19,6 +19,7 @@ from experiments import flags
 def main() -> int:
     """Train as the flags say, and print the result."""
     config = flags.configure(TrialConfig)
+    _refuse_unused(config.network)
     progress = automatic()
     dataset = flags.load(config.dataset, progress)
     program = replicas.program(config, dataset, len(dataset.train_labels))
@@ -32,6 +33,15 @@ def main() -> int:
         accuracy, count = result["test_accuracy"], result["test_examples"]
         print(f"\nTest accuracy {accuracy:.4f} on {count:,} images after {result['epochs']} epochs. Folder: {workdir}")
     return 0
+
+
+def _refuse_unused(network: NetworkConfig) -> None:
+    """A flag that the model does not use would be kept in `config.json` as if it had been."""
+    used = models.SETTINGS.get(network.model, models.SETTINGS["convnet"])
+    for name in models.SETTINGS["convnet"]:
+        if flags.FLAGS[name].value is not None and name not in used:
+            accepted = f"these are used: {', '.join(used)}" if used else "none of a network's settings is used"
+            raise RequestError(f"{name}={flags.FLAGS[name].value!r}: with model={network.model!r} {accepted}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import dataclasses
 
 import flax.linen as nn
 
-from cnn.config import BlockConfig, NetworkConfig, RequestError, require_known
+from cnn.config import BlockConfig, ConvNetConfig, NetworkConfig, RequestError, require_known
 from cnn.network.geometry import blocks_that_fit, chain, format_size
 from cnn.network.layers import (
     Conv,
@@ -121,6 +121,14 @@ MODELS = {
     "lenet5": lambda config, classes: LeNet5(classes),
     "lenet5_1998": lambda config, classes: LeNet5_1998(classes),
     "mlp": lambda config, classes: MLP(classes, config.hidden, config.dropout, config.permute),
+}
+
+
+SETTINGS = {  # of `NetworkConfig`, those that a model uses
+    "convnet": tuple(field.name for field in dataclasses.fields(ConvNetConfig)),
+    "lenet5": (),
+    "lenet5_1998": (),
+    "mlp": ("hidden", "dropout", "permute"),
 }
 
 

@@ -25,6 +25,21 @@ CASES = [
     ("sweep_blocks", "stray", ["'stray'", "--name=value"]),
     ("sweep_blocks", "--workdir=/proc/nowhere", ["/proc/nowhere", "can be written"]),
     ("train", "--model=lenet", ["model='lenet'", "convnet, lenet5, lenet5_1998, mlp", "nearest: lenet5"]),
+    ("train", "--model=lenet5 --width=8", ["width=8", "model='lenet5'", "none of a network's settings"]),
+    ("train", "--model=mlp --blocks=1", ["blocks=1", "hidden, dropout, permute"]),
+    ("train", "--dataset=mnist --model=lenet5_1998 --permute", ["permute=True", "model='lenet5_1998'"]),
+    ("train", "--objects=3", ["objects=3", "at most 2"]),
+    ("train", "--objects=1 --canvas=0.5", ["canvas=0.5", "from 1 to 8"]),
+    ("train", "--bottleneck=2", ["bottleneck=2", "from 0 to 1"]),
+    ("why_convnets", "--seeds=0", ["seeds=0", "at least 1"]),
+    ("why_convnets", "--permute", ["flag 'permute'"]),
+    ("localize", "--objects=0", ["objects=0", "at least 1"]),
+    ("features", "--blocks=0", ["blocks=0", "at least 1"]),
+    ("downsampling", "--blocks=4", ["blocks=4", "8 -> 4 -> 2 -> 1 -> 0"]),
+    ("downsampling", "--pooling=max", ["flag 'pooling'"]),
+    ("one_by_one", "--learning_rates=0", ["learning_rates=0.0", "above 0"]),
+    ("lenet5", "--width=8", ["flag 'width'"]),
+    ("lenet5", "stray", ["'stray'", "--name=value"]),
     ("train", "--blocks=4", ["blocks=4", "8 -> 4 -> 2 -> 1 -> 0"]),
     ("train", "--learning_rate=-1", ["learning_rate=-1", "above 0"]),
     ("train", "--batch_size=2000", ["batch_size=2000", "at most 1437"]),
@@ -39,7 +54,7 @@ CASES = [
 
 @pytest.mark.parametrize("name, flag, parts", CASES, ids=[f"{name} {flag}" for name, flag, _ in CASES])
 def test_one_line_and_status_2(command, tmp_path, name, flag, parts):
-    done = command(name, flag)
+    done = command(name, *flag.split())
     assert done.returncode == 2, done.stderr
     assert done.stdout == "" or name == "train"  # the table of the network comes first
     assert done.stderr.count("\n") == 1 and all(part in done.stderr for part in parts), done.stderr
@@ -54,8 +69,11 @@ def test_an_npz_with_mismatched_arrays(command, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["bad.npz"]
 
 
-@pytest.mark.parametrize("name", ["sweep_blocks", "train"])
-def test_help_shows_each_flag_with_its_defaults(command, name):
+@pytest.mark.parametrize(
+    "name, epochs",
+    [("sweep_blocks", "digits: 20"), ("train", "digits: 20"), ("localize", "digits: 30"), ("lenet5", "digits: 20")],
+)
+def test_help_shows_each_flag_with_its_defaults(command, name, epochs):
     done = command(name, "--help")
     assert done.returncode == 0 and done.stderr == ""
-    assert "--epochs" in done.stdout and "digits: 20" in done.stdout and "--workdir" in done.stdout
+    assert "--epochs" in done.stdout and epochs in done.stdout and "--workdir" in done.stdout
