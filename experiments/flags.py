@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from absl import flags
 
 from cnn.config import DATASET_DEFAULTS, RequestError
-from cnn.data import datasets
+from cnn.data import cache, datasets
 from cnn.data.datasets import Dataset
 from cnn.progress import Progress, automatic
 
@@ -29,6 +29,9 @@ NONE: Defaults = {}
 flags.DEFINE_string("workdir", None, "folder for everything the run writes (default: runs/EXPERIMENT/DATASET-HASH)")
 flags.DEFINE_string("data_dir", None, "where TensorFlow Datasets keeps its data (default: TFDS_DATA_DIR, or its own)")
 flags.DEFINE_string("cache_dir", None, "where decoded images are kept (default: the user's cache folder)")
+flags.DEFINE_string(
+    "compiled_dir", None, "where compiled programs are kept (default: the user's cache folder; '': nowhere)"
+)
 
 _KINDS = {int: "an integer", float: "a number"}
 
@@ -149,6 +152,7 @@ def run(main: Callable[[], int | None]) -> None:
         stray = FLAGS(sys.argv)[1:]
         if stray:
             raise RequestError(f"{stray[0]!r} is a stray argument: accepted are flags alone, as --name=value")
+        _keep_compiled()
         sys.exit(main() or 0)
     except (flags.Error, RequestError) as error:
         _leave(2, str(error))
@@ -159,6 +163,18 @@ def run(main: Callable[[], int | None]) -> None:
     except Exception:  # a defect of ours: the trace is what a report of it needs
         traceback.print_exc()
         sys.exit(1)
+
+
+def _keep_compiled() -> None:
+    """Have XLA keep what it compiles: the same network compiles once for all runs on this machine."""
+    folder = cache.default_folder() / "compiled" if FLAGS.compiled_dir is None else FLAGS.compiled_dir
+    if not folder:
+        return
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)  # less takes as long to read
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def _leave(status: int, message: str) -> None:

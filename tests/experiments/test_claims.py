@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 COMMON = ["--seeds=2", "--learning_rates=3e-3", "--epochs=1", "--batch_size=256", "--workdir=w"]
-TINY = [*COMMON, "--width=4", "--hidden=8"]
+TINY = [*COMMON, "--width=8", "--hidden=16"]
 CLAIMS = {
     # flags, the column that is compared with its values, what else is measured, pictures
     "why_convnets": (
@@ -60,7 +60,7 @@ def test_an_experiment_leaves_its_files_and_continues(command, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["why_convnets", "localize"])
 def test_networks_have_equal_parameters(command, tmp_path, name):
-    done = command(name, *TINY, "--width=6")
+    done = command(name, *COMMON, "--width=10", "--hidden=32")
     assert done.returncode == 0, done.stderr
     parameters = pd.read_csv(tmp_path / "w" / "results.csv")["parameters"]
     assert parameters.max() / parameters.min() <= 1.02

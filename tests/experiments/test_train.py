@@ -24,3 +24,24 @@ def test_a_diverged_run_is_a_result(command, tmp_path):
     done = command("train", "--learning_rate=1e30", "--epochs=2", "--workdir=w")
     assert done.returncode == 0 and "not finite at step" in done.stdout
     assert json.loads((tmp_path / "w" / "result.json").read_text())["status"] == "diverged"
+
+
+def test_what_was_compiled_is_kept_for_the_next_run(command, tmp_path):
+    flags, compiled = ["--epochs=1", "--width=4", "--compiled_dir=compiled"], tmp_path / "compiled"
+    for workdir in ("first", "second"):
+        done = command("train", *flags, f"--workdir={workdir}")
+        assert done.returncode == 0, done.stderr
+        kept = {path.name: path.stat().st_mtime_ns for path in compiled.glob("*-cache")}
+        if workdir == "first":
+            first = kept
+    assert kept == first and len(kept) >= 2  # the step and the evaluation at least, and nothing was compiled again
+    metrics = [(tmp_path / workdir / "result.json").read_text() for workdir in ("first", "second")]
+    first_result, second_result = ({**json.loads(text), "train_seconds": None} for text in metrics)
+    assert first_result == second_result
+
+
+def test_nothing_compiled_is_kept_without_a_folder(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    done = command("train", "--epochs=1", "--width=4", "--compiled_dir=", "--workdir=w")
+    assert done.returncode == 0, done.stderr
+    assert not list((tmp_path / "cache").rglob("*-cache"))
