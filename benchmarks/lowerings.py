@@ -78,9 +78,11 @@ def small_map() -> Pair:
     return tuple(lambda form=form: form(x, kernel) for form in forms)
 
 
-def training(image: tuple[int, int, int], width: int, micro_batch: int, steps: int, replicas: int = 1) -> Callable:
-    """`steps` training steps of a network of three blocks, batch 64, on random images."""
-    network = models.build(NetworkConfig(blocks=3, width=width), image, 10)
+def training(
+    image: tuple[int, int, int], width: int, micro_batch: int, steps: int, replicas: int = 1, blocks: int = 3
+) -> Callable:
+    """`steps` training steps of a network of some blocks, batch 64, on random images."""
+    network = models.build(NetworkConfig(blocks=blocks, width=width), image, 10)
     training = TrainingConfig(batch_size=64)
     program = Program(network, Classification(image, 10, training), training, steps, micro_batch)
     random = np.random.default_rng(0)
@@ -110,6 +112,9 @@ def main() -> None:
     for name, (image, width) in (("28x28x1, width 16", MNIST), ("32x32x3, width 32", CIFAR)):
         pair = (training(image, width, 64, steps), training(image, width, 16, steps))
         rows.append(timed(f"micro-batches of 16, a step of {name}", pair, rounds, steps))
+    image, width = CIFAR
+    pair = tuple(training(image, width, micro_batch, steps, blocks=1) for micro_batch in (32, 16))
+    rows.append(timed("micro-batches of 16 instead of 32, 32x32x3, width 32, one block", pair, rounds, steps))
     for name, (image, width) in (("8x8x1, width 16", DIGITS), ("28x28x1, width 16", MNIST)):
         rows.append(
             timed(f"two trainings in threads, a step of {name}", in_turn(image, width, steps), rounds, 2 * steps)

@@ -210,7 +210,8 @@ def _by_variant(axes: "Axes", comparison: Mapping[str, Any], done: "pd.DataFrame
         axes.scatter(seeds, np.full(len(seeds), place + 0.2), s=20, color=colour, alpha=0.45, linewidth=0)
         found = row["measured"][metric]
         if found["mean"] is None:
-            axes.text(0.5, place, "no trial finished", transform=axes.get_yaxis_transform(), color=VERMILION)
+            where = {"transform": axes.get_yaxis_transform(), "ha": "center", "in_layout": False}
+            axes.text(0.5, place, "no trial finished", color=VERMILION, **where)
             continue
         mean = 100 * found["mean"]
         if found["low"] is not None:
