@@ -183,7 +183,7 @@ class StudyConfig:
 
     dataset: str = setting("digits", DATASETS)
     validation_fraction: float = setting(0.1, "share of the training images held out to choose by")
-    learning_rates: tuple[float, ...] = setting((1e-3, 3e-3), "learning rates to choose from, for each variant")
+    learning_rates: tuple[float, ...] = setting((1e-3, 3e-3, 1e-2), "learning rates to choose from, for each variant")
     seeds: int = setting(5, "how many seeds compare the variants: 5 means 0 to 4")
     tuning_seeds: int = setting(2, "how many other seeds choose the learning rate")
     network: BlockConfig = BlockConfig()

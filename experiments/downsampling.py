@@ -9,9 +9,11 @@ al. 2015, "Striving for simplicity"). The first three have equal parameters at e
 equal width and, narrower, at equal parameters.
 """
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from cnn.config import POOLINGS, ExperimentConfig, NetworkConfig, to_json
+from cnn.config import POOLINGS, ExperimentConfig, NetworkConfig, require_integer, to_json
 from cnn.data.datasets import Dataset
 from cnn.network import models, summary
 from cnn.progress import Progress
@@ -23,9 +25,10 @@ NARROWER = "convolution, equal parameters"
 
 def study(config: ExperimentConfig, dataset: Dataset) -> grid.Study:
     """The ways to halve, at equal width, and the one that has more parameters at equal parameters too."""
+    require_integer("blocks", config.network.blocks, 1)
     shape, classes = dataset.image_shape, dataset.classes
-    settings = to_json(config.network)
-    variants = {pooling: NetworkConfig(**{**settings, "pooling": pooling}) for pooling in POOLINGS}
+    network = NetworkConfig(**to_json(config.network))
+    variants = {pooling: replace(network, pooling=pooling) for pooling in POOLINGS}
     wanted = summary.cost(models.build(variants["max"], shape, classes), shape).parameters
     variants[NARROWER] = summary.matched(variants["convolution"], "parameters", wanted, shape, classes)
     return grid.Study("downsampling", "downsampling", variants, config)
@@ -37,9 +40,12 @@ def experiment(
     """Run what is missing, and say what the measurement says."""
     finished = comparison.run(study(config, dataset), dataset, workdir, progress)
     found = comparison.compare(finished.results, by="downsampling", reference="max")
-    others = [f"{name}: {comparison.versus(found, name)}" for name in (*POOLINGS[1:], NARROWER)]
+    others = [
+        f"{name}, with {comparison.share(found, name)}, {comparison.versus(found, name)}"
+        for name in (*POOLINGS[1:], NARROWER)
+    ]
     accuracy = comparison.accuracy(found, "max")
-    sentence = f"On {config.dataset}, max pooling reaches {accuracy}. Test accuracy of the others: {'; '.join(others)}."
+    sentence = f"On {config.dataset}, max pooling reaches {accuracy}; {'; '.join(others)}. {_verdict(found)}"
     title = f"{config.dataset}: ways to halve the image, {config.network.blocks} blocks"
     return comparison.report(
         finished,
@@ -48,6 +54,16 @@ def experiment(
         found,
         lambda path: figures.variants(found, finished.done, title, path),
     )
+
+
+def _verdict(found: dict[str, Any]) -> str:
+    """What the measurement says to the lecture's advice, by the variants that have no pooling layer."""
+    apart = {row["downsampling"]: comparison.side(row["difference"]) for row in found["variants"]}
+    convolved = {name: apart[name] for name in ("stride", "convolution", NARROWER)}
+    names = {side: [name for name, own in convolved.items() if own == side] for side in ("worse", "alike", "better")}
+    kinds = {"worse": "worse than", "alike": "not to be told apart from", "better": "better than"}
+    parts = [f"{' and '.join(names[side])} {kind} max pooling" for side, kind in kinds.items() if names[side]]
+    return f"Halving by convolution alone: {'; '.join(parts)}."
 
 
 if __name__ == "__main__":

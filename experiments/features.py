@@ -12,19 +12,21 @@ patches that excite the last filters most.
 
 import dataclasses
 import functools
+import itertools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnn.config import ExperimentConfig, NetworkConfig, require_integer, to_json
+from cnn.config import ExperimentConfig, NetworkConfig, TrialConfig, require_integer, to_json
 from cnn.data.datasets import Dataset, subset
-from cnn.network import geometry, summary
+from cnn.network import geometry, models, summary
 from cnn.progress import Progress
 from cnn.study import comparison, features, figures, grid, pictures
 from cnn.training.replicas import Fit
-from cnn.training.step import Answers, TrainState
+from cnn.training.step import Answers, Replica, TrainState
 from cnn.training.trial import Measured
 from experiments import flags
 
@@ -69,30 +71,29 @@ def study(config: ExperimentConfig, classes: Classes) -> grid.Study:
     return grid.Study("features", "network", {"convnet": network}, config, measure=measured)
 
 
-def measure(classes: Classes, fit: Fit, answers: list[Answers]) -> list[Measured]:
+def measure(classes: Classes, fit: Fit, answers: list[Answers | None]) -> list[Measured | None]:
     """Few-shot accuracy on the new classes by each kind of feature, and what the pictures show of each network."""
-    components = features.principal_components(classes.known.train_images)
-    found = []
-    for replica, state, config in zip(fit.replicas, fit.strategy.unstack(fit.states), fit.configs):
-        mean, deviation = np.asarray(replica.mean), np.asarray(replica.deviation)
+    replicas = zip(answers, fit.configs, fit.replicas, fit.strategy.unstack(fit.states))
+    return [own and _measured(classes, fit, *replica) for own, *replica in replicas]
 
-        def filters(state: TrainState, mean: np.ndarray = mean, deviation: np.ndarray = deviation) -> Callable:
-            variables = {"params": state.params, **state.statistics}
-            return lambda images: features.layer_features(
-                fit.program.network, variables, LAYER, images, mean, deviation
-            )
 
-        extract = {
-            "learnt filters": filters(state),
-            "random filters": filters(fit.program.init(replica)),
-            "principal components": lambda images: components.transform(features.pixels(images)),
-            "pixels": features.pixels,
-        }
-        values = {}
-        for kind in KINDS:
-            values |= _few_shot(classes, kind, extract[kind], config.seed)
-        found.append(Measured(values, _seen(fit, state, mean, deviation)))
-    return found
+def _measured(classes: Classes, fit: Fit, config: TrialConfig, replica: Replica, state: TrainState) -> Measured:
+    def filters(state: TrainState) -> Callable[[np.ndarray], np.ndarray]:
+        variables, scale = {"params": state.params, **state.statistics}, (replica.mean, replica.deviation)
+        return lambda images: features.layer_features(fit.program.network, variables, LAYER, images, *scale)
+
+    learnt_from = classes.known.train_images[np.asarray(replica.train_indices)]
+    components = features.principal_components(learnt_from)
+    extract = {
+        "learnt filters": filters(state),
+        "random filters": filters(fit.program.init(replica)),
+        "principal components": lambda images: components.transform(features.pixels(images)),
+        "pixels": features.pixels,
+    }
+    values = {}
+    for kind in KINDS:
+        values |= _few_shot(classes, kind, extract[kind], config.seed)
+    return Measured(values, _seen(fit, state, replica))
 
 
 def _few_shot(classes: Classes, kind: str, extract: Callable[[np.ndarray], np.ndarray], seed: int) -> dict[str, float]:
@@ -103,37 +104,52 @@ def _few_shot(classes: Classes, kind: str, extract: Callable[[np.ndarray], np.nd
     return {f"{kind}, {k}": features.few_shot_accuracy(rows[:, :k], test, new.test_labels) for k in classes.examples}
 
 
-def _seen(fit: Fit, state: TrainState, mean: np.ndarray, deviation: np.ndarray) -> dict[str, np.ndarray]:
+def _seen(fit: Fit, state: TrainState, replica: Replica) -> dict[str, np.ndarray]:
     """The first filters, an image with its feature maps, and the patches that excite the last block's filters."""
     network, images = fit.program.network, np.asarray(fit.dataset.test_images)
     variables = {"params": state.params, **state.statistics}
-    see = functools.partial(features.activations, network, variables, mean=mean, deviation=deviation)
+    see = functools.partial(features.activations, network, variables, mean=replica.mean, deviation=replica.deviation)
     rows = {row.name: row for row in summary.rows(network, images.shape[1:])}
     last = [name for name, row in rows.items() if row.kind == "Conv"][-1]
-    steps = summary.windows(network, last)
+    steps = summary.windows(network, images.shape[1:], last)
     patches = features.exciting_patches(
         images,
         see(layer=last, images=images),
-        lambda row, column: sum(geometry.input_window((row, column), images.shape[1:3], steps), ()),
+        lambda row, column: geometry.input_window((row, column), images.shape[1:3], steps),
         range(min(FILTERS, rows[last].output_shape[-1])),
         PATCHES,
     )
-    shown = [name for name, row in rows.items() if row.kind in ("Relu", "MaxPool") and "block" in name]
+    shown = [name for name, row in rows.items() if row.kind in ("Relu", "MaxPool", "AvgPool") and "block" in name]
     maps = {f"map {name}": next(see(layer=name, images=images[:1]))[0] for name in shown}
     kernel = np.asarray(state.params["block1"]["conv1"]["kernel"])
     return {"kernel": kernel, "image": images[0], "patches": patches.pixels, **maps}
 
 
-def by_kind(done: "pd.DataFrame", examples: tuple[int, ...]) -> "pd.DataFrame":
-    """A row for each trial and kind of feature, with the accuracy after k examples in the column `k`."""
+def by_kind(trials: "pd.DataFrame", examples: tuple[int, ...], cost: summary.Cost) -> "pd.DataFrame":
+    """A row for each trial and kind of feature, with the accuracy after k examples in the column `k`.
+
+    What the network learnt on the known classes is no property of the other features, so it is left out there.
+    """
     import pandas as pd
 
     kinds = []
     for kind in KINDS:
-        accuracies = {f"{k}": done[f"{kind}, {k}"] for k in examples}
-        cost = {} if "filters" in kind else {"parameters": None, "macs": None, "train_seconds": None}
-        kinds.append(done.assign(features=kind, **accuracies, **cost))
+        rows = trials[["phase", "seed", "status"]].assign(features=kind)
+        for k in examples:
+            rows[f"{k}"] = trials.reindex(columns=[f"{kind}, {k}"]).iloc[:, 0]
+        for column in ("learning_rate", "val_accuracy", "test_accuracy", "train_seconds"):
+            rows[column] = trials[column] if kind == KINDS[0] else math.nan
+        rows["parameters"], rows["macs"] = cost if "filters" in kind else (math.nan, math.nan)
+        kinds.append(rows)
     return pd.concat(kinds, ignore_index=True)
+
+
+def frozen_cost(config: ExperimentConfig, dataset: Dataset) -> summary.Cost:
+    """What the layers up to the features cost: the head is not used."""
+    network = models.build(NetworkConfig(**to_json(config.network)), dataset.image_shape, dataset.classes)
+    used = itertools.takewhile(lambda row: row.name != LAYER, summary.rows(network, dataset.image_shape))
+    parameters, macs = zip(*((row.parameters, row.macs) for row in used))
+    return summary.Cost(sum(parameters), sum(macs))
 
 
 def experiment(
@@ -144,7 +160,7 @@ def experiment(
     finished = comparison.run(study(config, classes), classes.known, workdir, progress)
     examples = classes.examples
     few = f"{examples[min(1, len(examples) - 1)]}"
-    long = by_kind(finished.done, examples)
+    long = by_kind(finished.compared, examples, frozen_cost(config, classes.known))
     found = comparison.compare(
         long, by="features", reference=KINDS[0], metric=few, others=tuple(f"{k}" for k in examples)
     )
@@ -156,11 +172,11 @@ def experiment(
     )
     titles = {f"{k}": f"{k} example{'' if k == 1 else 's'} %" for k in examples}
     title = f"{config.dataset}: features for {classes.new.classes} new classes, {few} examples of each"
-    seen = finished.arrays("convnet", seed=0)
+    seen, done = finished.arrays("convnet", seed=0), long[long["status"] == "done"]
 
     def draw(path: Path) -> None:
         columns = {k: f"{k}" for k in examples}
-        figures.variants_and_lines(found, long, title, columns, "examples of each new class", path, log=True)
+        figures.variants_and_lines(found, done, title, columns, "examples of each new class", path, log=True)
         if seen:
             figures.write_png(pictures.filters(seen["kernel"]), path.with_name("filters.png"))
             maps = {name.removeprefix("map "): value for name, value in seen.items() if name.startswith("map ")}
@@ -172,4 +188,4 @@ def experiment(
 
 
 if __name__ == "__main__":
-    flags.run_experiment(ExperimentConfig, experiment)
+    flags.run_experiment(ExperimentConfig, experiment, without=("permute",))

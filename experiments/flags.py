@@ -66,7 +66,7 @@ def define(config: type, without: tuple[str, ...] = (), defaults: Defaults = NON
         if field.name in without:
             continue
         if dataclasses.is_dataclass(field.type):
-            define(field.type, without, defaults)
+            define(field.type, without, {**defaults, "": {**_changed(field), **defaults.get("", {})}})
         elif field.type is bool:
             flags.DEFINE_boolean(field.name, None, _help(field, defaults))
         else:
@@ -105,12 +105,18 @@ def _configure(config: type[Config], defaults: dict[str, Any]) -> Config:
     values = {}
     for field in dataclasses.fields(config):
         if dataclasses.is_dataclass(field.type):
-            values[field.name] = _configure(field.type, defaults)
+            values[field.name] = _configure(field.type, {**_changed(field), **defaults})
         elif field.name in FLAGS and FLAGS[field.name].value is not None:
             values[field.name] = FLAGS[field.name].value
         elif field.name in defaults:
             values[field.name] = defaults[field.name]
     return config(**values)
+
+
+def _changed(field: dataclasses.Field) -> dict[str, Any]:
+    """The values in which a nested field's default is not that of its class: `SceneConfig(objects=1)` has one."""
+    inner = {part.name: getattr(field.default, part.name) for part in dataclasses.fields(field.default)}
+    return {part.name: inner[part.name] for part in dataclasses.fields(field.type) if inner[part.name] != part.default}
 
 
 def load(name: str, progress: Progress) -> Dataset:

@@ -5,7 +5,9 @@
 
 LeCun et al. 1998, "Gradient-based learning applied to document recognition": trainable subsampling, the sparse
 connections of C3, scaled tanh and radial basis outputs, against ReLU, maximum pooling and a softmax. Both learn by this
-project's recipe; the paper's own, without distorted images, reached an error of 0.95 % (section III-B, figure 9).
+project's recipe: AdamW, 54,000 images of mean 0 and deviation 1. The paper's own took all 60,000 and a second-order
+method; it reached an error of 0.95 %, and 0.8 % with distorted images (section III-B, figure 9). So images stay
+where they are here, unless `--shift` moves them.
 """
 
 from pathlib import Path
@@ -16,7 +18,8 @@ from cnn.progress import Progress
 from cnn.study import comparison, figures, grid
 from experiments import flags
 
-PAPER_ERROR = 0.0095
+PAPER_ERROR = {False: "0.95 %", True: "0.8 % with distorted images"}
+DEFAULTS = {"": {"shift": 0}}
 
 
 def study(config: StudyConfig) -> grid.Study:
@@ -32,7 +35,7 @@ def experiment(
     finished = comparison.run(study(config), dataset, workdir, progress)
     found = comparison.compare(finished.results, by="model", reference="lenet5_1998")
     errors = [f"{row['model']} {_error(row['measured'][comparison.ACCURACY])}" for row in found["variants"]]
-    paper = f"; the paper's is {PAPER_ERROR:.2%}" if dataset.name == "mnist" else ""
+    paper = f"; the paper's is {PAPER_ERROR[config.training.shift > 0]}" if dataset.name.startswith("mnist") else ""
     sentence = f"Mean test error on {config.dataset}: {', '.join(errors)}{paper}."
     title = f"{config.dataset}: LeNet-5 as of 1998 and as of today"
     return comparison.report(
@@ -54,4 +57,4 @@ def _error(accuracy: dict[str, float | None]) -> str:
 
 
 if __name__ == "__main__":
-    flags.run_experiment(StudyConfig, experiment, without=("network",))
+    flags.run_experiment(StudyConfig, experiment, without=("network",), defaults=DEFAULTS)

@@ -15,9 +15,10 @@ Example:
     ((56, 56, 32), True)
 """
 
+from dataclasses import replace
 from pathlib import Path
 
-from cnn.config import ExperimentConfig, NetworkConfig, to_json
+from cnn.config import ExperimentConfig, NetworkConfig, require_integer, to_json
 from cnn.data.datasets import Dataset
 from cnn.progress import Progress
 from cnn.study import comparison, figures, grid
@@ -29,8 +30,9 @@ DEFAULTS = {"": {"blocks": 3}}
 
 def study(config: ExperimentConfig, dataset: Dataset) -> grid.Study:
     """The network without the 1x1 convolutions, and with them."""
-    settings = to_json(config.network)
-    variants = {name: NetworkConfig(**{**settings, "bottleneck": share}) for name, share in SHARES.items()}
+    require_integer("blocks", config.network.blocks, 2)
+    network = NetworkConfig(**to_json(config.network))
+    variants = {name: replace(network, bottleneck=share) for name, share in SHARES.items()}
     return grid.Study("one_by_one", "bottleneck", variants, config)
 
 
@@ -40,12 +42,10 @@ def experiment(
     """Run what is missing, and say what the measurement says."""
     finished = comparison.run(study(config, dataset), dataset, workdir, progress)
     found = comparison.compare(finished.results, by="bottleneck", reference="none")
-    rows = {row["bottleneck"]: row for row in found["variants"]}
-    parts = []
-    for name in list(SHARES)[1:]:
-        parameters, macs = (rows[name][cost] / rows["none"][cost] for cost in ("parameters", "macs"))
-        cost = f"{parameters:.0%} of the parameters and {macs:.0%} of the multiply-accumulates"
-        parts.append(f"{name} of the channels, with {cost}, {comparison.versus(found, name)}")
+    parts = [
+        f"{name} of the channels, with {comparison.share(found, name)}, {comparison.versus(found, name)}"
+        for name in list(SHARES)[1:]
+    ]
     accuracy = comparison.accuracy(found, "none")
     sentence = f"On {config.dataset}, blocks without a bottleneck reach {accuracy}; a bottleneck {'; '.join(parts)}."
     title = f"{config.dataset}: a 1x1 convolution before each block but the first"

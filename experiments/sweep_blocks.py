@@ -28,7 +28,8 @@ def study(config: SweepConfig, dataset: Dataset) -> grid.Study:
     """
     depths = [NetworkConfig(**to_json(config.network), blocks=blocks) for blocks in sorted(config.blocks)]
     matched = summary.match(depths, config.match, dataset.image_shape, dataset.classes)
-    return grid.Study("sweep_blocks", "blocks", {network.blocks: network for network in matched}, config)
+    variants = {network.blocks: network for network in matched}
+    return grid.Study("sweep_blocks", "blocks", variants, config, grows=("blocks",))
 
 
 def sweep(

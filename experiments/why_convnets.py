@@ -9,12 +9,13 @@ permutation takes them away. Each trained network then reads the test images mov
 (the mean over up, down, left and right): what was learnt at one place must hold at another.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
-from cnn.config import ExperimentConfig, NetworkConfig, to_json
+from cnn.config import ExperimentConfig, NetworkConfig, require_integer, to_json
 from cnn.data.datasets import Dataset
 from cnn.data.preprocess import moved
 from cnn.network import models, summary
@@ -32,6 +33,7 @@ DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 
 def study(config: ExperimentConfig, dataset: Dataset) -> grid.Study:
     """The two networks, each with and without the permutation."""
+    require_integer("blocks", config.network.blocks, 1)
     shape, classes = dataset.image_shape, dataset.classes
     settings = to_json(config.network)
     convnet, mlp = NetworkConfig(**settings), NetworkConfig(**settings, model="mlp")
@@ -40,22 +42,22 @@ def study(config: ExperimentConfig, dataset: Dataset) -> grid.Study:
     variants = {}
     for name, network in (("convnet", convnet), ("mlp", mlp)):
         variants[name] = network
-        variants[f"{name}, permuted"] = NetworkConfig(**{**to_json(network), "permute": True})
+        variants[f"{name}, permuted"] = replace(network, permute=True)
     return grid.Study("why_convnets", "network", variants, config, measure=moved_accuracies)
 
 
-def moved_accuracies(fit: Fit, answers: list[Answers]) -> list[Measured]:
-    """Accuracy on the test images moved by 0, 1, ... pixels, as `moved_0`, `moved_1`, ..."""
-    images = np.asarray(fit.dataset.test_images)
-    values = [{"moved_0": float(own.right.mean())} for own in answers]
-    for pixels in range(1, distance(fit.dataset) + 1):
-        right = np.zeros(len(answers))
+def moved_accuracies(fit: Fit, answers: list[Answers | None]) -> list[Measured | None]:
+    """Accuracy on the test images moved by 0, 1, ... pixels, `moved_0`, `moved_1`, ..., and what is `lost` at last."""
+    images, farthest = np.asarray(fit.dataset.test_images), distance(fit.dataset)
+    right = np.zeros((len(answers), farthest + 1))
+    right[:, 0] = [0 if own is None else own.right.mean() for own in answers]
+    for pixels in range(1, farthest + 1):
         for down, along in DIRECTIONS:
             data = Images(jnp.asarray(moved(images, pixels * down, pixels * along)), fit.test_data.labels)
-            right += [own.right.mean() for own in fit.answers(data)]
-        for own, total in zip(values, right):
-            own[f"moved_{pixels}"] = float(total / len(DIRECTIONS))
-    return [Measured(own, {}) for own in values]
+            right[:, pixels] += [own.right.mean() / len(DIRECTIONS) for own in fit.answers(data)]
+    values = [{f"moved_{pixels}": float(mean) for pixels, mean in enumerate(row)} for row in right]
+    lost = [{"lost": float(row[0] - row[-1])} for row in right]
+    return [own and Measured(row | loss, {}) for own, row, loss in zip(answers, values, lost)]
 
 
 def distance(dataset: Dataset) -> int:
@@ -73,13 +75,15 @@ def experiment(
     found = comparison.compare(finished.results, by="network", reference="convnet", others=tuple(moves))
     mlps = finished.results[finished.results["network"].isin(["mlp", "mlp, permuted"])]
     dense = comparison.compare(mlps, by="network", reference="mlp")
-    far = {name: comparison.accuracy(found, name, moves[-1]) for name in ("convnet", "mlp")}
+    plain = finished.results[finished.results["network"].isin(["convnet", "mlp"])]
+    lost = comparison.compare(plain, by="network", reference="convnet", metric="lost")
     sentence = (
         f"On {config.dataset}, the ConvNet reaches {comparison.accuracy(found, 'convnet')}; the MLP of equal "
         f"parameters has {comparison.versus(found, 'mlp')}. The permutation of the pixels leaves the ConvNet with "
         f"{comparison.versus(found, 'convnet, permuted')} and the MLP with "
-        f"{comparison.versus(dense, 'mlp, permuted')}. On test images moved by {farthest} of "
-        f"{min(dataset.image_shape[:2])} pixels the ConvNet keeps {far['convnet']}, the MLP {far['mlp']}."
+        f"{comparison.versus(dense, 'mlp, permuted')}. When test images move by {farthest} of "
+        f"{min(dataset.image_shape[:2])} pixels, the ConvNet loses {comparison.accuracy(lost, 'convnet', 'lost')} and "
+        f"the MLP {comparison.versus(lost, 'mlp')}."
     )
     titles = {comparison.ACCURACY: "test accuracy %", moves[-1]: f"moved by {farthest} %"}
     title = f"{config.dataset}: what neighbourhood is worth"
@@ -87,7 +91,7 @@ def experiment(
         finished,
         comparison.table(found, titles),
         sentence,
-        {**found, "mlp": dense["variants"][1]["difference"]},
+        {**found, "mlp": dense, "lost": lost},
         lambda path: figures.variants_and_lines(
             found, finished.done, title, dict(enumerate(moves)), "pixels that the image is moved", path
         ),

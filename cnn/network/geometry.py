@@ -46,8 +46,7 @@ def padding_sides(padding: Padding, size: int | Pair, filter: int | Pair, stride
 
     Args:
         padding: `p`, `(p_height, p_width)`, `((top, bottom), (left, right))`, `"VALID"` (none) or `"SAME"` (the output
-        has
-            `size / stride` cells, rounded up; an odd cell of padding goes to the bottom and the right).
+            has `size / stride` cells, rounded up; an odd cell of padding goes to the bottom and the right).
         size, filter, stride: of the axes; only `"SAME"` needs them.
 
     Raises:

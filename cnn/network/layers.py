@@ -15,7 +15,6 @@ Example:
 
 import math
 from collections.abc import Iterator
-from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ import numpy as np
 from jax import Array
 
 from cnn.network import ops
-from cnn.network.geometry import Padding, Pair, halving_padding, output_size, pair, receptive_field
+from cnn.network.geometry import Padding, Pair, Sides, halving_padding, output_size, pair, receptive_field
 
 Shape = tuple[int, ...]  # of one image or row, without the batch axis: (height, width, channels) or (features,)
 
@@ -53,12 +52,7 @@ class Layer(nn.Module):
 
 
 class Sequence(Layer):
-    """A layer made of layers, one after another: the network itself, and each of its blocks.
-
-    `rejection_logit`, where a network has one, is the logit of "none of the classes": a constant that its loss counts.
-    """
-
-    rejection_logit: ClassVar[float | None] = None
+    """A layer made of layers, one after another: the network itself, and each of its blocks."""
 
     @nn.nowrap
     def layers(self) -> list[Layer]:
@@ -188,8 +182,13 @@ class ZeroPad(Layer):
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
-        missing = [max(self.size - cells, 0) for cells in x.shape[1:3]]
-        return jnp.pad(x, ((0, 0), *((cells // 2, cells - cells // 2) for cells in missing), (0, 0)))
+        return jnp.pad(x, ((0, 0), *self.sides(x.shape[1:]), (0, 0)))
+
+    @nn.nowrap
+    def sides(self, shape: Shape) -> Sides:
+        """How many cells are added: `((top, bottom), (left, right))`."""
+        height, width = (max(self.size - cells, 0) for cells in shape[:2])
+        return (height // 2, height - height // 2), (width // 2, width - width // 2)
 
     @nn.nowrap
     def output_shape(self, shape: Shape) -> Shape:

@@ -114,9 +114,7 @@ class EdgePad(CountedLayer, ZeroPad):
     def __call__(self, x: Array, train: bool = False) -> Array:
         self.output_shape(x.shape[1:])  # refuses what is too large
         x = x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)
-        missing = [self.size - cells for cells in x.shape[1:3]]
-        sides = [(cells // 2, cells - cells // 2) for cells in missing]
-        return jnp.pad(x, ((0, 0), *sides, (0, 0)), mode="edge")
+        return jnp.pad(x, ((0, 0), *self.sides(x.shape[1:]), (0, 0)), mode="edge")
 
     @nn.nowrap
     def output_shape(self, shape: Shape) -> Shape:
@@ -244,7 +242,7 @@ class LeNet5_1998(Sequence):
     """
 
     classes: int
-    rejection_logit: ClassVar[float | None] = -10.0
+    rejection_logit: ClassVar[float] = -10.0
 
     def __post_init__(self) -> None:
         accepted = f"{len(BITMAPS)}, the digits that the output layer has bitmaps of"

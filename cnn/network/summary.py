@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
-from cnn.config import NetworkConfig, RequestError
+from cnn.config import NetworkConfig, RequestError, require_known
 from cnn.network import models
 from cnn.network.geometry import Padding, Pair, format_size, receptive_field
-from cnn.network.layers import Layer, Sequence, Shape
+from cnn.network.layers import Layer, Sequence, Shape, ZeroPad
 
 TOLERANCE = 0.02  # how far a matched network's cost may lie from the wanted one
 
@@ -66,19 +66,23 @@ def _leaves(sequence: Sequence, prefix: str = "") -> Iterator[tuple[str, Layer]]
             yield prefix + layer.name, layer
 
 
-def windows(network: Sequence, name: str) -> list[tuple[Pair, Pair, Padding]]:
+def windows(network: Sequence, image_shape: Shape, name: str) -> list[tuple[Pair, Pair, Padding]]:
     """`(filter, stride, padding)` of each layer from the image to the layer of that name: see `geometry.input_window`.
+
+    Raises:
+        RequestError: a layer that the network does not have.
 
     Example:
         >>> from cnn.network.models import ConvNet
-        >>> windows(ConvNet(10, blocks=2), "block1/pool")
+        >>> windows(ConvNet(10, blocks=2), (28, 28, 1), "block1/pool")
         [((3, 3), (1, 1), 'SAME'), ((1, 1), (1, 1), 0), ((2, 2), (2, 2), 0)]
     """
-    found = []
-    for own, layer in _leaves(network):
-        found.append((*layer.window(), getattr(layer, "padding", 0)))
-        if own == name:
-            break
+    layers, shape, found = dict(_leaves(network)), image_shape, []
+    require_known("layer", name, layers)
+    for layer in list(layers.values())[: list(layers).index(name) + 1]:
+        padding = layer.sides(shape) if isinstance(layer, ZeroPad) else getattr(layer, "padding", 0)
+        found.append((*layer.window(), padding))
+        shape = layer.output_shape(shape)
     return found
 
 

@@ -277,7 +277,8 @@ def _and(words: list[str]) -> str:
 def by_seed(trials: "pd.DataFrame", column: str, variants: list[Any], by: str) -> np.ndarray:
     """[variants, seeds] of the finished trials, NaN elsewhere."""
     done = trials[trials["status"] == "done"]
-    return done.pivot(index=by, columns="seed", values=column).reindex(variants).to_numpy(float)
+    known = done.reindex(columns=[by, "seed", column])  # no trial may have measured it
+    return known.pivot(index=by, columns="seed", values=column).reindex(variants).to_numpy(float)
 
 
 def _adjusted_p_values(test: np.ndarray, chosen: int | None) -> dict[int, float | None]:

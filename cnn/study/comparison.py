@@ -24,7 +24,7 @@ import numpy as np
 from cnn.data.datasets import Dataset
 from cnn.progress import Progress
 from cnn.study import grid, statistics
-from cnn.study.analysis import by_seed, compared_trials, describe, percent
+from cnn.study.analysis import SIGNIFICANCE, by_seed, compared_trials, describe, percent
 from cnn.study.tuning import best_learning_rates, values_of
 from cnn.training.runs import TrialFolder, write_json
 
@@ -42,10 +42,14 @@ class Finished(NamedTuple):
     workdir: Path
 
     @property
+    def compared(self) -> "pd.DataFrame":
+        """The trials that compare, whatever became of them."""
+        return compared_trials(self.results, self.study.column)
+
+    @property
     def done(self) -> "pd.DataFrame":
         """The finished trials that compare."""
-        trials = compared_trials(self.results, self.study.column)
-        return trials[trials["status"] == "done"]
+        return self.compared[self.compared["status"] == "done"]
 
     def arrays(self, variant: Any, seed: int) -> dict[str, np.ndarray]:
         """What the experiment measured on one trained network; empty where that trial has not finished."""
@@ -83,11 +87,12 @@ def report(
         finished: the study.
         table: what is printed first.
         sentence: what the measurement says.
-        answer: plain values for `answer.json`; data set and sentence are added.
+        answer: what `compare` gave, and what else belongs into `answer.json`; `notes` end the sentence.
         draw: writes the picture to a path.
     """
     study, picture = finished.study, finished.workdir / f"{finished.study.experiment}.png"
     names = {"experiment": study.experiment, "dataset": study.config.dataset}
+    sentence = f"{sentence} {notes(answer, study.config.dataset)}".strip()
     write_json(finished.workdir / "answer.json", {**names, **answer, "sentence": sentence})
     draw(picture)
     return Report(table, sentence, picture, int((finished.results["status"] == "failed").sum()))
@@ -112,7 +117,7 @@ def compare(
         reference itself).
     """
     trials, variants, rates = compared_trials(results, by), values_of(results, by), best_learning_rates(results, by)
-    columns = list(dict.fromkeys((metric, ACCURACY, *others)))
+    columns = list(dict.fromkeys((metric, *others)))
     values = {column: by_seed(trials, column, variants, by) for column in columns}
     base = values[metric][variants.index(reference)]
     compared = {variant: row for variant, row in zip(variants, values[metric]) if variant != reference}
@@ -206,3 +211,52 @@ def accuracy(comparison: Mapping[str, Any], variant: Any, column: str = ACCURACY
         return "an unknown accuracy (no trial finished)"
     interval = "" if found["low"] is None else f"95% interval {100 * found['low']:.2f} to {100 * found['high']:.2f}, "
     return f"{100 * found['mean']:.2f} % ({interval}n={found['n']})"
+
+
+def share(comparison: Mapping[str, Any], variant: Any) -> str:
+    """What a variant costs, as shares of the reference's cost.
+
+    Example:
+        >>> rows = [{"at": "a", "parameters": 10, "macs": 100}, {"at": "b", "parameters": 5, "macs": 120}]
+        >>> share({"by": "at", "reference": "a", "variants": rows}, "b")
+        '50% of the parameters and 120% of the multiply-accumulates'
+    """
+    rows = {row[comparison["by"]]: row for row in comparison["variants"]}
+    own, reference = rows[variant], rows[comparison["reference"]]
+    parameters, macs = (own[cost] / reference[cost] for cost in ("parameters", "macs"))
+    return f"{parameters:.0%} of the parameters and {macs:.0%} of the multiply-accumulates"
+
+
+def side(difference: Mapping[str, Any] | None) -> str:
+    """On which side of the reference a difference lies: `better` or `worse` where its adjusted p-value is below 0.05.
+
+    Example:
+        >>> side({"mean": -0.01, "p_adjusted": 0.01}), side({"mean": -0.01, "p_adjusted": 0.2}), side(None)
+        ('worse', 'alike', 'alike')
+    """
+    if difference is None or difference["p_adjusted"] is None or difference["p_adjusted"] >= SIGNIFICANCE:
+        return "alike"
+    return "better" if difference["mean"] > 0 else "worse"
+
+
+def notes(comparison: Mapping[str, Any], dataset: str) -> str:
+    """What a reader must know beside the numbers: rates at the edge of the grid, trials that did not finish.
+
+    Example:
+        >>> row = {"at": "a", "learning_rate": 3e-3, "learning_rate_at_edge": True, "n": 4, "diverged": 1, "failed": 0}
+        >>> notes({"by": "at", "variants": [row]}, "mnist")
+        'The best learning rate lies at the edge of the grid for a (0.003). Trials diverged: 1 of 5 at a.'
+    """
+    by, rows = comparison["by"], comparison["variants"]
+    parts = []
+    edges = [f"{row[by]} ({row['learning_rate']:g})" for row in rows if row["learning_rate_at_edge"]]
+    if edges:
+        parts.append(f"The best learning rate lies at the edge of the grid for {', '.join(edges)}.")
+    for status in ("diverged", "failed"):
+        tried = {row[by]: row["n"] + row["diverged"] + row["failed"] for row in rows}
+        found = [f"{row[status]} of {tried[row[by]]} at {row[by]}" for row in rows if row[status]]
+        if found:
+            parts.append(f"Trials {status}: {', '.join(found)}.")
+    if dataset == "digits":
+        parts.append("360 test images of digits cannot separate close variants.")
+    return " ".join(parts)

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from cnn.config import RequestError, require_integer, require_known
 from cnn.data import preprocess
 from cnn.network import layers, summary
+from cnn.network.geometry import Pair
 from cnn.training.step import padded
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ class Patches(NamedTuple):
 def exciting_patches(
     images: UInt8[np.ndarray, "n height width c"],
     batches: Iterable[np.ndarray],
-    window: Callable[[int, int], tuple[int, int, int, int]],
+    window: Callable[[int, int], tuple[Pair, Pair]],
     filters: Iterable[int],
     count: int,
 ) -> Patches:
@@ -207,15 +208,15 @@ def exciting_patches(
     Args:
         images: the images as they are stored.
         batches: the layer's output for these images in their order, [batch, rows, columns, channels]: `activations`.
-        window: `(top, left, height, width)` of the image's cells under the output cell at `(row, column)`. Cells beyond
-            the image's border are 0.
+        window: `(top, left), (height, width)` of the image's cells under the output cell at `(row, column)`; see
+            `geometry.input_window`. Cells beyond the image's border are 0.
         filters: which channels.
         count: how many patches of each, or as many as there are images.
 
     Example:
         >>> images = np.arange(8, dtype=np.uint8).reshape(2, 2, 2, 1)
         >>> outputs = [images.astype(np.float32)]  # of a filter that sees a cell as it is
-        >>> found = exciting_patches(images, outputs, lambda row, column: (row, column, 1, 2), filters=[0], count=1)
+        >>> found = exciting_patches(images, outputs, lambda row, column: ((row, column), (1, 2)), filters=[0], count=1)
         >>> found.activations.tolist(), found.images.tolist(), found.pixels[0, 0, ..., 0].tolist()
         ([[7.0]], [[1]], [[7, 0]])
     """
@@ -244,8 +245,9 @@ def _strongest(batches: Iterable[np.ndarray], filters: list[int], count: int) ->
     return values, places
 
 
-def _cut(image: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
+def _cut(image: np.ndarray, corner: Pair, size: Pair) -> np.ndarray:
     """A part of an image, with 0 where it reaches beyond the border."""
+    (top, left), (height, width) = corner, size
     rows, columns = np.arange(top, top + height), np.arange(left, left + width)
     inside = (rows >= 0) & (rows < image.shape[0]), (columns >= 0) & (columns < image.shape[1])
     part = np.zeros((height, width, image.shape[2]), image.dtype)

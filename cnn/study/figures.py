@@ -160,7 +160,7 @@ def scenes(
     figure = Figure(figsize=(11, height), dpi=DOTS_PER_INCH, layout="constrained")
     figure.suptitle(title, fontsize=14, fontweight="bold", color=INK, x=0.01, ha="left")
     above, below = figure.subfigures(2, 1, height_ratios=(1.9, max(2.0 * len(shown), 0.1)))
-    _by_variant(above.subplots(), comparison, done)
+    _by_variant(above.subplots(), comparison, done, "scenes with every class and box right")
     if shown:
         below.suptitle("green: true box and class; vermilion: the network's", fontsize=10, color=INK, x=0.01, ha="left")
         grid = below.subplots(len(shown), columns, squeeze=False)
@@ -200,7 +200,9 @@ def _rows(
     return figure, figure.subplots(1, len(widths), width_ratios=widths, sharey=sharey)
 
 
-def _by_variant(axes: "Axes", comparison: Mapping[str, Any], done: "pd.DataFrame") -> None:
+def _by_variant(
+    axes: "Axes", comparison: Mapping[str, Any], done: "pd.DataFrame", label: str = "test accuracy"
+) -> None:
     """A row for each variant: its seeds as dots, its mean and interval; the reference's mean as a line."""
     by, metric = comparison["by"], comparison["metric"]
     for place, row in enumerate(comparison["variants"]):
@@ -233,7 +235,7 @@ def _by_variant(axes: "Axes", comparison: Mapping[str, Any], done: "pd.DataFrame
     axes.invert_yaxis()
     axes.margins(x=0.08, y=0.18)
     axes.set_xlim(max(axes.get_xlim()[0], 0), min(axes.get_xlim()[1], 101))
-    axes.set_title("test accuracy (%), mean and 95% interval", fontsize=10, color=INK, loc="left")
+    axes.set_title(f"{label} (%), mean and 95% interval", fontsize=10, color=INK, loc="left")
     _clean(axes)
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color="#E5E5E5", linewidth=0.8)

@@ -26,7 +26,7 @@ from cnn.training.runs import TrialFolder, default_workdir, differences, read_js
 if TYPE_CHECKING:
     import pandas as pd
 
-GROWABLE = ("learning_rates", "seeds", "variants")  # what may grow in an old folder, beside the study's own column
+GROWABLE = ("learning_rates", "seeds", "variants")  # what may grow in an old folder, beside `Study.grows`
 IMAGES = SceneConfig()  # the images as they are
 RESULTS = "results.csv"
 FIRST_COLUMNS = ("status", "parameters", "macs", "val_accuracy", "test_accuracy", "train_seconds")
@@ -42,6 +42,7 @@ class Study:
     config: StudyConfig
     scene: SceneConfig = IMAGES
     measure: trial.Measure | None = None  # what a comparison trial measures beside accuracy
+    grows: tuple[str, ...] = ()  # settings that list the variants, which may grow in an old folder
 
     def settings(self) -> dict[str, Any]:
         """What `config.json` holds; the variants are there as they will be built, matched widths included."""
@@ -51,7 +52,7 @@ class Study:
 
     def default_workdir(self) -> Path:
         """`runs/EXPERIMENT/DATASET-HASH`; what may grow is not in the hash."""
-        fixed = {name: value for name, value in self.settings().items() if name not in (*GROWABLE, self.column)}
+        fixed = {name: value for name, value in self.settings().items() if name not in (*GROWABLE, *self.grows)}
         return default_workdir(self.experiment, self.config.dataset, fixed)
 
     def cells(self, phase: str, rates: dict[Any, tuple[float, ...]], seeds: range) -> list["Cell"]:
@@ -114,11 +115,11 @@ def open_folder(study: Study, dataset: Dataset, workdir: Path) -> None:
     new = {**study.settings(), "dataset_fingerprint": dataset.fingerprint}
     old = read_json(workdir / "config.json")
     if old is not None:
-        fixed = {name: value for name, value in new.items() if name not in (*GROWABLE, study.column)}
+        fixed = {name: value for name, value in new.items() if name not in (*GROWABLE, *study.grows)}
         changed = differences({name: old.get(name) for name in fixed}, fixed)
         if old.keys() == new.keys():
-            listed = study.column if study.column in new else "variants"
-            changed += _shrunk(old, new, ("learning_rates", listed)) + _reshaped(old, new)
+            listed = study.grows or ("variants",)
+            changed += _shrunk(old, new, ("learning_rates", *listed)) + _reshaped(old, new)
         if changed:
             raise RequestError(f"workdir={str(workdir)!r} holds other settings ({'; '.join(changed)}): choose another")
     if old != new:
@@ -214,7 +215,8 @@ def read_results(workdir: Path) -> "pd.DataFrame":
     """The rows of a study's `results.csv`; what is unknown is NaN."""
     import pandas as pd
 
-    return pd.read_csv(workdir / RESULTS, keep_default_na=False, na_values=[""])
+    exact = {"float_precision": "round_trip"}  # a rate read here becomes a trial's setting
+    return pd.read_csv(workdir / RESULTS, keep_default_na=False, na_values=[""], **exact)
 
 
 def correct_images(study: Study, results: "pd.DataFrame", workdir: Path) -> dict[Any, np.ndarray]:

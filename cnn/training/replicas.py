@@ -24,6 +24,7 @@ from cnn.config import RequestError, TrialConfig
 from cnn.data.datasets import Dataset, channel_statistics, split
 from cnn.network import models, summary
 from cnn.network.layers import Sequence, Shape
+from cnn.network.lenet1998 import LeNet5_1998
 from cnn.training.step import Answers, Program, Replica, Totals, TrainState, members, padded
 from cnn.training.tasks import Images, task
 
@@ -274,7 +275,9 @@ def program(config: TrialConfig, dataset: Dataset, examples: int) -> Program:
         raise RequestError(f"batch_size={size}: {dataset.name} has {examples} training images, so at most {examples}")
     asked = task(config, dataset.image_shape, dataset.classes)
     network = models.build(config.network, asked.image_shape, asked.outputs)
-    if network.rejection_logit is not None:
+    if isinstance(network, LeNet5_1998):
+        if config.scene.objects:
+            raise RequestError(f"objects={config.scene.objects}: lenet5_1998 only classifies, so must be 0")
         asked = dataclasses.replace(asked, rejection_logit=network.rejection_logit)
     micro_batch = _micro_batch(config, network, asked.image_shape)
     return Program(network, asked, config.training, examples // size, micro_batch)

@@ -67,7 +67,7 @@ class Classification:
     image_shape: Shape
     outputs: int
     training: TrainingConfig
-    rejection_logit: float | None = None  # see `cnn.network.layers.Sequence`
+    rejection_logit: float | None = None  # of "none of the classes", a constant that the loss counts: `LeNet5_1998`
     objects: int = 1
 
     def training_examples(

@@ -34,7 +34,8 @@ class Measured(NamedTuple):
     arrays: dict[str, np.ndarray]
 
 
-Measure = Callable[[Fit, list[Answers]], list[Measured]]  # given the answers to the test set; one for each replica
+# Given each replica's answers to the test set, or None for one that diverged, which has nothing to measure.
+Measure = Callable[[Fit, list[Answers | None]], list[Measured | None]]
 CHECKPOINT_SECONDS = 30.0  # between two checkpoints; a shorter trial is sooner done again than saved
 
 
@@ -107,8 +108,6 @@ class _Record:
                 self.folder.write_metrics(self.epochs)
 
     def finish(self, fit: Fit, answers: Answers | None, measured: Measured | None, keep: bool) -> None:
-        if self.bad_step is not None:
-            answers, measured = None, None  # numbers of a network that is none
         self.result = _result(self, fit, answers) | (measured.values if measured else {})
         if self.folder is not None:
             if measured is not None and measured.arrays:
@@ -144,6 +143,7 @@ def _train(
                 break
     read = test and any(record.bad_step is None for record in records)
     answers = fit.answers() if read else [None] * len(records)
+    answers = [own if record.bad_step is None else None for record, own in zip(records, answers)]
     measured = measure(fit, answers) if measure and read else [None] * len(records)
     for record, *found in zip(records, answers, measured):
         record.finish(fit, *found, keep)

@@ -58,6 +58,14 @@ def test_an_experiment_leaves_its_files_and_continues(command, tmp_path, name):
     assert {path: path.stat().st_mtime_ns for path in (folder / "trials").rglob("*")} == finished
 
 
+@pytest.mark.parametrize("name", ["why_convnets", "localize", "features"])
+def test_where_every_trial_diverged_the_sentence_says_so(command, tmp_path, name):
+    done = command(name, *[flag for flag in CLAIMS[name][0] if "rates" not in flag], "--learning_rates=1e30")
+    assert done.returncode == 0, done.stderr
+    assert "no trial finished" in done.stdout and "Trials diverged: 2 of 2" in done.stdout
+    assert (tmp_path / "w" / f"{name}.png").exists()
+
+
 @pytest.mark.parametrize("name", ["why_convnets", "localize"])
 def test_networks_have_equal_parameters(command, tmp_path, name):
     done = command(name, *COMMON, "--width=10", "--hidden=32")

@@ -4,7 +4,6 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -167,18 +166,6 @@ def test_initial_weights_are_uniform_within_the_fan_in(name):
         assert 0.9 < np.abs(unit).max() <= 1 + 1e-6, key
         assert abs(unit.mean()) < 4 * math.sqrt(1 / 3 / unit.size), key
         assert unit.var() == pytest.approx(1 / 3, abs=4 * math.sqrt(4 / 45 / unit.size)), key  # of a uniform square
-
-
-def test_the_loss_with_the_rejection_logit_is_equation_9():
-    generator = np.random.default_rng(0)
-    penalties = generator.uniform(8, 15, (6, 10))  # neither far below j nor far above
-    labels = generator.integers(0, 10, 6)
-    j = -NETWORK.rejection_logit
-    assert j > 0
-    expected = [y[label] + np.log(np.exp(-j) + np.exp(-y).sum()) for y, label in zip(penalties, labels)]
-    logits = jnp.concatenate([jnp.asarray(-penalties, jnp.float32), jnp.full((6, 1), NETWORK.rejection_logit)], axis=1)
-    wanted = jnp.pad(jax.nn.one_hot(labels, 10), ((0, 0), (0, 1)))
-    assert_allclose(optax.softmax_cross_entropy(logits, wanted), expected, rtol=1e-5)
 
 
 def test_padding_repeats_the_edge_and_puts_the_odd_cell_last():

@@ -8,7 +8,7 @@ import pytest
 
 from cnn.config import NetworkConfig, RequestError
 from cnn.network import summary
-from cnn.network.geometry import receptive_field
+from cnn.network.geometry import input_window, receptive_field
 from cnn.network.models import LeNet5, build
 
 
@@ -128,15 +128,23 @@ def test_a_match_says_up_to_which_width_it_looked():
 
 def test_windows_lead_to_the_cells_under_a_unit():
     network = build(NetworkConfig(blocks=2, bottleneck=0.5, pooling="convolution"), (16, 16, 1), 10)
-    assert summary.windows(network, "block1/conv2") == [
+    assert summary.windows(network, (16, 16, 1), "block1/conv2") == [
         ((3, 3), (1, 1), "SAME"),
         ((1, 1), (1, 1), 0),
         ((3, 3), (2, 2), ((0, 1), (0, 1))),
     ]
     for row in summary.rows(network, (16, 16, 1)):
         if len(row.output_shape) == 3:
-            steps = [(filter, stride) for filter, stride, _ in summary.windows(network, row.name)]
+            steps = [(filter, stride) for filter, stride, _ in summary.windows(network, (16, 16, 1), row.name)]
             assert tuple(min(cells, 16) for cells in receptive_field(steps)) == row.receptive_field
+
+
+def test_windows_count_the_cells_that_a_network_adds():
+    steps = summary.windows(LeNet5(10), (28, 27, 1), "conv1")
+    assert steps == [((1, 1), (1, 1), ((2, 2), (2, 3))), ((5, 5), (1, 1), "VALID")]
+    assert input_window((0, 0), (28, 27), steps) == ((-2, -2), (5, 5))
+    with pytest.raises(RequestError, match=r"^layer='conv3': must be one of pad, conv1"):
+        summary.windows(LeNet5(10), (28, 28, 1), "conv3")
 
 
 @pytest.mark.parametrize("settings", [{"model": "mlp"}, {"blocks": 0}, {"blocks": 3, "pooling": "convolution"}])

@@ -188,7 +188,7 @@ def strongest_by_loops(images, outputs, window, filters, count):
         places.append([image for _, image, *_ in best])
         patches.append([])
         for _, image, row, column in best:
-            top, left, height, width = window(row, column)
+            (top, left), (height, width) = window(row, column)
             patches[-1].append(padded[image, 20 + top : 20 + top + height, 20 + left : 20 + left + width])
     return np.array(patches), np.array(values), np.array(places)
 
@@ -202,7 +202,7 @@ def test_patches_against_loops(batch_size, count, levels):
     batches = (outputs[start : start + batch_size] for start in range(0, 23, batch_size))
 
     def window(row, column):  # reaches beyond the border on every side, at the end with no cell of the image left
-        return 2 * row - 1, 3 * column - 2, 4, 5
+        return (2 * row - 1, 3 * column - 2), (4, 5)
 
     found = features.exciting_patches(images, batches, window, [5, 0, 2], count)
     expected = strongest_by_loops(images, outputs, window, [5, 0, 2], count)

@@ -23,7 +23,8 @@ CONFIG = SweepConfig(
 
 def study(config=CONFIG):
     shared = dataclasses.asdict(config.network)
-    return grid.Study("sweep_blocks", "blocks", {n: NetworkConfig(**shared, blocks=n) for n in config.blocks}, config)
+    variants = {n: NetworkConfig(**shared, blocks=n) for n in config.blocks}
+    return grid.Study("sweep_blocks", "blocks", variants, config, grows=("blocks",))
 
 
 @pytest.fixture(scope="module")

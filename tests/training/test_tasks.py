@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from cnn.config import NetworkConfig, SceneConfig, TrainingConfig, TrialConfig
+from cnn.config import NetworkConfig, RequestError, SceneConfig, TrainingConfig, TrialConfig
 from cnn.data import datasets
 from cnn.study.detection import intersection_over_union
 from cnn.training import replicas, tasks
@@ -146,5 +146,7 @@ def test_the_task_and_the_loss_follow_from_the_settings():
     fit = replicas.program(scene_config(objects=2, canvas=1.5), digits, 1000)
     assert fit.task.image_shape == (12, 12, 1) and fit.network.output_shape((12, 12, 1)) == (2 * 14,)
     lenet = dataclasses.replace(scene_config(), network=NetworkConfig(model="lenet5_1998"))
+    with pytest.raises(RequestError, match=r"^objects=1: lenet5_1998 only classifies"):
+        replicas.program(dataclasses.replace(lenet, scene=SceneConfig(1)), datasets.subset(digits, range(6)), 100)
     assert replicas.program(lenet, digits, 1000).task.rejection_logit == -10.0
     assert replicas.program(scene_config(), digits, 1000).task.rejection_logit is None
