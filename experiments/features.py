@@ -177,7 +177,7 @@ def experiment(
     def draw(path: Path) -> None:
         columns = {k: f"{k}" for k in examples}
         figures.variants_and_lines(found, done, title, columns, "examples of each new class", path, log=True)
-        if seen:
+        if seen and seen["image"].shape[-1] in (1, 3):  # other channels are no picture
             figures.write_png(pictures.filters(seen["kernel"]), path.with_name("filters.png"))
             maps = {name.removeprefix("map "): value for name, value in seen.items() if name.startswith("map ")}
             figures.write_png(pictures.feature_maps(seen["image"], maps), path.with_name("feature_maps.png"))
