@@ -156,9 +156,14 @@ def run(study: Study, dataset: Dataset, workdir: Path, progress: Progress = Prog
         seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + config.tuning_seeds)
         _run_cells(study, study.cells("tune", rates, seeds), dataset, workdir, rows, progress)
         best = best_learning_rates(read_results(workdir), study.column)
-        rates = {value: (float(best[value].learning_rate),) for value in study.variants}
+        rates = {value: (_given(config.learning_rates, best[value].learning_rate),) for value in study.variants}
     _run_cells(study, study.cells("compare", rates, range(config.seeds)), dataset, workdir, rows, progress)
     return read_results(workdir)
+
+
+def _given(rates: tuple[float, ...], read: float) -> float:
+    """The rate that was asked for; what a table gives back may differ in the last digit."""
+    return min(rates, key=lambda rate: abs(rate - read))
 
 
 def _run_cells(
@@ -215,8 +220,7 @@ def read_results(workdir: Path) -> "pd.DataFrame":
     """The rows of a study's `results.csv`; what is unknown is NaN."""
     import pandas as pd
 
-    exact = {"float_precision": "round_trip"}  # a rate read here becomes a trial's setting
-    return pd.read_csv(workdir / RESULTS, keep_default_na=False, na_values=[""], **exact)
+    return pd.read_csv(workdir / RESULTS, keep_default_na=False, na_values=[""])
 
 
 def correct_images(study: Study, results: "pd.DataFrame", workdir: Path) -> dict[Any, np.ndarray]:
