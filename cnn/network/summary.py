@@ -178,7 +178,7 @@ def matched(config: NetworkConfig, kind: str, wanted: int, image_shape: Shape, o
 
     Example:
         >>> matched(NetworkConfig(model="mlp"), "parameters", 100_000, (28, 28, 1), 10).hidden
-        112
+        110
     """
     found = _nearest(config, kind, wanted, image_shape, outputs)
     reached = getattr(cost(models.build(found, image_shape, outputs), image_shape), kind)

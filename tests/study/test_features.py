@@ -217,7 +217,7 @@ def test_a_patch_gives_its_activation():
     zero, one = np.zeros(2, np.float32), np.ones(2, np.float32)
     images = random_images(300)
     batches = features.activations(network, variables, "block1/conv1", images, zero, one)
-    found = features.exciting_patches(images, batches, lambda row, column: (row - 1, column - 1, 3, 3), range(4), 9)
+    found = features.exciting_patches(images, batches, lambda row, column: ((row - 1, column - 1), (3, 3)), range(4), 9)
     kernel = np.asarray(variables["params"]["block1"]["conv1"]["kernel"])
     products = np.einsum("fnhwc,hwcf->fn", found.pixels.astype(np.float32), kernel)
     np.testing.assert_allclose(found.activations, products, rtol=1e-4)
@@ -232,7 +232,7 @@ def test_patches_by_hand():
     outputs = np.zeros((3, 3, 3, 1), np.float32)
     outputs[..., 0] = images[..., 0]
     found = features.exciting_patches(
-        images, [outputs[:2], outputs[2:]], lambda row, column: (row, column, 2, 2), [0], 2
+        images, [outputs[:2], outputs[2:]], lambda row, column: ((row, column), (2, 2)), [0], 2
     )
     assert found.activations.tolist() == [[9, 7]] and found.images.tolist() == [[1, 2]]
     assert found.pixels[0, :, :, :, 0].tolist() == [[[9, 0], [0, 0]], [[7, 0], [0, 0]]]
