@@ -126,12 +126,11 @@ def scene_config(**settings):
     )
 
 
-@pytest.mark.parametrize("objects", [1, 2])
-def test_scenes_are_learnt_from_alike_by_both_strategies(objects, monkeypatch):
+def test_scenes_are_learnt_from_alike_by_both_strategies(monkeypatch):
     digits, seen = datasets.load("digits"), []
     for kind in (PythonLoop, OneProgram):
         monkeypatch.setattr(replicas, "strategy", kind)
-        fit = Fit([scene_config(objects=objects)], digits)
+        fit = Fit([scene_config(objects=2)], digits)
         metrics = [epochs[0].metrics for epochs in fit.epochs()]
         seen.append((metrics[-1]["train_loss"], metrics[-1]["val_loss"], fit.answers()[0]))
     assert seen[0][:2] == pytest.approx(seen[1][:2], rel=1e-3)
@@ -147,6 +146,6 @@ def test_the_task_and_the_loss_follow_from_the_settings():
     assert fit.task.image_shape == (12, 12, 1) and fit.network.output_shape((12, 12, 1)) == (2 * 14,)
     lenet = dataclasses.replace(scene_config(), network=NetworkConfig(model="lenet5_1998"))
     with pytest.raises(RequestError, match=r"^objects=1: lenet5_1998 only classifies"):
-        replicas.program(dataclasses.replace(lenet, scene=SceneConfig(1)), datasets.subset(digits, range(6)), 100)
+        replicas.program(dataclasses.replace(lenet, scene=SceneConfig(1)), datasets.subset(digits, range(6)), 800)
     assert replicas.program(lenet, digits, 1000).task.rejection_logit == -10.0
     assert replicas.program(scene_config(), digits, 1000).task.rejection_logit is None
