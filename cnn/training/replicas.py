@@ -67,7 +67,7 @@ class PythonLoop:
     """A compiled step dispatched from Python, each replica in a thread of its own: for CPUs.
 
     XLA runs a convolution inside a compiled loop on one core and without its fast kernels, 2 to 100 times slower;
-    outside, dispatch costs little. Two trainings in threads take 0.65 (digits) to 0.69 (28x28, width 16) of the time
+    outside, dispatch costs little. Two trainings in threads take 0.65 (digits) and 0.64 (28x28, width 16) of the time
     that they take one after another on two cores, since a step alone does not keep both busy (benchmarks/lowerings.py).
     """
 
@@ -286,9 +286,9 @@ def program(config: TrialConfig, dataset: Dataset, examples: int) -> Program:
 def _micro_batch(config: TrialConfig, network: Sequence, image_shape: Shape) -> int:
     """How many examples a step takes at once: on a CPU so few that the widest layer's output stays in the cache.
 
-    With batch 64 and micro-batches of 16 a step takes 0.76 of the time at 28x28 with width 16, 0.69 at 32x32 with width
+    With batch 64 and micro-batches of 16 a step takes 0.85 of the time at 28x28 with width 16, 0.69 at 32x32 with width
     32 (benchmarks/lowerings.py). Each adds its gradient to the sum, so its output should be no smaller than that: with
-    one block at 32x32, a million parameters, micro-batches of 16 take 1.7 times as long as 32 or the whole batch. At
+    one block at 32x32, a million parameters, micro-batches of 16 take 1.26 times as long as 32. At
     most 8 of them, since each is compiled on its own. Batch normalisation needs the whole batch.
     """
     size = config.training.batch_size
