@@ -20,8 +20,8 @@ from tabulate import tabulate
 
 from cnn.config import NetworkConfig, TrainingConfig
 from cnn.network import models, ops
-from cnn.training.replicas import PythonLoop
 from cnn.training.step import Program, Replica
+from cnn.training.strategies import PythonLoop
 from cnn.training.tasks import Classification, Images
 from experiments import flags
 

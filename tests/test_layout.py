@@ -13,7 +13,7 @@ ROOMS = {
     "": ["config", "progress"],
     "network.": ["geometry", "ops", "trace", "layers", "lenet1998", "models", "summary"],
     "data.": ["cache", "download", "npz", "prepared", "datasets", "preprocess", "scenes"],
-    "training.": ["tasks", "step", "replicas", "runs", "trial"],
+    "training.": ["tasks", "step", "strategies", "replicas", "runs", "trial"],
     "study.": [
         "statistics",
         "tuning",

@@ -22,6 +22,7 @@ from cnn.progress import Progress
 from cnn.study.tuning import best_learning_rates
 from cnn.training import replicas, trial
 from cnn.training.runs import TrialFolder, default_workdir, differences, read_json, write, write_config
+from cnn.training.strategies import largest_group
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,7 +186,7 @@ def _run_cells(
 
 def _groups(cells: list[Cell]) -> Iterator[list[Cell]]:
     """Cells that share a program, as many together as the device does best."""
-    size = replicas.largest_group()  # once: the cores that a process may use can change
+    size = largest_group()  # once: the cores that a process may use can change
     for _, same in itertools.groupby(cells, key=lambda cell: cell.config.network):
         waiting = list(same)
         while waiting:

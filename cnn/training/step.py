@@ -5,7 +5,7 @@ the step; a resumed run draws the numbers that an uninterrupted one would.
 """
 
 import dataclasses
-import operator
+import functools
 import zlib
 from typing import Any
 
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from cnn.config import TrainingConfig
 from cnn.data import preprocess
@@ -60,6 +60,29 @@ class Totals(flax.struct.PyTreeNode):
         """The sums over no image."""
         return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0), jnp.int32(-1))
 
+    @classmethod
+    def of(cls, parts: "Totals") -> "Totals":
+        """The sums over the images of all parts, which are stacked along the first axis."""
+        loss, correct, count = (leaf.sum(0) for leaf in map(jnp.asarray, (parts.loss, parts.correct, parts.count)))
+        return cls(loss, correct, count, jnp.asarray(parts.bad_step).max(0))
+
+
+class Batch(flax.struct.PyTreeNode):
+    """The examples of one step: augmented uint8 images, their targets, and the key of the step's dropout."""
+
+    images: UInt8[Array, "batch height width c"]
+    targets: Any
+    dropout: Key[Array, ""]
+
+
+class Gradient(flax.struct.PyTreeNode):
+    """Sums over the images of a batch, or of a part of it; the statistics are those after it."""
+
+    params: Any
+    loss: Float[Array, ""]
+    correct: Int[Array, ""]
+    statistics: Any
+
 
 class Answers(flax.struct.PyTreeNode):
     """What an evaluation saw of each example: the network's outputs, what was wanted, and whether that was right."""
@@ -87,7 +110,7 @@ class Program:
     task: Task
     training: TrainingConfig
     steps_per_epoch: int
-    micro_batch: int  # images whose gradient is computed together; only dropout's masks depend on it
+    micro_batch: int  # images whose gradient a CPU computes together; only dropout's masks depend on it
 
     def optimizer(self, learning_rate: float | Array) -> optax.GradientTransformation:
         """AdamW (Loshchilov and Hutter 2019) under a linear warm-up and a cosine decay to 0 (Smith 2018, "1cycle")."""
@@ -114,22 +137,50 @@ class Program:
         self, state: TrainState, totals: Totals, replica: Replica, data: Images, order: Int[Array, " n_train"]
     ) -> tuple[TrainState, Totals]:
         """One step of the optimiser on the next batch of the order, and its sums added to the totals."""
-        size = self.training.batch_size
-        key = jax.random.fold_in(stream(replica.seed, "augment"), state.step)
-        batch = data.take(self._members(order, state.step % self.steps_per_epoch))
-        images, targets = self.task.training_examples(key, batch)
+        batch = self.batch(state.step, replica, data, order)
+        gradient = self.gradient(state.params, state.statistics, replica, batch, 0, self.training.batch_size)
+        return self.update(state, totals, replica, [gradient])
+
+    def batch(self, step: Int[Array, ""], replica: Replica, data: Images, order: Int[Array, " n_train"]) -> Batch:
+        """The examples of a step."""
+        examples = data.take(self._members(order, step % self.steps_per_epoch))
+        key = jax.random.fold_in(stream(replica.seed, "augment"), step)
+        images, targets = self.task.training_examples(key, examples)
+        return Batch(images, targets, jax.random.fold_in(stream(replica.seed, "dropout"), step))
+
+    def gradient(
+        self, params: Any, statistics: Any, replica: Replica, batch: Batch, start: int | Int[Array, ""], size: int
+    ) -> Gradient:
+        """The gradient over `size` images of a batch, from `start` on."""
+        images, targets = jax.tree.map(
+            lambda leaf: lax.dynamic_slice_in_dim(leaf, start, size), (batch.images, batch.targets)
+        )
         x = preprocess.normalize(images, replica.mean, replica.deviation)
-        dropout = jax.random.fold_in(stream(replica.seed, "dropout"), state.step)
-        grads, (loss, correct, statistics) = self._gradient(state, x, targets, dropout)
+        loss = functools.partial(self._loss, x=x, targets=targets, dropout=jax.random.fold_in(batch.dropout, start))
+        grads, rest = jax.grad(loss, has_aux=True)(params, statistics)
+        return Gradient(grads, *rest)
+
+    def none(self, params: Any, statistics: Any) -> Gradient:
+        """The gradient over no image."""
+        return Gradient(jax.tree.map(jnp.zeros_like, params), jnp.float32(0), jnp.int32(0), statistics)
+
+    def update(
+        self, state: TrainState, totals: Totals, replica: Replica, parts: list[Gradient]
+    ) -> tuple[TrainState, Totals]:
+        """The optimiser's step on the gradient over a batch, given over its parts, and its sums added to the totals."""
+        size = self.training.batch_size
+        gradient = functools.reduce(add, parts)
+        grads = jax.tree.map(lambda leaf: leaf / size, gradient.params)
         updates, optimizer = self.optimizer(replica.learning_rate).update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
+        finite = jnp.isfinite(gradient.loss)
         totals = Totals(
-            totals.loss + loss * size,
-            totals.correct + correct,
+            totals.loss + gradient.loss,
+            totals.correct + gradient.correct,
             totals.count + size,
-            jnp.where((totals.bad_step < 0) & ~jnp.isfinite(loss), state.step, totals.bad_step),
+            jnp.where((totals.bad_step < 0) & ~finite, state.step, totals.bad_step),
         )
-        return TrainState(state.step + 1, params, statistics, optimizer), totals
+        return TrainState(state.step + 1, params, gradient.statistics, optimizer), totals
 
     def _members(self, order: Array, batch: Array) -> Int[Array, "batch objects"]:
         """The images of a batch; the second objects of its examples come from the batch half an epoch away."""
@@ -139,45 +190,35 @@ class Program:
             columns.append(jnp.roll(lax.dynamic_slice_in_dim(order, start, size), number))
         return jnp.stack(columns, axis=1)
 
-    def _gradient(self, state: TrainState, x: Array, targets: Any, dropout: Array) -> tuple[Any, tuple]:
-        """The gradient over the batch, summed over micro-batches; the barrier has them computed one after another."""
-        gradient, total = jax.grad(self._loss, has_aux=True), None
-        for start in range(0, len(x), self.micro_batch):
-            part, wanted = jax.tree.map(operator.itemgetter(slice(start, start + self.micro_batch)), (x, targets))
-            if total is not None:
-                part, total = lax.optimization_barrier((part, total))
-            key = jax.random.fold_in(dropout, start)
-            grads, (loss, correct, statistics) = gradient(state.params, state.statistics, part, wanted, key)
-            added = jax.tree.map(lambda leaf, share=len(part) / len(x): leaf * share, (grads, loss))
-            added = (*added, correct)
-            total = added if total is None else jax.tree.map(jnp.add, total, added)
-        grads, loss, correct = total
-        return grads, (loss, correct, statistics)
-
-    def _loss(self, params: Any, statistics: Any, x: Array, targets: Any, dropout: Array) -> tuple[Array, tuple]:
+    def _loss(self, params: Any, statistics: Any, *, x: Array, targets: Any, dropout: Array) -> tuple[Array, tuple]:
         variables = {"params": params, **statistics}
         outputs, statistics = self.network.apply(
             variables, x, train=True, rngs={"dropout": dropout}, mutable=list(statistics)
         )
-        loss = self.task.loss(outputs, targets, self.training.label_smoothing).mean()
+        loss = self.task.loss(outputs, targets, self.training.label_smoothing).sum()
         return loss, (loss, self.task.right(outputs, targets).sum(), statistics)
 
     def evaluate(
         self,
         state: TrainState,
-        totals: Totals,
         replica: Replica,
         indices: Int[Array | np.ndarray, "batch objects"],
         batch: Images,
         mask: Bool[Array | np.ndarray, " batch"],
     ) -> tuple[Totals, Answers]:
-        """The totals with the examples of a padded batch that the mask admits, and the answer to each example."""
+        """The sums over the examples of a padded batch that the mask admits, and the answer to each example."""
         images, targets = self.task.test_examples(indices, batch)
         x = preprocess.normalize(images, replica.mean, replica.deviation)
         outputs = self.network.apply({"params": state.params, **state.statistics}, x)
         losses, right = self.task.loss(outputs, targets, 0.0), self.task.right(outputs, targets) & mask
-        sums = (totals.loss + (losses * mask).sum(), totals.correct + right.sum(), totals.count + mask.sum())
-        return Totals(*sums, totals.bad_step), Answers(right, outputs, targets)
+        sums = Totals((losses * mask).sum(), right.sum(), jnp.sum(mask), jnp.int32(-1))
+        return sums, Answers(right, outputs, targets)
+
+
+def add(first: Gradient, second: Gradient) -> Gradient:
+    """The gradient over the images of both parts; the second is the later one."""
+    sums = jax.tree.map(jnp.add, first.replace(statistics=None), second.replace(statistics=None))
+    return sums.replace(statistics=second.statistics)
 
 
 def members(part: np.ndarray, objects: int) -> np.ndarray:

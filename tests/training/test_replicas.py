@@ -5,7 +5,8 @@ import pytest
 from cnn.config import NetworkConfig, RequestError, TrainingConfig, TrialConfig
 from cnn.data import datasets
 from cnn.training import replicas
-from cnn.training.replicas import Fit, OneProgram, PythonLoop, program
+from cnn.training.replicas import Fit, program
+from cnn.training.strategies import OneProgram, PythonLoop
 
 TINY = {"network": NetworkConfig(blocks=1, width=4, hidden=8), "validation_fraction": 0.1}
 
@@ -89,7 +90,7 @@ def test_a_batch_larger_than_the_training_part_is_refused(digits):
         ((8, 8, 1), 16, 64, "none", 64),  # all of it fits the cache
         ((28, 28, 1), 16, 64, "none", 16),
         ((32, 32, 3), 32, 64, "none", 16),
-        ((28, 28, 1), 32, 256, "none", 32),  # at most 8 micro-batches
+        ((28, 28, 1), 32, 256, "none", 16),
         ((32, 32, 3), 32, 64, "layer", 16),
         ((32, 32, 3), 32, 64, "batch", 64),  # needs the statistics of the whole batch
     ],

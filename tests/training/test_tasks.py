@@ -11,7 +11,8 @@ from cnn.config import NetworkConfig, RequestError, SceneConfig, TrainingConfig,
 from cnn.data import datasets
 from cnn.study.detection import intersection_over_union
 from cnn.training import replicas, tasks
-from cnn.training.replicas import Fit, OneProgram, PythonLoop
+from cnn.training.replicas import Fit
+from cnn.training.strategies import OneProgram, PythonLoop
 
 SHAPE, CLASSES = (8, 8, 1), 3
 
