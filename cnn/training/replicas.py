@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +17,7 @@ from cnn.network import models, summary
 from cnn.network.layers import Sequence, Shape
 from cnn.network.lenet1998 import LeNet5_1998
 from cnn.training.step import Answers, Program, Replica, Totals
-from cnn.training.strategies import strategy
+from cnn.training.strategies import Pace, strategy
 from cnn.training.tasks import Images, task
 
 
@@ -37,6 +37,9 @@ def _on_device(dataset: Dataset) -> tuple[Images, Images]:
 class Fit:
     """Replicas of one network on one data set. Iterate over `epochs()`; read `states` and `answers()` when you like.
 
+    Where a training stands is in `states`, `steps` (done so far), and for the epoch in progress its `totals` and
+    `seconds`; given those of another, this one continues it.
+
     Args:
         configs: trials that differ in seed and learning rate alone.
         dataset: what they learn from.
@@ -55,19 +58,34 @@ class Fit:
         self.replicas = [_replica(config, dataset, train) for config, (train, _) in zip(configs, splits)]
         self.states = self.strategy.start(self.replicas)
         self.strategy.warm_up(self.states, self.replicas, self.data)
+        self.steps, self.totals, self.seconds = 0, [Totals.zero() for _ in configs], 0.0
 
-    def epochs(self, start: int = 0) -> Iterator[list[Epoch]]:
-        """Train, epoch by epoch, from the given one on; yields a list with an entry for each replica."""
-        for number in range(start, self.config.training.epochs):
-            started = time.perf_counter()
-            self.states, sums = self.strategy.epoch(self.states, self.replicas, self.data, number)
-            seconds = time.perf_counter() - started
-            if len(self.validation[0]):
-                checks = self.strategy.evaluate(self.states, self.replicas, self.data, self.validation)
-                held_out = [totals for totals, _ in checks]
-            else:
-                held_out = [Totals.zero()] * len(sums)
-            yield [self._epoch(number, *pair, seconds / len(sums)) for pair in zip(sums, held_out)]
+    def epochs(self, pause: Callable[[], bool] = lambda: False) -> Iterator[list[Epoch]]:
+        """Train to the end, epoch by epoch; yields a list with an entry for each replica.
+
+        Args:
+            pause: asked between steps; where it says yes, an empty list is yielded in the middle of the epoch.
+        """
+        steps = self.program.steps_per_epoch
+        while self.steps < steps * self.config.training.epochs:
+            number, first = divmod(self.steps, steps)
+            pace, started = Pace(first, steps, pause), time.perf_counter()
+            self.states, self.totals = self.strategy.epoch(
+                self.states, self.totals, self.replicas, self.data, number, pace
+            )
+            self.steps, self.seconds = number * steps + pace.end, self.seconds + time.perf_counter() - started
+            yield self._end_epoch(number) if pace.end == steps else []
+
+    def _end_epoch(self, number: int) -> list[Epoch]:
+        sums, seconds = self.totals, self.seconds / len(self.totals)
+        self.totals = [Totals.zero().replace(bad_step=jnp.int32(totals.bad_step)) for totals in sums]
+        self.seconds = 0.0
+        if len(self.validation[0]):
+            checks = self.strategy.evaluate(self.states, self.replicas, self.data, self.validation)
+            held_out = [totals for totals, _ in checks]
+        else:
+            held_out = [Totals.zero()] * len(sums)
+        return [self._epoch(number, *pair, seconds) for pair in zip(sums, held_out)]
 
     def _epoch(self, number: int, train: Totals, validation: Totals, seconds: float) -> Epoch:
         metrics = {"epoch": number + 1, **_means("train", train), **_means("val", validation), "seconds": seconds}

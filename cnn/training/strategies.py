@@ -8,7 +8,7 @@ import operator
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Event, Lock
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -18,6 +18,27 @@ from jax import Array, lax
 
 from cnn.training.step import Answers, Batch, Gradient, Program, Replica, Totals, TrainState, add, members, padded
 from cnn.training.tasks import Images
+
+
+class Pace:
+    """How far an epoch goes before it returns: to its end, or where `pause` asks for a stop between two steps.
+
+    Replicas in threads of their own all do the same steps: whoever sees the request lets nobody begin a step that none
+    has begun. At least one step is done, so that a run that is stopped again and again gets somewhere.
+    """
+
+    def __init__(self, first: int, end: int, pause: Callable[[], bool]) -> None:
+        self.first, self.end, self.pause = first, end, pause
+        self.begun, self.lock = first, Lock()
+
+    def begins(self, step: int) -> bool:
+        """Whether to do this step of the epoch."""
+        with self.lock:
+            if self.first < self.begun < self.end and self.pause():
+                self.end = self.begun
+            if step < self.end:
+                self.begun = max(self.begun, step + 1)
+            return step < self.end
 
 
 @runtime_checkable
@@ -32,8 +53,13 @@ class Strategy(Protocol):
     def warm_up(self, states: Any, replicas: list[Replica], data: Images) -> None:
         """Compile the training step, so that no epoch's seconds include it."""
 
-    def epoch(self, states: Any, replicas: list[Replica], data: Images, epoch: int) -> tuple[Any, list[Totals]]:
-        """The states after an epoch, and its sums; the old states must not be used again."""
+    def epoch(
+        self, states: Any, totals: list[Totals], replicas: list[Replica], data: Images, epoch: int, pace: Pace
+    ) -> tuple[Any, list[Totals]]:
+        """The states after an epoch, or after its steps up to `pace.end`, and its sums so far.
+
+        The old states and sums must not be used again. A replica that diverged in an earlier epoch may stay as it is.
+        """
 
     def evaluate(
         self, states: Any, replicas: list[Replica], data: Images, parts: list[np.ndarray]
@@ -100,17 +126,24 @@ class PythonLoop:
         jax.block_until_ready(self.step(spare, Totals.zero(), replicas[0], data, self.shuffle(replicas[0], 0)))
 
     def epoch(
-        self, states: list[TrainState], replicas: list[Replica], data: Images, epoch: int
+        self,
+        states: list[TrainState],
+        totals: list[Totals],
+        replicas: list[Replica],
+        data: Images,
+        epoch: int,
+        pace: Pace,
     ) -> tuple[list[TrainState], list[Totals]]:
-        def one(stop: Event, state: TrainState, replica: Replica) -> tuple[TrainState, Totals]:
-            totals, order = Totals.zero(), self.shuffle(replica, epoch)
-            for _ in range(self.program.steps_per_epoch):
-                if stop.is_set():
-                    break
+        def one(stop: Event, state: TrainState, totals: Totals, replica: Replica) -> tuple[TrainState, Totals]:
+            if 0 <= totals.bad_step < epoch * self.program.steps_per_epoch:
+                return state, totals
+            order, step = self.shuffle(replica, epoch), pace.first
+            while not stop.is_set() and pace.begins(step):
                 state, totals = self.step(state, totals, replica, data, order)
+                step += 1
             return state, jax.device_get(totals)
 
-        states, totals = zip(*_in_threads(one, states, replicas))
+        states, totals = zip(*_in_threads(one, states, totals, replicas))
         return list(states), list(totals)
 
     def evaluate(
@@ -149,7 +182,10 @@ def _added(program: Program) -> Callable[..., Gradient]:
 
 
 class OneProgram:
-    """All replicas in one program, `vmap` of a `lax.scan` over the steps of an epoch: for accelerators."""
+    """All replicas in one program, `vmap` of a `lax.scan` over the steps of an epoch: for accelerators.
+
+    What is in one program cannot be stopped inside: requests wait for the end of the epoch.
+    """
 
     batch_size = 1000
 
@@ -157,13 +193,15 @@ class OneProgram:
         self.objects = program.task.objects
         self.init = jax.jit(jax.vmap(program.init))
 
-        def epoch(state: TrainState, replica: Replica, data: Images, number: int | Array) -> tuple[TrainState, Totals]:
+        def epoch(
+            state: TrainState, totals: Totals, replica: Replica, data: Images, number: int | Array, steps: int
+        ) -> tuple[TrainState, Totals]:
             order = program.shuffle(replica, number)
 
             def step(carry: tuple[TrainState, Totals], _: None) -> tuple[tuple[TrainState, Totals], None]:
                 return program.step(*carry, replica, data, order), None
 
-            return lax.scan(step, (state, Totals.zero()), length=program.steps_per_epoch)[0]
+            return lax.scan(step, (state, totals), length=steps)[0]
 
         def evaluate(state: TrainState, replica: Replica, data: Images, indices: Any, mask: Any) -> tuple[Totals, Any]:
             def batch(batch: tuple[Array, Array]) -> tuple[Totals, Answers]:
@@ -172,7 +210,12 @@ class OneProgram:
             sums, answers = lax.map(batch, (indices, mask))
             return Totals.of(sums), answers
 
-        self.run_epoch = jax.jit(jax.vmap(epoch, in_axes=(0, 0, None, None)), donate_argnums=0)
+        def epochs(states: TrainState, totals: Totals, replicas: Replica, data: Images, number: Any, steps: int) -> Any:
+            return jax.vmap(functools.partial(epoch, steps=steps), in_axes=(0, 0, 0, None, None))(
+                states, totals, replicas, data, number
+            )
+
+        self.run_epoch = jax.jit(epochs, static_argnums=5, donate_argnums=0)
         self.run_evaluate = jax.jit(jax.vmap(evaluate, in_axes=(0, 0, None, 0, None)))
 
     def start(self, replicas: list[Replica]) -> TrainState:
@@ -182,10 +225,11 @@ class OneProgram:
         """Nothing: a spare epoch costs more than it tells, so the first one's seconds include compilation."""
 
     def epoch(
-        self, states: TrainState, replicas: list[Replica], data: Images, epoch: int
+        self, states: TrainState, totals: list[Totals], replicas: list[Replica], data: Images, epoch: int, pace: Pace
     ) -> tuple[TrainState, list[Totals]]:
-        states, totals = self.run_epoch(states, _stack(replicas), data, epoch)
-        return states, jax.device_get(_unstack(totals, len(replicas)))
+        steps = pace.end - pace.first  # fewer than an epoch's where a CPU's checkpoint inside one is continued
+        states, sums = self.run_epoch(states, _stack(totals), _stack(replicas), data, epoch, steps)
+        return states, jax.device_get(_unstack(sums, len(replicas)))
 
     def evaluate(
         self, states: TrainState, replicas: list[Replica], data: Images, parts: list[np.ndarray]

@@ -130,7 +130,7 @@ def _train(
     saved = time.monotonic()
     label = f"{config.network.model}, {len(records)} replicas" if len(records) > 1 else config.network.model
     with progress.task(label, config.training.epochs, done) as task:
-        for epochs in fit.epochs(done):
+        for epochs in fit.epochs():
             done += 1
             for record, epoch in zip(records, epochs):
                 record.add(epoch)
@@ -163,7 +163,7 @@ def _restore(fit: Fit, records: list[_Record]) -> int:
         states.append(flax.serialization.from_state_dict(state, values["state"]))
         record.bad_step = int(values["bad_step"]) if values["bad_step"] >= 0 else None
         record.epochs = record.folder.metrics()[:done]
-    fit.states = fit.strategy.stack(states)
+    fit.states, fit.steps = fit.strategy.stack(states), done * fit.program.steps_per_epoch
     return done
 
 
