@@ -1,0 +1,116 @@
+"""One training step as others would write it: plain Flax Linen and PyTorch, each the way its documentation teaches.
+
+Every side has the same layers, the same optimiser, and one batch of random numbers that stays in memory as floats: it
+neither gathers nor normalises, which this project's step does. Each function makes ready some steps in a row; calling
+what it returns does them, waits, and gives the last one's loss. Libraries are imported where a side needs them, so
+that no process holds another's. PyTorch takes a thread for each core that it may use.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.problems import CLASSES, LEARNING_RATE, MOMENTUM, Problem
+from benchmarks.turns import Unavailable
+
+if TYPE_CHECKING:
+    import flax.linen
+    import torch
+
+
+def batch(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Random images [n, height, width, c] as float32, and labels [n] as int32."""
+    random = np.random.default_rng(0)
+    images = random.normal(size=(problem.batch_size, *problem.image_shape)).astype(np.float32)
+    return images, random.integers(0, CLASSES, problem.batch_size).astype(np.int32)
+
+
+def flax_network(problem: Problem, precision: str) -> "flax.linen.Sequential":
+    """The network of Linen's own layers; parameters are float32 in either precision."""
+    from flax import linen
+
+    layers = []
+    for width in problem.widths:
+        pool = functools.partial(linen.max_pool, window_shape=(2, 2), strides=(2, 2))
+        layers += [linen.Conv(width, (3, 3), dtype=precision), linen.relu, pool]
+    head = [linen.Dense(problem.network.hidden, dtype=precision), linen.relu, linen.Dense(CLASSES, dtype=precision)]
+    return linen.Sequential([*layers, lambda x: x.reshape(len(x), -1), *head])
+
+
+def plain_flax(problem: Problem, precision: str, steps: int) -> Callable[[], float]:
+    """Steps of `flax_network`: one jitted function on the whole batch, which may overwrite its state."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    network, optimizer = flax_network(problem, precision), optax.sgd(LEARNING_RATE, MOMENTUM)
+    images, labels = map(jnp.asarray, batch(problem))
+
+    def loss(params: dict, images: jax.Array, labels: jax.Array) -> jax.Array:
+        logits = network.apply(params, images).astype(jnp.float32)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state: tuple, images: jax.Array, labels: jax.Array) -> tuple[tuple, jax.Array]:
+        params, momentum = state
+        value, gradient = jax.value_and_grad(loss)(params, images, labels)
+        updates, momentum = optimizer.update(gradient, momentum)
+        return (optax.apply_updates(params, updates), momentum), value
+
+    params = jax.jit(network.init)(jax.random.key(0), images[:1])
+    state = params, optimizer.init(params)
+
+    def run() -> float:
+        nonlocal state
+        for _ in range(steps):
+            state, value = step(state, images, labels)
+        jax.block_until_ready(state)
+        return float(value)
+
+    return run
+
+
+def torch_network(problem: Problem) -> "torch.nn.Sequential":
+    """The network of PyTorch's own layers."""
+    from torch import nn
+
+    layers, channels = [], problem.image_shape[2]
+    for width in problem.widths:
+        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        channels = width
+    height, width = (size // 2**problem.network.blocks for size in problem.image_shape[:2])
+    hidden = problem.network.hidden
+    head = [nn.Flatten(), nn.Linear(height * width * channels, hidden), nn.ReLU(), nn.Linear(hidden, CLASSES)]
+    return nn.Sequential(*layers, *head)
+
+
+def pytorch(problem: Problem, precision: str, steps: int, compiled: bool = False) -> Callable[[], float]:
+    """Steps of `torch_network` on images that are channels-last, in bfloat16 under autocast.
+
+    Raises:
+        Unavailable: PyTorch is not installed.
+    """
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise Unavailable("PyTorch is not installed") from None
+    network = torch_network(problem).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), LEARNING_RATE, MOMENTUM)
+    forward = torch.compile(network) if compiled else network
+    images, labels = map(torch.from_numpy, batch(problem))
+    images, labels = images.permute(0, 3, 1, 2).to(memory_format=torch.channels_last), labels.long()
+    lower = torch.autocast("cpu", torch.bfloat16) if precision == "bfloat16" else contextlib.nullcontext()
+
+    def run() -> float:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            with lower:
+                loss = torch.nn.functional.cross_entropy(forward(images), labels)
+            loss.backward()
+            optimizer.step()
+        return loss.item()
+
+    return run

@@ -1,0 +1,135 @@
+"""How long one training step takes: this project, plain Flax Linen, and PyTorch, in turn.
+
+    python -m benchmarks.train_step
+    python -m benchmarks.train_step --networks=A,B --rounds=15 --output=train_step.json
+
+Networks (3x3 filters, 2x2 max pooling, a hidden dense layer, 10 classes):
+
+- A: 28x28x1, widths 32 and 64, 256 hidden units, batch 256.
+- B: 32x32x3, widths 32, 64 and 128, 256 hidden units, batch 256.
+- sweep: the deepest network of the main sweep on digits, 8x8x1, widths 16, 32 and 64, 128 hidden units, batch 64.
+
+Every side learns by stochastic gradient descent with momentum. This project's step is the one of its training loop: it
+also gathers the batch from the uint8 images on the device, normalises it and counts what was right; the peers have one
+batch of floats ready. Each side has a process of its own; in each round all do `--steps` steps in turn, after a first
+call that is not timed.
+
+The table has the median of the rounds; how often this project's time of the same round and precision that is, the
+lowest and highest round in brackets; and the share of the rate at which this machine multiplies matrices in that
+precision, measured in the same rounds, for 2 * batch * (3 * macs - macs of the first layer) operations a step.
+"""
+
+import contextlib
+import itertools
+import os
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from benchmarks import machine, peers, report
+from benchmarks.problems import LEARNING_RATE, MOMENTUM, PROBLEMS, Problem, gflop
+from benchmarks.turns import Side, Unavailable, take_turns
+
+
+def this_project(problem: Problem, precision: str, steps: int) -> Callable[[], float]:
+    """Steps of this project."""
+    from benchmarks import ours  # not above: a peer's process does without
+
+    return ours.train(problem, precision, steps)
+
+
+def matrix_product(problem: Problem, precision: str, steps: int) -> Callable[[], object]:
+    """One product of large matrices, whatever the network."""
+    return machine.matrix_product(precision)
+
+
+OURS, PRODUCT = "this project", "matrix product"
+SIDES = {
+    OURS: (this_project,),
+    "plain Flax Linen": (peers.plain_flax,),
+    "PyTorch": (peers.pytorch,),
+    "PyTorch, compiled": (peers.pytorch, True),
+    PRODUCT: (matrix_product,),
+}
+Seconds = dict[tuple[str, str], list[float]]  # of a turn in each round, by precision and side
+
+
+def measure(network: str, rounds: int, steps: int) -> list[dict[str, Any]]:
+    """A row for each precision and side on one network."""
+    sides: dict[tuple[str, str], Side] = {}
+    reasons: dict[tuple[str, str], str] = {}
+    with contextlib.ExitStack() as stack:
+        for precision, name in itertools.product(machine.PRECISIONS, SIDES):
+            build, *more = SIDES[name]
+            try:
+                side = Side(build, PROBLEMS[network], precision, steps, *more)
+            except Unavailable as unavailable:
+                reasons[precision, name] = str(unavailable)
+            else:
+                sides[precision, name] = stack.enter_context(contextlib.closing(side))
+        seconds = take_turns(sides, rounds)
+    keys = [key for key in itertools.product(machine.PRECISIONS, SIDES) if key[1] != PRODUCT]
+    return [
+        {"network": network, "precision": key[0], "side": key[1], "reason": reasons.get(key)}
+        | _numbers(key, seconds, steps, gflop(PROBLEMS[network]))
+        for key in keys
+    ]
+
+
+def _numbers(key: tuple[str, str], seconds: Seconds, steps: int, operations: float) -> dict[str, Any]:
+    """What was measured of a side, `None` where it did not run: ratios are those of each round."""
+    precision = key[0]
+    rate = machine.gflop() / float(np.median(seconds[precision, PRODUCT]))
+    own, ours = seconds.get(key), seconds.get((precision, OURS))
+    ms = 1e3 * float(np.median(own)) / steps if own else None
+    return {
+        "ms": ms,
+        "ms_of_rounds": [1e3 * value / steps for value in own] if own else None,
+        "ratios": [value / base for value, base in zip(own, ours)] if own and ours else None,
+        "gflop": operations,
+        "matrix_product_gflop_per_second": rate,
+        "share": operations / (ms / 1e3) / rate if ms else None,
+    }
+
+
+def cells(row: dict[str, Any]) -> dict[str, str]:
+    """A row as the table has it."""
+    ratio = report.spread(row["ratios"], 2) if row["ratios"] else "-"
+    reason = row["reason"] and f"- ({textwrap.shorten(row['reason'], 60)})"
+    return {
+        **{name: row[name] for name in ("network", "precision", "side")},
+        "ms": f"{row['ms']:.2f}" if row["ms"] else "-",
+        "times this project": reason or ratio,
+        "share of matrix product": f"{row['share']:.0%}" if row["share"] else "-",
+    }
+
+
+def main(options: flags.FlagValues) -> None:
+    """Measure network by network, print the table, and write it where asked."""
+    os.environ["JAX_PLATFORMS"] = "cpu"  # where the other sides are
+    rows = [row for network in options.networks for row in measure(network, options.rounds, options.steps)]
+    print(report.table([cells(row) for row in rows]))
+    rates = {(row["network"], row["precision"]): row["matrix_product_gflop_per_second"] for row in rows}
+    products = ", ".join(f"{rate:.0f} ({' '.join(key)})" for key, rate in rates.items())
+    print(f"\n{options.rounds} rounds of {options.steps} steps. Matrix products, GFLOP/s: {products}")
+    settings = {"rounds": options.rounds, "steps": options.steps, "learning_rate": LEARNING_RATE, "momentum": MOMENTUM}
+    report.write(options.output, settings, {"rows": rows})
+
+
+def define_flags(options: flags.FlagValues) -> None:
+    """The flags of the command line."""
+    names = list(PROBLEMS)
+    flags.DEFINE_list("networks", names, f"which of {', '.join(names)} to measure", flag_values=options)
+    flags.register_validator(
+        "networks", lambda chosen: set(chosen) <= set(names), f"must be of {', '.join(names)}", flag_values=options
+    )
+    flags.DEFINE_integer("rounds", 9, "turns of each side", lower_bound=1, flag_values=options)
+    flags.DEFINE_integer("steps", 10, "training steps of a turn", lower_bound=1, flag_values=options)
+    flags.DEFINE_string("output", None, "file to write the JSON to", flag_values=options)
+
+
+if __name__ == "__main__":
+    report.run(main, define_flags)

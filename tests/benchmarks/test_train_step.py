@@ -1,0 +1,92 @@
+"""The training step's benchmark: its sides compute the same, and its command prints and writes every row."""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import ours, peers
+from benchmarks.problems import CLASSES, PROBLEMS, Problem, gflop
+from benchmarks.train_step import OURS, PRODUCT, SIDES
+from benchmarks.turns import Unavailable
+from cnn.config import NetworkConfig
+from cnn.network import models, summary
+
+TINY = Problem((8, 8, 3), NetworkConfig(blocks=2, width=4, hidden=16), 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "macs"),
+    [
+        # of each image forward, by layer: convolutions [cells x 9 x channels x filters], dense layers
+        ("A", (784 * 9 * 1 * 32, 196 * 9 * 32 * 64, 49 * 64 * 256, 256 * 10)),
+        ("B", (1024 * 9 * 3 * 32, 256 * 9 * 32 * 64, 64 * 9 * 64 * 128, 16 * 128 * 256, 256 * 10)),
+        ("sweep", (64 * 9 * 1 * 16, 16 * 9 * 16 * 32, 4 * 9 * 32 * 64, 1 * 64 * 128, 128 * 10)),
+    ],
+)
+def test_operations_of_a_step(name, macs):
+    forward, weights, inputs = sum(macs), sum(macs), sum(macs[1:])
+    assert gflop(PROBLEMS[name]) == pytest.approx(PROBLEMS[name].batch_size * 2 * (forward + weights + inputs) / 1e9)
+
+
+def parameters(problem):
+    return summary.cost(models.build(problem.network, problem.image_shape, CLASSES), problem.image_shape).parameters
+
+
+@pytest.mark.parametrize("problem", [TINY, *PROBLEMS.values()])
+def test_networks_have_the_same_parameters(problem):
+    image = jnp.zeros((1, *problem.image_shape))
+    variables = jax.eval_shape(peers.flax_network(problem, "float32").init, jax.random.key(0), image)
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == parameters(problem)
+
+
+@pytest.mark.parametrize("problem", [TINY, *PROBLEMS.values()])
+def test_pytorch_has_the_same_parameters(problem):
+    pytest.importorskip("torch")
+    assert sum(leaf.numel() for leaf in peers.torch_network(problem).parameters()) == parameters(problem)
+
+
+@pytest.mark.parametrize(
+    ("build", "precision"),
+    [
+        (ours.train, "float32"),
+        (peers.plain_flax, "float32"),
+        (peers.plain_flax, "bfloat16"),
+        (peers.pytorch, "float32"),
+        (peers.pytorch, "bfloat16"),
+    ],
+)
+def test_a_side_learns_its_batch(build, precision):
+    if build is peers.pytorch:
+        pytest.importorskip("torch")
+    run = build(TINY, precision, 1)
+    losses = [run() for _ in range(60)]
+    assert losses[0] == pytest.approx(np.log(CLASSES), abs=1.0) and losses[-1] < losses[0] - 0.5
+
+
+def test_a_precision_that_the_project_lacks():
+    with pytest.raises(Unavailable, match="this project does not train in float16"):
+        ours.train(TINY, "float16", 1)
+
+
+def test_command(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.train_step", "--networks=sweep", "--rounds=2", "--steps=1"]
+    done = subprocess.run([*command, f"--output={tmp_path / 't.json'}"], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "t.json").read_text())["rows"]
+    assert [(row["precision"], row["side"]) for row in rows] == [
+        (precision, side) for precision in ("float32", "bfloat16") for side in SIDES if side != PRODUCT
+    ]
+    assert sum(line.startswith("| sweep") for line in done.stdout.splitlines()) == len(rows)
+    assert ("PyTorch is not installed" in done.stdout) == (find_spec("torch") is None)
+    by_side = {row["side"]: row for row in rows if row["precision"] == "float32"}
+    flax = by_side["plain Flax Linen"]
+    assert by_side[OURS]["ratios"] == [1.0, 1.0]
+    assert flax["ratios"] == pytest.approx(np.divide(flax["ms_of_rounds"], by_side[OURS]["ms_of_rounds"]))
+    assert flax["share"] * flax["ms"] == pytest.approx(by_side[OURS]["share"] * by_side[OURS]["ms"])
+    assert flax["share"] == pytest.approx(flax["gflop"] / flax["ms"] * 1e3 / flax["matrix_product_gflop_per_second"])
