@@ -10,6 +10,7 @@ setup(
     packages=find_packages(include=["cnn", "cnn.*", "experiments", "experiments.*"]),
     install_requires=[
         "absl-py>=2.1",  # flags of the experiments
+        "filelock>=3.16",  # one writer for each work folder
         "flax>=0.10.4",  # Linen modules, the state as a pytree
         "jax>=0.5.0",  # arrays, derivatives, compilation
         "jaxtyping>=0.2.36",  # shapes in annotations

@@ -15,7 +15,13 @@ from types import TracebackType
 
 
 class Progress:
-    """The silent progress, and the interface of the others."""
+    """The silent progress, and the interface of the others.
+
+    Whoever watches long work also says how many seconds of it may be lost: `checkpoint_seconds` lie between two
+    checkpoints, and work that takes less writes none.
+    """
+
+    checkpoint_seconds = 30.0
 
     def task(self, label: str, total: int, done: int = 0) -> "Task":
         """Start a piece of work of `total` units, some of them done before; use it as a context manager."""

@@ -4,16 +4,19 @@ A flag that is not given takes the data set's default, or else its field's; `--h
 """
 
 import dataclasses
+import errno
+import shlex
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from absl import flags
 
-from cnn.config import DATASET_DEFAULTS, RequestError
+from cnn.config import DATASET_DEFAULTS, RequestError, require
 from cnn.data import cache, datasets
 from cnn.data.datasets import Dataset
 from cnn.progress import Progress, automatic
@@ -25,6 +28,7 @@ FLAGS = flags.FLAGS
 Config = TypeVar("Config")
 Defaults = Mapping[str, Mapping[str, Any]]
 NONE: Defaults = {}
+_MENDED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}  # by its owner
 
 flags.DEFINE_string("workdir", None, "folder for everything the run writes (default: runs/EXPERIMENT/DATASET-HASH)")
 flags.DEFINE_string("data_dir", None, "where TensorFlow Datasets keeps its data (default: TFDS_DATA_DIR, or its own)")
@@ -52,6 +56,14 @@ class _Parser(flags.ArgumentParser):
         except ValueError:
             raise ValueError(f"must be {self.syntactic_help}") from None
         return values if self.many else values[0]
+
+
+flags.DEFINE(
+    _Parser(float, many=False),
+    "checkpoint_seconds",
+    Progress.checkpoint_seconds,
+    "seconds between two checkpoints of a trial; one that takes less writes none",
+)
 
 
 def define(config: type, without: tuple[str, ...] = (), defaults: Defaults = NONE) -> None:
@@ -119,6 +131,18 @@ def _changed(field: dataclasses.Field) -> dict[str, Any]:
     return {part.name: inner[part.name] for part in dataclasses.fields(field.type) if inner[part.name] != part.default}
 
 
+def progress() -> Progress:
+    """Bars or lines on standard error, and how often the flags want a checkpoint.
+
+    Raises:
+        RequestError: a number of seconds that is none.
+    """
+    shown, seconds = automatic(), FLAGS.checkpoint_seconds
+    require(seconds >= 0, "checkpoint_seconds", seconds, "a number of at least 0")
+    shown.checkpoint_seconds = seconds
+    return shown
+
+
 def load(name: str, progress: Progress) -> Dataset:
     """The data set of that name, found and cached where the flags say."""
     return datasets.load(name, data_dir=FLAGS.data_dir, cache_dir=FLAGS.cache_dir, progress=progress)
@@ -133,9 +157,9 @@ def run_experiment(
     """Run an experiment as the flags say, print its table, its sentence and its picture, and leave; see `define`."""
 
     def main() -> int:
-        settings, progress = configure(config, defaults), automatic()
+        settings, shown = configure(config, defaults), progress()
         workdir = Path(FLAGS.workdir) if FLAGS.workdir else None
-        found = experiment(settings, load(settings.dataset, progress), workdir, progress)
+        found = experiment(settings, load(settings.dataset, shown), workdir, shown)
         print(f"{found.table}\n\n{found.sentence}\nPicture: {found.picture}")
         return 1 if found.failed else 0
 
@@ -147,9 +171,10 @@ def run(main: Callable[[], int | None]) -> None:
     """Parse the flags, run `main`, and leave with the contract's exit status.
 
     0 done, 1 something failed while running, 2 the request cannot be met, 130 or 143 interrupted; an error that has a
-    message of its own is one line on standard error.
+    message of its own is one line on standard error. An interrupted run says how to continue.
     """
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
     try:
         if {"--help", "-help", "-h"} & set(sys.argv[1:]):
             own = (module for module in (sys.argv[0], __name__) if module in FLAGS.flags_by_module_dict())
@@ -163,12 +188,23 @@ def run(main: Callable[[], int | None]) -> None:
     except (flags.Error, RequestError) as error:
         _leave(2, str(error))
     except OSError as error:
-        _leave(1, str(error))
-    except KeyboardInterrupt:
-        _leave(130, "interrupted: the same command continues")
+        known = f"{error.strerror}: {error.filename}" if error.strerror and error.filename else str(error)
+        again = f"; when that is mended, this continues: {_command()}" if error.errno in _MENDED else ""
+        _leave(1, f"{known}{again}")
+    except KeyboardInterrupt as error:
+        print(f"interrupted; this continues: {_command()}", file=sys.stderr)
+        sys.exit(error.args[0] if error.args else 130)
     except Exception:  # a defect of ours: the trace is what a report of it needs
         traceback.print_exc()
         sys.exit(1)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(128 + number)
+
+
+def _command() -> str:
+    return shlex.join(sys.orig_argv)
 
 
 def _keep_compiled() -> None:

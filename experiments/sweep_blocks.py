@@ -14,7 +14,7 @@ from typing import Any
 from cnn.config import NetworkConfig, SweepConfig, to_json
 from cnn.data.datasets import Dataset
 from cnn.network import summary
-from cnn.progress import Progress, automatic
+from cnn.progress import Progress
 from cnn.study import analysis, figures, grid
 from cnn.training.runs import write_json
 from experiments import flags
@@ -49,7 +49,7 @@ def sweep(
 def main() -> int:
     """Sweep as the flags say, and print the answer."""
     config = flags.configure(SweepConfig)
-    progress = automatic()
+    progress = flags.progress()
     workdir = Path(flags.FLAGS.workdir) if flags.FLAGS.workdir else None
     answer = sweep(config, flags.load(config.dataset, progress), workdir, progress)
     print(analysis.table(answer))

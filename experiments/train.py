@@ -10,7 +10,6 @@ from pathlib import Path
 
 from cnn.config import NetworkConfig, RequestError, TrialConfig, to_json
 from cnn.network import models, summary
-from cnn.progress import automatic
 from cnn.training import replicas, trial
 from cnn.training.runs import default_workdir
 from experiments import flags
@@ -20,7 +19,7 @@ def main() -> int:
     """Train as the flags say, and print the result."""
     config = flags.configure(TrialConfig)
     _refuse_unused(config.network)
-    progress = automatic()
+    progress = flags.progress()
     dataset = flags.load(config.dataset, progress)
     program = replicas.program(config, dataset, len(dataset.train_labels))
     print(summary.summary(program.network, program.task.image_shape), flush=True)

@@ -8,11 +8,11 @@ trial is one folder under `trials/`; what is finished is kept, so that the same 
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from cnn.config import FIRST_TUNING_SEED, NetworkConfig, RequestError, SceneConfig, StudyConfig, TrialConfig, to_json
@@ -21,7 +21,18 @@ from cnn.network import summary
 from cnn.progress import Progress
 from cnn.study.tuning import best_learning_rates
 from cnn.training import replicas, trial
-from cnn.training.runs import TrialFolder, default_workdir, differences, read_json, write, write_config
+from cnn.training.lock import writer
+from cnn.training.provenance import digest, machine, provenance
+from cnn.training.runs import (
+    PROVENANCE,
+    TrialFolder,
+    default_workdir,
+    differences,
+    read_json,
+    settings_of,
+    write,
+    write_json,
+)
 from cnn.training.strategies import largest_group
 
 if TYPE_CHECKING:
@@ -107,24 +118,43 @@ def check(study: Study, dataset: Dataset) -> None:
         replicas.program(cell.config, dataset, len(train))
 
 
-def open_folder(study: Study, dataset: Dataset, workdir: Path) -> None:
-    """Write the study's settings into its work folder, or check them against those already there.
+def check_folder(study: Study, dataset: Dataset, workdir: Path) -> None:
+    """Refuse a work folder of other settings or data; what may grow in an old folder may.
 
     Raises:
-        RequestError: settings or data that differ in more than growth, or a folder that cannot be written.
+        RequestError: the message names what differs, with both values.
     """
-    new = {**study.settings(), "dataset_fingerprint": dataset.fingerprint}
-    old = read_json(workdir / "config.json")
-    if old is not None:
-        fixed = {name: value for name, value in new.items() if name not in (*GROWABLE, *study.grows)}
-        changed = differences({name: old.get(name) for name in fixed}, fixed)
-        if old.keys() == new.keys():
-            listed = study.grows or ("variants",)
-            changed += _shrunk(old, new, ("learning_rates", *listed)) + _reshaped(old, new)
-        if changed:
-            raise RequestError(f"workdir={str(workdir)!r} holds other settings ({'; '.join(changed)}): choose another")
-    if old != new:
-        write_config(workdir, new)
+    new, old = _settings(study, dataset), read_json(workdir / "config.json")
+    if old is None:
+        return
+    old = settings_of(old)
+    fixed = {name: value for name, value in new.items() if name not in (*GROWABLE, *study.grows)}
+    changed = differences({name: old.get(name) for name in fixed}, fixed)
+    if old.keys() == new.keys():
+        changed += _shrunk(old, new, ("learning_rates", *(study.grows or ("variants",)))) + _reshaped(old, new)
+    if changed:
+        raise RequestError(f"workdir={str(workdir)!r} holds other settings ({'; '.join(changed)}): choose another")
+
+
+def open_folder(study: Study, dataset: Dataset, workdir: Path) -> dict[str, Any]:
+    """Write the study's settings into its work folder, or check them against those already there.
+
+    Returns:
+        The machine on which the study was begun.
+
+    Raises:
+        RequestError: see `check_folder`.
+    """
+    check_folder(study, dataset, workdir)
+    new, old = _settings(study, dataset), read_json(workdir / "config.json") or {}
+    made_by = old.get(PROVENANCE) or provenance()
+    if old != {**new, PROVENANCE: made_by}:
+        write_json(workdir / "config.json", {**new, PROVENANCE: made_by})
+    return made_by["machine"]
+
+
+def _settings(study: Study, dataset: Dataset) -> dict[str, Any]:
+    return {**study.settings(), "dataset_fingerprint": dataset.fingerprint}
 
 
 def _shrunk(old: dict[str, Any], new: dict[str, Any], names: tuple[str, ...]) -> list[str]:
@@ -150,15 +180,9 @@ def run(study: Study, dataset: Dataset, workdir: Path, progress: Progress = Prog
         RequestError: the request cannot be met; nothing has been written then.
     """
     check(study, dataset)
-    open_folder(study, dataset, workdir)
-    config, rows = study.config, []
-    rates = {value: config.learning_rates for value in study.variants}
-    if len(config.learning_rates) > 1:
-        seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + config.tuning_seeds)
-        _run_cells(study, study.cells("tune", rates, seeds), dataset, workdir, rows, progress)
-        best = best_learning_rates(read_results(workdir), study.column)
-        rates = {value: (_given(config.learning_rates, best[value].learning_rate),) for value in study.variants}
-    _run_cells(study, study.cells("compare", rates, range(config.seeds)), dataset, workdir, rows, progress)
+    check_folder(study, dataset, workdir)
+    with writer(workdir):
+        _Running(study, dataset, workdir, open_folder(study, dataset, workdir), progress).run()
     return read_results(workdir)
 
 
@@ -167,48 +191,98 @@ def _given(rates: tuple[float, ...], read: float) -> float:
     return min(rates, key=lambda rate: abs(rate - read))
 
 
-def _run_cells(
-    study: Study, cells: list[Cell], dataset: Dataset, workdir: Path, rows: list[dict], progress: Progress
-) -> None:
-    """Run what is missing of a phase and append a row for each cell, in the order of the cells."""
-    folders = {cell: TrialFolder(workdir / "trials" / cell.name) for cell in cells}
-    results = {cell: folders[cell].result() for cell in cells}
-    missing = [cell for cell in cells if results[cell] is None]
-    with progress.task(f"{cells[0].phase}: trials", len(cells), len(cells) - len(missing)) as task:
-        for group in _groups(missing):
-            results.update(zip(group, _run_group(study, group, dataset, [folders[cell] for cell in group], progress)))
-            known = [cell.row(results[cell]) for cell in cells if results[cell] is not None]
-            _write_results(workdir, rows + known)
-            task.advance(len(group), note=group[-1].name)
-    rows += [cell.row(results[cell]) for cell in cells]
-    _write_results(workdir, rows)
+class _Running:
+    """A study on its way: what its phases share, and the rows of those that have run."""
 
+    def __init__(
+        self, study: Study, dataset: Dataset, workdir: Path, begun_on: dict[str, Any], progress: Progress
+    ) -> None:
+        self.study, self.dataset, self.workdir, self.progress = study, dataset, workdir, progress
+        self.elsewhere, self.begun_on = differences(begun_on, machine()), digest(begun_on)
+        self.rows: list[dict[str, Any]] = []
+        self.failed: list[str] = []
 
-def _groups(cells: list[Cell]) -> Iterator[list[Cell]]:
-    """Cells that share a program, as many together as the device does best."""
-    size = largest_group()  # once: the cores that a process may use can change
-    for _, same in itertools.groupby(cells, key=lambda cell: cell.config.network):
-        waiting = list(same)
-        while waiting:
-            yield waiting[:size]
-            del waiting[:size]
+    def run(self) -> None:
+        """Both phases, or what is missing of them."""
+        study, config = self.study, self.study.config
+        rates = {value: config.learning_rates for value in study.variants}
+        if len(config.learning_rates) > 1:
+            seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + config.tuning_seeds)
+            compared = study.cells("compare", rates, range(config.seeds))
+            self.run_cells(study.cells("tune", rates, seeds), after=self._known(compared))
+            best = best_learning_rates(read_results(self.workdir), study.column)
+            rates = {value: (_given(config.learning_rates, best[value].learning_rate),) for value in study.variants}
+        self.run_cells(study.cells("compare", rates, range(config.seeds)))
+        if self.failed:
+            self.progress.line(f"failed: {', '.join(self.failed)}; the same command tries again")
 
+    def run_cells(self, cells: list[Cell], after: Iterable[dict[str, Any]] = ()) -> None:
+        """Run what is missing of a phase and append a row for each cell, in their order.
 
-def _run_group(
-    study: Study, group: list[Cell], dataset: Dataset, folders: list[TrialFolder], progress: Progress
-) -> list[dict[str, Any]]:
-    configs, test = [cell.config for cell in group], group[0].phase == "compare"
-    try:
-        return trial.run_together(configs, dataset, folders, test=test, measure=study.measure, progress=progress)
-    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        Until then the table also has the rows `after`: trials that an earlier run has finished stay in it.
+        """
+        results = {cell: self._folder(cell).result() for cell in cells}
+        missing = [cell for cell in cells if results[cell] is None]
+        if missing and self.elsewhere:
+            changed, self.elsewhere = "; ".join(self.elsewhere), []
+            self.progress.line(f"{self.workdir}: continued on another machine, to other bits ({changed})")
+        with self.progress.task(f"{cells[0].phase}: trials", len(cells), len(cells) - len(missing)) as task:
+            for group in self._groups(missing):
+                results.update(zip(group, self._run_group(group)))
+                _write_results(self.workdir, [*self.rows, *self._rows(results), *after])
+                task.advance(len(group), note=group[-1].name)
+        self.rows += self._rows(results)
+        _write_results(self.workdir, [*self.rows, *after])
+
+    def _folder(self, cell: Cell) -> TrialFolder:
+        return TrialFolder(self.workdir / "trials" / cell.name)
+
+    def _known(self, cells: list[Cell]) -> list[dict[str, Any]]:
+        return self._rows({cell: self._folder(cell).result() for cell in cells})
+
+    def _rows(self, results: dict[Cell, dict[str, Any] | None]) -> list[dict[str, Any]]:
+        """The rows of what has run; `same_machine` is said of the whole study."""
+        rows = []
+        for cell, result in results.items():
+            if result is not None and "same_machine" in result:
+                here = result["same_machine"] and result["machine"] == self.begun_on
+                result = result | {"same_machine": here}
+            rows += [cell.row(result)] if result is not None else []
+        return rows
+
+    def _groups(self, cells: list[Cell]) -> Iterator[list[Cell]]:
+        """Cells that share a program and have come equally far, as many together as the device does best."""
+        size = largest_group()  # once: the cores that a process may use can change
+        steps = {cell: max(self._folder(cell).checkpoints().steps(), default=0) for cell in cells}
+        for _, same in itertools.groupby(cells, key=lambda cell: cell.config.network):
+            for _, level in itertools.groupby(sorted(same, key=steps.get, reverse=True), key=steps.get):
+                waiting = list(level)
+                while waiting:
+                    yield waiting[:size]
+                    del waiting[:size]
+
+    def _run_group(self, group: list[Cell]) -> list[dict[str, Any]]:
+        """The results of cells that run together; one that fails leaves its reason, and the others run without it."""
+        folders, test = [self._folder(cell) for cell in group], group[0].phase == "compare"
+        options = {"test": test, "measure": self.study.measure, "progress": self.progress}
+        try:
+            return trial.run_together([cell.config for cell in group], self.dataset, folders, **options)
+        except (RequestError, OSError):  # the request, the disk: no trial can go on
+            raise
+        except Exception as error:
+            if len(group) > 1:
+                return [result for cell in group for result in self._run_group([cell])]
+            return [self._record_failure(group[0], folders[0], error)]
+
+    def _record_failure(self, cell: Cell, folder: TrialFolder, error: Exception) -> dict[str, Any]:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        program = replicas.program(configs[0], dataset, len(dataset.train_labels))
+        program = replicas.program(cell.config, self.dataset, len(self.dataset.train_labels))
         cost = summary.cost(program.network, program.task.image_shape)
         failed = {"status": "failed", **cost._asdict(), "reason": reason}
-        for folder, cell in zip(folders, group):
-            folder.finish(failed)
-            progress.line(f"{cell.name} failed: {reason}")
-        return [failed] * len(group)
+        folder.fail(failed, "".join(traceback.format_exception(error)))
+        self.failed.append(cell.name)
+        self.progress.line(f"{cell.name} failed: {reason}")
+        return failed
 
 
 def _write_results(workdir: Path, rows: list[dict[str, Any]]) -> None:

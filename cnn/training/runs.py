@@ -1,4 +1,4 @@
-"""The folder of a trial: configuration, metrics, result, which test images were right, checkpoints.
+"""The folder of a trial: configuration, metrics, result, and which test images were right.
 
 Every file is written under another name and renamed, so that it is there whole or not at all. `result.json` comes last:
 a folder without it holds a trial that is not finished. Nothing is unpickled.
@@ -12,12 +12,12 @@ Example:
     'done'
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import re
-import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -25,23 +25,40 @@ from typing import Any
 import numpy as np
 
 from cnn.config import RequestError
+from cnn.training.checkpoints import Checkpoints
 
-CHECKPOINTS_KEPT = 2
+PROVENANCE = "provenance"  # what `config.json` holds beside the settings
+FAILURE = "failure.txt"
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all: a temporary file in the same folder, flushed to disk, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file whole or not at all: a temporary file in the same folder, flushed to disk, then renamed.
+
+    Raises:
+        OSError: it cannot be written; it names the file that was meant, which is as it was before.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def remove_temporary(folder: Path) -> None:
+    """Delete what a process that was killed while it wrote has left in a folder; only its one writer may ask for it."""
+    for path in folder.glob(".*"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -68,17 +85,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
         raise RequestError(f"{path}: is not JSON ({error}); remove it, or choose another workdir") from None
 
 
-def write_config(workdir: Path, config: dict[str, Any]) -> None:
-    """Write `config.json`, the first file of a work folder.
-
-    Raises:
-        RequestError: the folder cannot be made or written.
-    """
-    try:
-        write_json(workdir / "config.json", config)
-    except OSError as error:
-        reason = f"{error.strerror}: {error.filename}"
-        raise RequestError(f"workdir={str(workdir)!r}: must be a folder that can be written ({reason})") from None
+def settings_of(config: dict[str, Any]) -> dict[str, Any]:
+    """What a `config.json` holds without its provenance."""
+    return {name: value for name, value in config.items() if name != PROVENANCE}
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
@@ -117,20 +126,29 @@ class TrialFolder:
         self.path = Path(path)
 
     def check(self, config: dict[str, Any]) -> bool:
-        """Whether the folder holds a trial of this configuration; False where it holds none.
+        """Whether the folder holds a trial of this configuration, whatever made it; False where it holds none.
 
         Raises:
             RequestError: it holds a trial of another; the message names the settings with both values.
         """
-        old = read_json(self.path / "config.json")
-        if old is not None and (changed := differences(old, config)):
+        old = self.config()
+        if old is not None and (changed := differences(settings_of(old), settings_of(config))):
             raise RequestError(f"{self.path} holds another run ({'; '.join(changed)}): choose another workdir")
         return old is not None
 
+    def config(self) -> dict[str, Any] | None:
+        """The configuration, with its provenance, or None where the folder holds no trial."""
+        return read_json(self.path / "config.json")
+
     def begin(self, config: dict[str, Any]) -> None:
-        """Write the configuration, unless it is already there."""
-        if not self.check(config):
-            write_config(self.path, config)
+        """Write the configuration and its provenance; of an earlier start nothing may be left but a result that failed.
+
+        Raises:
+            RequestError: the folder holds a trial of another configuration.
+        """
+        self.check(config)
+        remove_temporary(self.path)
+        write_json(self.path / "config.json", config)
 
     def result(self) -> dict[str, Any] | None:
         """The result of a finished trial, otherwise None; a trial that failed counts as not finished."""
@@ -152,6 +170,12 @@ class TrialFolder:
             buffer = io.BytesIO()
             np.save(buffer, np.packbits(right), allow_pickle=False)
             write(self.path / "test_correct.npy", buffer.getvalue())
+        write_json(self.path / "result.json", result)
+        (self.path / FAILURE).unlink(missing_ok=True)
+
+    def fail(self, result: dict[str, Any], trace: str) -> None:
+        """Write the result of a trial that failed, after where in the code it did; the next run tries it again."""
+        write(self.path / FAILURE, trace)
         write_json(self.path / "result.json", result)
 
     def write_arrays(self, arrays: dict[str, np.ndarray]) -> None:
@@ -175,48 +199,6 @@ class TrialFolder:
             return None
         return np.unpackbits(np.load(path, allow_pickle=False))[: result["test_examples"]].astype(bool)
 
-    def checkpoints(self) -> "Checkpoints":
+    def checkpoints(self) -> Checkpoints:
         """The trial's checkpoints."""
         return Checkpoints(self.path / "checkpoints")
-
-
-class Checkpoints:
-    """States by the number of epochs done, kept by Orbax; the last few stay."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path).absolute()
-
-    def _manager(self) -> Any:
-        import orbax.checkpoint as ocp  # loaded only where a checkpoint is written or read
-
-        options = ocp.CheckpointManagerOptions(max_to_keep=CHECKPOINTS_KEPT, enable_async_checkpointing=False)
-        return ocp.CheckpointManager(self.path, options=options)
-
-    def save(self, epoch: int, state: dict[str, Any]) -> None:
-        """Keep a nested dict of arrays as the state after an epoch."""
-        import orbax.checkpoint as ocp
-
-        with self._manager() as manager:
-            manager.save(epoch, args=ocp.args.StandardSave(state))
-
-    def epochs(self) -> list[int]:
-        """The epochs after which a state is kept."""
-        if not self.path.exists():
-            return []
-        with self._manager() as manager:
-            return sorted(manager.all_steps())
-
-    def load(self, epoch: int, like: dict[str, Any]) -> dict[str, Any]:
-        """The state kept after an epoch, with the shapes and dtypes of `like`."""
-        import orbax.checkpoint as ocp
-
-        with self._manager() as manager:
-            return manager.restore(epoch, args=ocp.args.StandardRestore(like))
-
-    def remove(self, after: int = 0) -> None:
-        """Delete those of later epochs; by default all."""
-        if after == 0:
-            shutil.rmtree(self.path, ignore_errors=True)
-        for epoch in self.epochs():
-            if epoch > after:
-                shutil.rmtree(self.path / str(epoch))

@@ -16,15 +16,20 @@ from typing import Any, NamedTuple
 
 import flax.serialization
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cnn.config import TrialConfig, to_json
-from cnn.data.datasets import Dataset
+from cnn.data.datasets import Dataset, split
 from cnn.network import summary
 from cnn.progress import Progress
-from cnn.training.replicas import Epoch, Fit
-from cnn.training.runs import TrialFolder
-from cnn.training.step import Answers, TrainState
+from cnn.training.checkpoints import DamagedError
+from cnn.training.interrupt import Interrupt
+from cnn.training.lock import writer
+from cnn.training.provenance import digest, machine, provenance
+from cnn.training.replicas import Epoch, Fit, program
+from cnn.training.runs import PROVENANCE, TrialFolder, differences
+from cnn.training.step import Answers, Totals, TrainState
 
 
 class Measured(NamedTuple):
@@ -36,7 +41,6 @@ class Measured(NamedTuple):
 
 # Given each replica's answers to the test set, or None for one that diverged, which has nothing to measure.
 Measure = Callable[[Fit, list[Answers | None]], list[Measured | None]]
-CHECKPOINT_SECONDS = 30.0  # between two checkpoints; a shorter trial is sooner done again than saved
 
 
 def run(
@@ -49,9 +53,16 @@ def run(
     measure: Measure | None = None,
     progress: Progress = Progress(),
 ) -> dict[str, Any]:
-    """One trial; see `run_together`."""
-    folders = None if folder is None else [TrialFolder(folder)]
-    return run_together([config], dataset, folders, test=test, keep=keep, measure=measure, progress=progress)[0]
+    """One trial; see `run_together`. A folder that another process writes into is refused as well."""
+    options = {"test": test, "keep": keep, "measure": measure, "progress": progress}
+    if folder is None:
+        return run_together([config], dataset, **options)[0]
+    result = _Record(config, dataset, TrialFolder(folder)).result
+    if result is not None:
+        return result
+    program(config, dataset, len(split(dataset.train_labels, config.validation_fraction, config.seed)[0]))
+    with writer(folder):  # not before the settings are known to suit the data, so that nothing is written
+        return run_together([config], dataset, [TrialFolder(folder)], **options)[0]
 
 
 def run_together(
@@ -86,7 +97,10 @@ def run_together(
     records = [_Record(config, dataset, folder) for config, folder in zip(configs, folders or [None] * len(configs))]
     missing = [record for record in records if record.result is None]
     if missing:
-        _train(missing, dataset, test, keep, measure, progress)
+        fit = Fit([record.config for record in missing], dataset)
+        _restore(fit, missing, progress)
+        _train(fit, missing, keep, progress)
+        _finish(fit, missing, test, keep, measure)
     return [record.result for record in records]
 
 
@@ -98,7 +112,23 @@ class _Record:
         self.settings = {**to_json(config), "dataset_fingerprint": dataset.fingerprint}
         self.epochs: list[dict[str, Any]] = []
         self.bad_step: int | None = None
+        self.same_machine = True
         self.result = folder.result() if folder is not None and folder.check(self.settings) else None
+
+    def begin(self) -> None:
+        """From the first step on; whatever an earlier start has left ends here."""
+        if self.folder is not None:
+            self.folder.begin({**self.settings, PROVENANCE: provenance()})
+            self.folder.write_metrics([])
+
+    def resume(self, values: dict[str, Any], progress: Progress) -> None:
+        """From a checkpoint on; the lines of metrics past it are dropped."""
+        self.epochs, self.bad_step = values["epochs"], values["bad_step"]
+        self.folder.write_metrics(self.epochs)
+        changed = differences(values["machine"], machine())
+        self.same_machine = values["same_machine"] and not changed
+        if changed:
+            progress.line(f"{self.folder.path}: continued on another machine, to other bits ({'; '.join(changed)})")
 
     def add(self, epoch: Epoch) -> None:
         if self.bad_step is None:
@@ -106,6 +136,12 @@ class _Record:
             self.epochs.append(epoch.metrics)
             if self.folder is not None:
                 self.folder.write_metrics(self.epochs)
+
+    def save(self, steps: int, state: dict[str, Any], seconds: float) -> None:
+        made_on = {"machine": machine(), "same_machine": self.same_machine}
+        values = {"epochs": self.epochs, "bad_step": self.bad_step, "seconds": seconds, **made_on}
+        if self.folder is not None and steps not in self.folder.checkpoints().steps():
+            self.folder.checkpoints().save(steps, state, values)
 
     def finish(self, fit: Fit, answers: Answers | None, measured: Measured | None, keep: bool) -> None:
         self.result = _result(self, fit, answers) | (measured.values if measured else {})
@@ -117,67 +153,86 @@ class _Record:
                 self.folder.checkpoints().remove()
 
 
-def _train(
-    records: list[_Record], dataset: Dataset, test: bool, keep: bool, measure: Measure | None, progress: Progress
-) -> None:
-    """Run trials together from their newest common checkpoint to their results."""
-    config, folders = records[0].config, [record.folder for record in records if record.folder is not None]
-    fit = Fit([record.config for record in records], dataset)
+def _restore(fit: Fit, records: list[_Record], progress: Progress) -> None:
+    """Continue from the newest state that every trial has a sound checkpoint of, or begin; later ones are dropped."""
+    kept = [set(record.folder.checkpoints().steps()) if record.folder else set() for record in records]
+    first = [_kept(*pair) for pair in zip(fit.strategy.unstack(fit.states), fit.totals)]
+    like = [flax.serialization.to_state_dict(state) for state in first]
+    steps, found = 0, []
+    for candidate in sorted(set.intersection(*kept), reverse=True):
+        try:
+            found = [record.folder.checkpoints().load(candidate, state) for record, state in zip(records, like)]
+            steps = candidate
+            break
+        except DamagedError as error:
+            progress.line(f"{error}: going back to the one before it")
     for record in records:
         if record.folder is not None:
-            record.folder.begin(record.settings)  # not before the fit has accepted the settings
-    done = _restore(fit, records)
+            record.folder.checkpoints().remove(after=steps)  # the steps to come would not replace them
+    if not found:
+        for record in records:
+            record.begin()
+        return
+    owned = jax.tree.map(jnp.array, [state for state, _ in found])  # a step takes away what it is given
+    restored = [flax.serialization.from_state_dict(*pair) for pair in zip(first, owned)]
+    fit.states = fit.strategy.stack([state["state"] for state in restored])
+    fit.totals = [state["totals"] for state in restored]
+    fit.steps, fit.seconds = steps, sum(values["seconds"] for _, values in found)
+    for record, (_, values) in zip(records, found):
+        record.resume(values, progress)
+
+
+def _train(fit: Fit, records: list[_Record], keep: bool, progress: Progress) -> None:
+    """Train to the end, or until all have diverged. Ctrl-C and SIGTERM take effect when a step is done and saved."""
+    network, epochs = fit.config.network.model, fit.config.training.epochs
+    label = f"{network}, {len(records)} replicas" if len(records) > 1 else network
+    per_epoch = fit.program.steps_per_epoch
     saved = time.monotonic()
-    label = f"{config.network.model}, {len(records)} replicas" if len(records) > 1 else config.network.model
-    with progress.task(label, config.training.epochs, done) as task:
-        for epochs in fit.epochs():
-            done += 1
-            for record, epoch in zip(records, epochs):
+    with Interrupt() as interrupt, progress.task(label, epochs, fit.steps // per_epoch) as task:
+
+        def due() -> bool:
+            return interrupt.asked or time.monotonic() - saved >= progress.checkpoint_seconds
+
+        for found in [] if _diverged(records) else fit.epochs(due):
+            for record, epoch in zip(records, found):
                 record.add(epoch)
-            due = keep if done == config.training.epochs else time.monotonic() - saved >= CHECKPOINT_SECONDS
-            if folders and due:
-                _save(fit, records, done)
+            over = fit.steps == epochs * per_epoch or _diverged(records)
+            if due() or (over and keep):
+                _save(fit, records)
                 saved = time.monotonic()
-            task.advance(note=_note(epochs))
-            if all(record.bad_step is not None for record in records):
+            if found:
+                task.advance(note=_note(found))
+            if over or interrupt.asked:
                 break
-    read = test and any(record.bad_step is None for record in records)
-    answers = fit.answers() if read else [None] * len(records)
-    answers = [own if record.bad_step is None else None for record, own in zip(records, answers)]
-    measured = measure(fit, answers) if measure and read else [None] * len(records)
-    for record, *found in zip(records, answers, measured):
-        record.finish(fit, *found, keep)
 
 
-def _restore(fit: Fit, records: list[_Record]) -> int:
-    """Load the newest epoch that every trial has a checkpoint of, and drop later ones; returns how many are done."""
-    kept = [set(record.folder.checkpoints().epochs()) if record.folder else set() for record in records]
-    done, states = max(set.intersection(*kept), default=0), []
-    for record in records:
-        if record.folder is not None:
-            record.folder.checkpoints().remove(after=done)  # the steps to come would not replace them
-    if done == 0:
-        return 0
-    for record, state in zip(records, fit.strategy.unstack(fit.states)):
-        values = record.folder.checkpoints().load(done, _checkpoint(state, None))
-        states.append(flax.serialization.from_state_dict(state, values["state"]))
-        record.bad_step = int(values["bad_step"]) if values["bad_step"] >= 0 else None
-        record.epochs = record.folder.metrics()[:done]
-    fit.states, fit.steps = fit.strategy.stack(states), done * fit.program.steps_per_epoch
-    return done
+def _diverged(records: list[_Record]) -> bool:
+    return all(record.bad_step is not None for record in records)
 
 
-def _save(fit: Fit, records: list[_Record], done: int) -> None:
-    for record, state in zip(records, fit.strategy.unstack(fit.states)):
-        if record.folder is not None:
-            record.folder.checkpoints().save(done, _checkpoint(state, record.bad_step))
+def _save(fit: Fit, records: list[_Record]) -> None:
+    for record, state, totals in zip(records, fit.strategy.unstack(fit.states), fit.totals):
+        record.save(fit.steps, flax.serialization.to_state_dict(_kept(state, totals)), fit.seconds / len(records))
 
 
-def _checkpoint(state: TrainState, bad_step: int | None) -> dict[str, Any]:
-    return {
-        "state": flax.serialization.to_state_dict(state),
-        "bad_step": np.array(-1 if bad_step is None else bad_step, np.int32),
-    }
+def _kept(state: TrainState, totals: Totals) -> dict[str, Any]:
+    """The arrays of a checkpoint: the state, and the sums of the epoch in progress."""
+    return {"state": state, "totals": totals}
+
+
+def _finish(fit: Fit, records: list[_Record], test: bool, keep: bool, measure: Measure | None) -> None:
+    """Read the test set, once, measure, and write the results."""
+    read = test and not _diverged(records)
+    try:
+        answers = fit.answers() if read else [None] * len(records)
+        answers = [own if record.bad_step is None else None for record, own in zip(records, answers)]
+        measured = measure(fit, answers) if measure and read else [None] * len(records)
+    except KeyboardInterrupt:
+        _save(fit, records)
+        raise
+    with Interrupt():
+        for record, *found in zip(records, answers, measured):
+            record.finish(fit, *found, keep)
 
 
 def _note(epochs: list[Epoch]) -> str:
@@ -201,4 +256,6 @@ def _result(record: _Record, fit: Fit, answers: Answers | None) -> dict[str, Any
         "dataset_fingerprint": fit.dataset.fingerprint,
         "jax": jax.__version__,
         "device": jax.devices()[0].device_kind,
+        "machine": digest(machine()),
+        "same_machine": record.same_machine,
     }

@@ -16,7 +16,7 @@ def test_train_leaves_its_files(command, tmp_path, flags, parameters):
     epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [epoch["epoch"] for epoch in epochs] == [1, 2] and epochs[0]["val_accuracy"] is None
     assert json.loads((folder / "config.json").read_text())["training"]["batch_size"] == 128
-    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["2"]
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["22"]
     assert command("train", *flags).stdout == done.stdout
 
 

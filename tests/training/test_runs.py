@@ -68,16 +68,3 @@ def test_a_failed_trial_is_not_finished(tmp_path):
     folder = TrialFolder(tmp_path)
     folder.finish({"status": "failed", "reason": "out of memory"})
     assert folder.result() is None and folder.correct_images() is None
-
-
-def test_checkpoints_keep_the_last_two_to_the_bit(tmp_path):
-    checkpoints = TrialFolder(tmp_path).checkpoints()
-    assert checkpoints.epochs() == []
-    states = [{"params": {"kernel": np.random.default_rng(n).normal(size=(3, 2)).astype(np.float32)}} for n in range(3)]
-    for epoch, state in enumerate(states, start=1):
-        checkpoints.save(epoch, state)
-    assert checkpoints.epochs() == [2, 3]
-    restored = checkpoints.load(3, states[0])
-    np.testing.assert_array_equal(restored["params"]["kernel"], states[2]["params"]["kernel"])
-    checkpoints.remove()
-    assert checkpoints.epochs() == []

@@ -19,8 +19,14 @@ CONFIG = TrialConfig(
 )
 
 
-class StopsAfter(Progress):
-    """Raises when an epoch is done, as Ctrl-C would."""
+class Saving(Progress):
+    """Wants a checkpoint after every step."""
+
+    checkpoint_seconds = 0.0
+
+
+class StopsAfter(Saving):
+    """Raises when an epoch is done."""
 
     def __init__(self, epochs):
         self.epochs = epochs
@@ -47,12 +53,11 @@ def lines(folder):
     return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in epochs]
 
 
-def test_an_interrupted_trial_continues_to_the_same_bits(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(trial, "CHECKPOINT_SECONDS", 0.0)
+def test_an_interrupted_trial_continues_to_the_same_bits(digits, tmp_path):
     whole = trial.run(CONFIG, digits, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         trial.run(CONFIG, digits, tmp_path / "cut", progress=StopsAfter(2))
-    assert TrialFolder(tmp_path / "cut").checkpoints().epochs() == [1, 2]
+    assert TrialFolder(tmp_path / "cut").checkpoints().steps() == [9, 10]
     metrics = tmp_path / "cut" / "metrics.jsonl"
     metrics.write_text(metrics.read_text() + '{"epoch": 3}\n')  # a line past the checkpoint is dropped
     resumed = trial.run(CONFIG, digits, tmp_path / "cut")
@@ -68,7 +73,7 @@ def test_a_finished_trial_is_only_read(digits, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert trial.run(CONFIG, digits, tmp_path, keep=True) == first
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
-    assert TrialFolder(tmp_path).checkpoints().epochs() == [4]
+    assert TrialFolder(tmp_path).checkpoints().steps() == [20]
 
 
 def test_a_folder_of_another_trial_is_refused(digits, tmp_path):
@@ -108,8 +113,7 @@ def test_a_finished_trial_in_a_group_is_not_run_again(digits, tmp_path):
     assert together[1] | {"train_seconds": 0} == trial.run(other, digits) | {"train_seconds": 0}
 
 
-def test_trials_grouped_anew_after_an_interrupt_end_alike(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(trial, "CHECKPOINT_SECONDS", 0.0)
+def test_trials_grouped_anew_after_an_interrupt_end_alike(digits, tmp_path):
     configs = [CONFIG, dataclasses.replace(CONFIG, seed=1)]
     folders = [TrialFolder(tmp_path / str(config.seed)) for config in configs]
     for config, folder, epochs in zip(configs, folders, (1, 3)):

@@ -1,0 +1,120 @@
+"""The checkpoints of a trial, kept by Orbax: states by the number of steps done, each with a digest of its content.
+
+Example:
+    >>> import tempfile
+    >>> checkpoints = Checkpoints(Path(tempfile.mkdtemp()) / "checkpoints")
+    >>> checkpoints.save(7, {"kernel": np.ones(3)}, {"epochs": []})
+    >>> checkpoints.steps()
+    [7]
+    >>> checkpoints.load(7, {"kernel": np.zeros(3)})
+    ({'kernel': array([1., 1., 1.])}, {'epochs': []})
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+KEPT = 2
+
+
+class DamagedError(Exception):
+    """A checkpoint that cannot be read, or does not hold what was written; the message names it, in one line."""
+
+
+class Checkpoints:
+    """States by the number of steps done; the last two stay. Nothing is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path).absolute()
+
+    def _manager(self) -> Any:
+        import orbax.checkpoint as ocp  # loaded only where a checkpoint is written or read
+
+        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False)
+        return ocp.CheckpointManager(self.path, options=options)
+
+    def save(self, steps: int, state: dict[str, Any], trial: dict[str, Any]) -> None:
+        """Keep a nested dict of arrays, and plain values beside it, as the state after so many steps.
+
+        Raises:
+            OSError: it cannot be written; those before it are as they were.
+        """
+        import orbax.checkpoint as ocp
+
+        state = _on_host(state)
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), trial=ocp.args.JsonSave({**trial, "digest": _digest(state, trial)})
+        )
+        try:
+            with self._manager() as manager:
+                manager.save(steps, args=arguments)
+        except Exception as error:  # tensorstore has errors of its own for a full disk
+            number = getattr(error, "errno", None) or errno.EIO
+            raise OSError(number, f"the checkpoint cannot be written ({_line(error)})", str(self.path)) from error
+
+    def steps(self) -> list[int]:
+        """After how many steps a state is kept, in ascending order; half-written ones have other names."""
+        if not self.path.exists():
+            return []
+        return sorted(int(entry.name) for entry in self.path.iterdir() if entry.name.isdecimal())
+
+    def load(self, steps: int, like: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The state kept after so many steps, in the shapes and dtypes of `like`, and the values beside it.
+
+        Raises:
+            DamagedError: it cannot be read, or is not what was written.
+        """
+        import orbax.checkpoint as ocp
+
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(_on_host(like)), trial=ocp.args.JsonRestore())
+        try:
+            with self._manager() as manager:
+                found = manager.restore(steps, args=arguments)
+            state, trial = _on_host(found["state"]), dict(found["trial"])
+            if trial.pop("digest") != _digest(state, trial):
+                raise ValueError("its content was altered")
+            jax.tree.map(_same_kind, state, like)
+        except Exception as error:  # whatever Orbax and tensorstore make of damaged files
+            raise DamagedError(f"{self.path / str(steps)}: the checkpoint is damaged ({_line(error)})") from error
+        return state, trial
+
+    def remove(self, after: int = 0) -> None:
+        """Delete those of later steps, by default all, and what an interrupted save or removal has left."""
+        if not self.path.exists():
+            return
+        kept = {str(steps) for steps in self.steps() if 0 < steps <= after}
+        for entry in self.path.iterdir():
+            if entry.name not in kept:
+                doomed = entry.with_name(f"{entry.name}.removed")  # renamed, so that no half of it can pass for a whole
+                os.replace(entry, doomed)
+                shutil.rmtree(doomed)
+        if not kept:
+            self.path.rmdir()
+
+
+def _on_host(tree: dict[str, Any]) -> dict[str, Any]:
+    return jax.tree.map(np.asarray, jax.device_get(tree))
+
+
+def _same_kind(found: np.ndarray, wanted: Any) -> None:
+    if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+        raise ValueError(f"it holds {found.dtype}{found.shape} where {wanted.dtype}{wanted.shape} is wanted")
+
+
+def _digest(state: dict[str, Any], trial: dict[str, Any]) -> str:
+    found = hashlib.sha256(json.dumps(trial, sort_keys=True).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        found.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
+        found.update(np.ascontiguousarray(leaf).tobytes())
+    return found.hexdigest()
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

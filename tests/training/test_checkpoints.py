@@ -1,0 +1,92 @@
+import json
+
+import numpy as np
+import pytest
+
+from cnn.training.checkpoints import Checkpoints, DamagedError
+
+STATES = [{"params": {"kernel": np.random.default_rng(n).normal(size=(3, 2)).astype(np.float32)}} for n in range(3)]
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    return Checkpoints(tmp_path / "checkpoints")
+
+
+def save(checkpoints):
+    for steps, state in enumerate(STATES, start=10):
+        checkpoints.save(steps, state, {"epochs": [{"loss": 0.1, "accuracy": None}] * steps})
+
+
+def test_the_last_two_are_kept_to_the_bit(checkpoints):
+    assert checkpoints.steps() == []
+    checkpoints.remove()
+    save(checkpoints)
+    assert checkpoints.steps() == [11, 12]
+    state, trial = checkpoints.load(12, STATES[0])
+    np.testing.assert_array_equal(state["params"]["kernel"], STATES[2]["params"]["kernel"])
+    assert trial == {"epochs": [{"loss": 0.1, "accuracy": None}] * 12}
+    checkpoints.remove(after=11)
+    assert checkpoints.steps() == [11]
+    checkpoints.remove()
+    assert checkpoints.steps() == [] and not checkpoints.path.exists()
+
+
+def files(checkpoints, steps):
+    return sorted(path for path in (checkpoints.path / str(steps)).rglob("*") if path.is_file())
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lambda path: path.write_bytes(b""), lambda path: path.unlink()])
+def test_damage_to_any_file_is_noticed_or_harmless(checkpoints, damage):
+    save(checkpoints)
+    noticed = 0
+    for number in range(len(files(checkpoints, 12))):
+        checkpoints.remove()
+        save(checkpoints)
+        damage(files(checkpoints, 12)[number])
+        try:
+            state, trial = checkpoints.load(12, STATES[0])
+        except DamagedError as error:
+            assert "checkpoints/12: the checkpoint is damaged (" in str(error) and "\n" not in str(error)
+            noticed += 1
+        else:
+            np.testing.assert_array_equal(state["params"]["kernel"], STATES[2]["params"]["kernel"])
+            assert trial == {"epochs": [{"loss": 0.1, "accuracy": None}] * 12}
+        state, _ = checkpoints.load(11, STATES[0])
+        np.testing.assert_array_equal(state["params"]["kernel"], STATES[1]["params"]["kernel"])
+    assert noticed >= 3
+
+
+def test_an_altered_checkpoint_is_damaged(checkpoints):
+    save(checkpoints)
+    beside = checkpoints.path / "12" / "trial" / "metadata"
+    values = json.loads(beside.read_text())
+    values["epochs"][3]["loss"] = 0.2
+    beside.write_text(json.dumps(values))
+    with pytest.raises(DamagedError, match="altered"):
+        checkpoints.load(12, STATES[0])
+
+
+def test_another_network_has_other_checkpoints(checkpoints):
+    save(checkpoints)
+    with pytest.raises(DamagedError, match="wanted"):
+        checkpoints.load(12, {"params": {"kernel": np.zeros((4, 2), np.float32)}})
+
+
+def test_what_an_interrupted_save_has_left_is_removed(checkpoints):
+    save(checkpoints)
+    half = checkpoints.path / "13.orbax-checkpoint-tmp"
+    (checkpoints.path / "12").rename(half)
+    assert checkpoints.steps() == [11]
+    checkpoints.remove(after=11)
+    assert [path.name for path in checkpoints.path.iterdir()] == ["11"]
