@@ -1,0 +1,132 @@
+"""Seconds to an accuracy on MNIST: this project's whole run, and PyTorch's own example.
+
+    python -m benchmarks.time_to_accuracy
+    python -m benchmarks.time_to_accuracy --ours='--epochs=3 --batch_size=128' --output=time_to_accuracy.json
+
+This project: `python -m experiments.train --dataset=mnist` with the flags of `--ours`, from the start of the process to
+its end, with the data in the cache; cold finds no compiled program, warm finds those of the cold run. Its accuracy is
+the one that it reads once, at its end. The example (`benchmarks.peers_mnist`): seconds of training alone, its data in
+memory, until the end of the first epoch whose test accuracy reaches `--target`: a generous reading, since it looks at
+the test set after each epoch.
+
+All run one after another in one go, a seed of each in turn. The table has medians with the lowest and the highest;
+accuracies are means with 95 % t intervals; the last column is the ratio of the medians.
+"""
+
+import json
+import math
+import shlex
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from benchmarks import peers_mnist, processes, report
+
+COLD, WARM, PEER = "this project, cold", "this project, warm", "PyTorch's example"
+
+
+def ours(dataset: str, seed: int, arguments: list[str]) -> list[dict[str, Any]]:
+    """A cold run and a warm one of the same seed, each in a work folder of its own."""
+    runs = []
+    with tempfile.TemporaryDirectory() as folder:
+        for side in (COLD, WARM):
+            workdir = Path(folder) / side
+            own = (
+                f"--dataset={dataset}",
+                f"--seed={seed}",
+                f"--workdir={workdir}",
+                f"--compiled_dir={folder}/compiled",
+            )
+            finished = processes.python("-m", "experiments.train", *own, *arguments)
+            result = json.loads((workdir / "result.json").read_text())
+            measured = {"seconds": finished.seconds, "accuracy": result["test_accuracy"] or 0.0}
+            runs.append({"side": side, "seed": seed, **measured, "epochs": result["epochs"]})
+    return runs
+
+
+def peer(dataset: str, seed: int, target: float, epochs: int) -> dict[str, Any]:
+    """A run of the example; without seconds where no epoch reached the target."""
+    own = (f"--dataset={dataset}", f"--seed={seed}", f"--target={target}", f"--epochs={epochs}")
+    finished = processes.python("-m", "benchmarks.peers_mnist", *own)
+    found = json.loads(finished.output)
+    last = found["epochs"][-1]
+    seconds = last["seconds"] if found["reached"] else None
+    measured = {"seconds": seconds, "accuracy": last["accuracy"], "process_seconds": finished.seconds}
+    return {"side": PEER, "seed": seed, **measured, "epochs": last["epoch"]}
+
+
+def summarize(runs: list[dict[str, Any]], target: float) -> list[dict[str, Any]]:
+    """A row for each side that ran; a run that did not reach its end in time counts as one without end."""
+    from cnn.study.statistics import t_interval
+
+    rows = []
+    for side in dict.fromkeys(run["side"] for run in runs):
+        own = [run for run in runs if run["side"] == side]
+        accuracies = [run["accuracy"] for run in own]
+        seconds = [math.inf if run["seconds"] is None else run["seconds"] for run in own]
+        row = {"side": side, "n": len(own), "seconds": [_finite(f(seconds)) for f in (np.median, min, max)]}
+        row |= {"accuracy": float(np.mean(accuracies)), "interval": t_interval(accuracies)}
+        rows.append(row | {"reached": sum(accuracy >= target for accuracy in accuracies)})
+    medians = {row["side"]: row["seconds"][0] for row in rows}
+    return [row | {"ratio": _ratio(row["seconds"][0], medians.get(PEER))} for row in rows]
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _ratio(seconds: float | None, peer: float | None) -> float | None:
+    return seconds / peer if seconds is not None and peer is not None else None
+
+
+def cells(row: dict[str, Any], target: float) -> dict[str, str]:
+    """A row as the table has it."""
+    median, low, high = ("-" if value is None else f"{value:.1f}" for value in row["seconds"])
+    interval = row["interval"]
+    return {
+        "run": row["side"],
+        "n": str(row["n"]),
+        "seconds": f"{median} ({low} to {high})",
+        "test accuracy %": f"{100 * row['accuracy']:.2f}"
+        + (f" [{100 * interval[0]:.2f}, {100 * interval[1]:.2f}]" if interval else ""),
+        f"reached {target:.1%}": f"{row['reached']} of {row['n']}",
+        "ratio to the example": "-" if row["ratio"] is None else f"{row['ratio']:.3f}",
+    }
+
+
+def main(options: flags.FlagValues) -> None:
+    """Run all sides, print the table, and write it where asked."""
+    from cnn.data import datasets
+
+    datasets.load(options.dataset)  # puts it into the cache
+    peer_seeds, runs = options.peer_seeds if find_spec("torch") else 0, []
+    for seed in range(max(options.seeds, peer_seeds)):
+        if seed < options.seeds:
+            runs += ours(options.dataset, seed, shlex.split(options.ours))
+        if seed < peer_seeds:
+            runs.append(peer(options.dataset, seed, options.target, options.epochs))
+    rows = summarize(runs, options.target)
+    print(report.table([cells(row, options.target) for row in rows]))
+    if not find_spec("torch"):
+        print(f"\n{PEER}: PyTorch is not installed.")
+    settings = {name: options[name].value for name in ("dataset", "target", "epochs", "ours")}
+    report.write(options.output, settings, {"rows": rows, "runs": runs})
+
+
+def define_flags(options: flags.FlagValues) -> None:
+    """The flags of the command line."""
+    flags.DEFINE_string("dataset", "mnist", "a data set of this project", flag_values=options)
+    flags.DEFINE_string("ours", "", "more flags of experiments.train", flag_values=options)
+    flags.DEFINE_integer("seeds", 10, "runs of this project", lower_bound=1, flag_values=options)
+    flags.DEFINE_integer("peer_seeds", 3, "runs of the example", lower_bound=0, flag_values=options)
+    flags.DEFINE_float("target", 0.99, "test accuracy to reach", 0.0, 1.0, flag_values=options)
+    flags.DEFINE_integer("epochs", peers_mnist.EPOCHS, "most epochs of the example", lower_bound=1, flag_values=options)
+    flags.DEFINE_string("output", None, "file to write the JSON to", flag_values=options)
+
+
+if __name__ == "__main__":
+    report.run(main, define_flags)

@@ -1,0 +1,66 @@
+"""Time to accuracy: the table's arithmetic, the example's network, and the command on a tiny recipe."""
+
+import itertools
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from benchmarks import peers_mnist
+from benchmarks.time_to_accuracy import COLD, PEER, WARM, cells, summarize
+
+
+def run(side, seconds, accuracy):
+    return {"side": side, "seconds": seconds, "accuracy": accuracy}
+
+
+def test_rows_are_medians_and_means():
+    runs = [run(COLD, 10.0, 0.991), run(COLD, 14.0, 0.993), run(PEER, 150.0, 0.99)]
+    runs += [run(PEER, None, 0.98), run(PEER, 100.0, 0.995)]
+    cold, peer = summarize(runs, target=0.992)
+    assert cold["seconds"] == [12.0, 10.0, 14.0] and cold["ratio"] == pytest.approx(12 / 150)
+    assert cold["accuracy"] == pytest.approx(0.992) and cold["reached"] == 1
+    # 12.7062 (t, 1 degree of freedom) x 0.001
+    assert cold["interval"] == pytest.approx((0.992 - 0.0127062, 0.992 + 0.0127062), abs=1e-6)
+    assert peer["seconds"] == [150.0, 100.0, None] and peer["ratio"] == 1.0  # of 100, 150 and never
+    assert list(cells(cold, 0.992).values()) == [
+        *(COLD, "2", "12.0 (10.0 to 14.0)", "99.20 [97.93, 100.47]", "1 of 2", "0.080")
+    ]
+    assert cells(peer, 0.992)["seconds"] == "150.0 (100.0 to -)"
+
+
+def test_without_the_example_there_is_no_ratio():
+    (row,) = summarize([run(WARM, 5.0, 0.9)], target=0.99)
+    assert row["ratio"] is None and row["interval"] is None
+    assert list(cells(row, 0.99).values()) == [WARM, "1", "5.0 (5.0 to 5.0)", "90.00", "0 of 1", "-"]
+
+
+def test_the_examples_network():
+    pytest.importorskip("torch")
+    assert sum(leaf.numel() for leaf in peers_mnist.network((28, 28, 1), 10).parameters()) == 1_199_882
+
+
+def test_the_example_stops_at_the_target():
+    pytest.importorskip("torch")
+    lines = peers_mnist.train("digits", seed=0, target=0.5, epochs=3)
+    assert [line["epoch"] for line in lines] == list(range(1, len(lines) + 1))
+    assert lines[-1]["accuracy"] >= 0.5 and all(line["accuracy"] < 0.5 for line in lines[:-1])
+    assert all(one["seconds"] < other["seconds"] for one, other in itertools.pairwise(lines))
+    assert len(peers_mnist.train("digits", seed=0, target=1.0, epochs=2)) == 2
+
+
+def test_command(tmp_path):
+    command = [sys.executable, "-W", "error", "-m", "benchmarks.time_to_accuracy", "--dataset=digits", "--seeds=1"]
+    command += ["--peer_seeds=1", "--target=0.2", "--epochs=1", "--ours=--epochs=2 --blocks=1 --width=4"]
+    done = subprocess.run([*command, f"--output={tmp_path / 't.json'}"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / "t.json").read_text())
+    sides = [COLD, WARM, PEER] if find_spec("torch") else [COLD, WARM]
+    assert [row["side"] for row in written["rows"]] == sides
+    assert sum(line.startswith("|") for line in done.stdout.splitlines()) == 2 + len(sides)
+    assert ("PyTorch is not installed" in done.stdout) == (find_spec("torch") is None)
+    accuracy = {(one["side"], one["seed"]): one["accuracy"] for one in written["runs"]}
+    assert accuracy[COLD, 0] == accuracy[WARM, 0]  # compiled or read, it is one program
+    assert {one["epochs"] for one in written["runs"] if one["side"] != PEER} == {2}
