@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from cnn.config import ExperimentConfig, NetworkConfig, SceneConfig, TrialConfig, require_integer, to_json
+from cnn.data import scenes
 from cnn.data.datasets import Dataset
 from cnn.network import models, summary
 from cnn.progress import Progress
@@ -65,18 +66,18 @@ def measure(fit: Fit, answers: list[Answers | None]) -> list[Measured | None]:
     """How well boxes fit and objects are found on the test scenes, and some scenes to look at."""
     task, data = fit.program.task, fit.test_data
     indices = members(np.arange(min(SHOWN, len(data.labels))), task.objects)
-    scenes = np.asarray(jax.jit(task.test_examples)(indices, data.take(indices))[0])
+    images = np.asarray(jax.jit(task.test_examples)(indices, data.take(indices))[0])
     matched = jax.jit(task.matched)
     return [
-        own and _measured(jax.device_get(matched(own.outputs, own.targets)), own.targets, scenes) for own in answers
+        own and _measured(jax.device_get(matched(own.outputs, own.targets)), own.targets, images) for own in answers
     ]
 
 
-def _measured(found: tasks.Found, true: tasks.Found, scenes: np.ndarray) -> Measured:
+def _measured(found: tasks.Found, true: tasks.Found, images: np.ndarray) -> Measured:
     count, objects = true.classes.shape
     confidence = np.asarray(jax.nn.softmax(found.classes, axis=-1)).max(-1)
     classes, places = found.classes.argmax(-1), np.repeat(np.arange(count), objects)
-    ratios = detection.intersection_over_union(np.asarray(found.boxes), np.asarray(true.boxes))
+    ratios = scenes.overlap(np.asarray(found.boxes), np.asarray(true.boxes)).ratio
     listed = [
         detection.Objects(places, np.asarray(names).reshape(-1), np.asarray(boxes).reshape(-1, 4))
         for names, boxes in ((true.classes, true.boxes), (classes, found.boxes))
@@ -87,7 +88,7 @@ def _measured(found: tasks.Found, true: tasks.Found, scenes: np.ndarray) -> Meas
         "average_precision": detection.mean_average_precision(*listed, confidence.reshape(-1)),
     }
     shown = {"true_boxes": true.boxes, "true_classes": true.classes, "boxes": found.boxes, "classes": classes}
-    return Measured(values, {"scenes": scenes, **{name: value[: len(scenes)] for name, value in shown.items()}})
+    return Measured(values, {"scenes": images, **{name: value[: len(images)] for name, value in shown.items()}})
 
 
 def experiment(

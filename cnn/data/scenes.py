@@ -1,9 +1,9 @@
 """Scenes: stored images as objects at random places and sizes on a larger black canvas, with the box of each.
 
-Pure functions on the device, of static shapes, so that every training step can make its own scenes. A box is
-`(centre row, centre column, height, width)` in fractions of the canvas, rows from the top and columns from the left.
-It is tight: the smallest rectangle around the object's ink, or around the whole image where nothing is black, as in
-most photographs.
+Pure functions on the device, of static shapes, so that every training step can make its own scenes. A box, here and
+wherever boxes are compared, is `(centre row, centre column, height, width)` in fractions of the canvas, rows from the
+top and columns from the left. That of an object is tight: the smallest rectangle around its ink, or around the whole
+image where nothing is black, as in most photographs.
 
 Example:
     >>> digits = jnp.full((2, 1, 8, 8, 1), 16, jnp.uint8)  # two scenes of one object each
@@ -13,8 +13,11 @@ Example:
     ((2, 16, 24, 1), (2, 1, 4))
 """
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
 # Factors of an object's side, drawn uniformly: sizes differ 2.5 times in side and 6 times in area, and the smallest can
@@ -76,3 +79,53 @@ def _ink(image: UInt8[Array, "height width c"]) -> tuple[Float[Array, "2"], Floa
     after = jnp.stack([rows[::-1].argmax(), columns[::-1].argmax()])
     size = jnp.array(bright.shape) - before - after
     return before.astype(jnp.float32), size.astype(jnp.float32)
+
+
+def corners(
+    boxes: Float[Array | np.ndarray, "*n 4"],
+) -> tuple[Float[Array | np.ndarray, "*n 2"], Float[Array | np.ndarray, "*n 2"]]:
+    """The top left and the bottom right corner of each box, as (row, column).
+
+    Example:
+        >>> low, high = corners(np.array([0.5, 0.25, 1.0, 0.5]))
+        >>> low.tolist(), high.tolist()
+        ([0.0, 0.0], [1.0, 0.5])
+    """
+    centre, size = boxes[..., :2], boxes[..., 2:]
+    return centre - size / 2, centre + size / 2
+
+
+class Overlap(NamedTuple):
+    """How far two boxes agree: 1 where they are equal."""
+
+    ratio: Float[Array | np.ndarray, "*n"]  # intersection over union, from 0
+    generalized: Float[Array | np.ndarray, "*n"]  # the same less the empty share of what is around both, from -1
+
+
+def overlap(first: Float[Array | np.ndarray, "*n 4"], second: Float[Array | np.ndarray, "*n 4"]) -> Overlap:
+    """Intersection over union of two boxes, and its generalised form, which has a gradient where they lie apart.
+
+    The area that they share over the area that they cover: Everingham et al. 2010, "The PASCAL Visual Object Classes
+    (VOC) Challenge", equation 3. The second is less by the share of the smallest box around both that neither covers:
+    Rezatofighi et al. 2019, "Generalized intersection over union", algorithm 1. A box without area shares none. Of
+    NumPy's arrays it makes NumPy's, of JAX's JAX's.
+
+    Example:
+        >>> left, right = np.array([0.5, 0.25, 1.0, 0.5]), np.array([0.5, 0.75, 1.0, 0.5])
+        >>> [float(value) for value in overlap(left, left)], [float(value) for value in overlap(left, right)]
+        ([1.0, 1.0], [0.0, 0.0])
+    """
+    numeric = first.__array_namespace__()
+
+    def area(low: Any, high: Any) -> Any:
+        return numeric.maximum(high - low, 0).prod(-1)
+
+    def share(part: Any, whole: Any) -> Any:
+        return part / numeric.where(whole > 0, whole, 1)  # of nothing: 0, not a division by it
+
+    (low, high), (other_low, other_high) = corners(first), corners(second)
+    shared = area(numeric.maximum(low, other_low), numeric.minimum(high, other_high))
+    around = area(numeric.minimum(low, other_low), numeric.maximum(high, other_high))
+    union = area(low, high) + area(other_low, other_high) - shared
+    ratio = share(shared, union)
+    return Overlap(ratio, ratio - share(around - union, around))

@@ -1,4 +1,4 @@
-"""How well boxes fit and objects are found: intersection over union, and average precision as in PASCAL VOC.
+"""How well objects are found: average precision as in PASCAL VOC.
 
 A box is `(centre row, centre column, height, width)`, as in `cnn.data.scenes`. NumPy on the host.
 
@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from cnn.data import scenes
+
 
 class Objects(NamedTuple):
     """Objects of a set of images, true or detected: the image each lies in, its class and its box."""
@@ -22,24 +24,6 @@ class Objects(NamedTuple):
     images: Int[np.ndarray, " k"]
     classes: Int[np.ndarray, " k"]
     boxes: Float[np.ndarray, "k 4"]
-
-
-def intersection_over_union(
-    first: Float[np.ndarray, "*n 4"], second: Float[np.ndarray, "*n 4"]
-) -> Float[np.ndarray, "*n"]:
-    """The area that two boxes share over the area that they cover: 0 where they do not meet, 1 where they are equal.
-
-    Everingham et al. 2010, "The PASCAL Visual Object Classes (VOC) Challenge", equation 3. A box without area has 0
-    with every box.
-
-    Example:
-        >>> intersection_over_union(np.array([[0.5, 0.5, 1.0, 1.0]]), np.array([[0.5, 0.25, 1.0, 0.5]]))
-        array([0.5])
-    """
-    (low, high), (other_low, other_high) = _corners(first), _corners(second)
-    shared = _area(np.maximum(low, other_low), np.minimum(high, other_high))
-    union = _area(low, high) + _area(other_low, other_high) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
 def average_precision(
@@ -85,18 +69,10 @@ def mean_average_precision(
     return float(np.mean(list(found.values()))) if found else None
 
 
-def _corners(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2
-
-
-def _area(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    return np.asarray(np.maximum(high - low, 0).prod(axis=-1))  # NumPy makes a single one a scalar
-
-
 def _right(true: Objects, ranked: Objects, threshold: float) -> Bool[np.ndarray, " k"]:
     """Which detections, given in order of confidence, find a true object that none before them has found."""
     detections, objects = _pairs(ranked, true)
-    overlaps = intersection_over_union(ranked.boxes[detections], true.boxes[objects])
+    overlaps = scenes.overlap(ranked.boxes[detections], true.boxes[objects]).ratio
     near = np.flatnonzero(overlaps >= threshold)
     near = near[np.lexsort((-overlaps[near], detections[near]))]  # by rank, then the largest overlap first
     right, taken = np.zeros(len(ranked.boxes), bool), np.zeros(len(true.boxes), bool)

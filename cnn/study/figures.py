@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnn.data.scenes import corners
 from cnn.study import analysis
 from cnn.training import runs
 
@@ -175,16 +176,16 @@ def _scene(axes: "Axes", found: Mapping[str, np.ndarray], class_names: Sequence[
     from matplotlib.patches import Rectangle
 
     image = found["scenes"]
-    height, width = image.shape[:2]
     axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=image.max(initial=1))
     axes.set_xticks([])
     axes.set_yticks([])
     kinds = (("true_boxes", "true_classes", GREEN, "top"), ("boxes", "classes", VERMILION, "bottom"))
     for boxes, classes, colour, side in kinds:
-        for (row, column, tall, wide), number in zip(found[boxes], found[classes]):
-            corner = ((column - wide / 2) * width - 0.5, (row - tall / 2) * height - 0.5)
-            axes.add_patch(Rectangle(corner, wide * width, tall * height, fill=False, edgecolor=colour, linewidth=1.6))
-            place = (corner[0], corner[1]) if side == "top" else (corner[0], corner[1] + tall * height)
+        for box, number in zip(found[boxes], found[classes]):
+            low, high = (corner * np.array(image.shape[:2]) - 0.5 for corner in corners(box))
+            tall, wide = high - low
+            axes.add_patch(Rectangle(low[::-1], wide, tall, fill=False, edgecolor=colour, linewidth=1.6))
+            place = (low[1], low[0] if side == "top" else high[0])
             offset = {"xytext": (0, 2 if side == "top" else -9), "textcoords": "offset points"}
             axes.annotate(class_names[number], place, color=colour, fontsize=8, annotation_clip=True, **offset)
 

@@ -162,7 +162,7 @@ class Localization:
     ) -> Float[Array, "n objects"]:
         wanted = optax.smooth_labels(jax.nn.one_hot(targets.classes, self.classes), smoothing)
         distance = jnp.abs(boxes - targets.boxes).sum(-1)
-        _, generalized = overlap(boxes, targets.boxes)
+        generalized = scenes.overlap(boxes, targets.boxes).generalized
         cross_entropy = optax.softmax_cross_entropy(logits, wanted)
         return cross_entropy + L1_WEIGHT * distance + OVERLAP_WEIGHT * (1 - generalized)
 
@@ -173,37 +173,13 @@ class Localization:
         """Every object of the scene has its class right and an intersection over union of at least one half."""
         matched = self.matched(outputs, targets)
         classes = matched.classes.argmax(-1) == targets.classes
-        return (classes & (overlap(matched.boxes, targets.boxes)[0] >= RIGHT_OVERLAP)).all(-1)
+        return (classes & (scenes.overlap(matched.boxes, targets.boxes).ratio >= RIGHT_OVERLAP)).all(-1)
 
     def matched(self, outputs: Float[Array, "n outputs"], targets: Found) -> Found:
         """What the network found, in the order of the true objects."""
         found = self.decode(outputs)
         slots = self._assigned(found, targets, 0.0)[1][..., None]
         return Found(*(jnp.take_along_axis(part, slots, axis=1) for part in (found.classes, found.boxes)))
-
-
-def overlap(first: Float[Array, "*n 4"], second: Float[Array, "*n 4"]) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
-    """Intersection over union of two boxes, and its generalised form, which has a gradient where they lie apart.
-
-    The second is less by the share of the smallest box around both that neither covers (Rezatofighi et al. 2019,
-    algorithm 1). Boxes are (centre row, centre column, height, width).
-
-    Example:
-        >>> left, right = jnp.array([0.5, 0.25, 1.0, 0.5]), jnp.array([0.5, 0.75, 1.0, 0.5])
-        >>> [round(float(value), 3) for value in overlap(left, left)], [float(value) for value in overlap(left, right)]
-        ([1.0, 1.0], [0.0, 0.0])
-    """
-    tiny = 1e-9  # two boxes without area: 0, not a division by it
-    (low, high), (other_low, other_high) = _corners(first), _corners(second)
-    shared = jnp.prod(jnp.maximum(jnp.minimum(high, other_high) - jnp.maximum(low, other_low), 0), axis=-1)
-    around = jnp.prod(jnp.maximum(high, other_high) - jnp.minimum(low, other_low), axis=-1)
-    union = jnp.prod(first[..., 2:], axis=-1) + jnp.prod(second[..., 2:], axis=-1) - shared
-    ratio = shared / (union + tiny)
-    return ratio, ratio - (around - union) / (around + tiny)
-
-
-def _corners(boxes: Array) -> tuple[Array, Array]:
-    return boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2
 
 
 def task(config: TrialConfig, image_shape: Shape, classes: int) -> Classification | Localization:

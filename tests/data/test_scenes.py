@@ -1,11 +1,14 @@
-"""Scenes, drawn again by loops from their boxes."""
+"""Scenes, drawn again by loops from their boxes; boxes, against areas worked by hand and counted cells."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import cnn.data.scenes
+from cnn.data.scenes import overlap
 
 compose = jax.jit(cnn.data.scenes.compose, static_argnums=2)  # one step at a time it is compiled piece by piece
 
@@ -159,3 +162,73 @@ def test_a_scene_depends_on_its_own_key_and_images_only():
     _, others = compose(keys(6, seed=1), images, canvas)
     assert not np.isclose(np.asarray(others), np.asarray(boxes)).any()
     assert not np.isclose(boxes[:, 0], boxes[:, 1]).all(-1).any()  # two objects, two places
+
+
+A, B, C = (0.25, 0.25, 0.5, 0.5), (0.75, 0.75, 0.5, 0.5), (0.25, 0.75, 0.5, 0.5)  # quarters of the canvas, apart
+
+
+@pytest.mark.parametrize(
+    "first, second, ratio, generalized",
+    [
+        pytest.param(A, A, 1.0, 1.0, id="equal"),
+        pytest.param(A, B, 0.0, -0.5, id="they meet at a corner: half of what is around both is empty"),
+        pytest.param(A, C, 0.0, 0.0, id="they share an edge"),
+        pytest.param(A, (0.25, 0.25, 0.4, 0.5), 0.8, 0.8, id="inside: nothing is left over around them"),
+        pytest.param((0.5, 0.125, 1, 0.25), (0.5, 0.875, 1, 0.25), 0.0, -0.5, id="apart"),
+        pytest.param((0.5, 0.25, 1, 0.5), (0.5, 0.5, 1, 0.5), 1 / 3, 1 / 3, id="side by side"),
+        pytest.param((0.5, 0.5, 1.0, 0.5), (0.5, 0.5, 0.5, 1.0), 1 / 3, 1 / 3 - 1 / 4, id="a cross"),
+        pytest.param((1, 1, 2, 2), (2, 2, 2, 2), 1 / 7, 1 / 7 - 2 / 9, id="any unit: 1 / (4 + 4 - 1), 2 of 9 empty"),
+        pytest.param((0.5, 0.5, 0.0, 0.5), (0.5, 0.5, 0.0, 0.5), 0.0, 0.0, id="without area"),
+        pytest.param((0.5, 0.5, -0.5, -0.5), A, 0.0, 0.0, id="turned inside out"),
+    ],
+)
+def test_overlap_by_hand(first, second, ratio, generalized):
+    first, second = np.array([first], float), np.array([second], float)
+    assert overlap(first, second) == (pytest.approx(ratio, abs=1e-12), pytest.approx(generalized, abs=1e-12))
+    assert overlap(first[0], second[0]).ratio.shape == ()
+    on_device = jax.jit(overlap)(jnp.asarray(first), jnp.asarray(second))
+    assert on_device == (pytest.approx(ratio, abs=1e-6), pytest.approx(generalized, abs=1e-6))
+
+
+def test_boxes_apart_are_pulled_together():
+    """The ratio is flat there; the generalised form grows as the first box moves right, and has no NaN at a point."""
+    far = jnp.array([0.5, 0.8, 0.2, 0.2])
+    for near in (jnp.array([0.5, 0.2, 0.2, 0.2]), jnp.array([0.5, 0.2, 0.0, 0.0])):
+        ratio, generalized = jax.jacobian(overlap)(near, far)
+        assert np.isfinite(ratio).all() and np.isfinite(generalized).all()
+        assert ratio[1] == 0
+    assert jax.jacobian(overlap)(jnp.array([0.5, 0.2, 0.2, 0.2]), far).generalized[1] > 0
+
+
+sixty_fourths = st.integers(1, 64).map(lambda cells: cells / 64)  # corners are exact
+box = st.tuples(sixty_fourths, sixty_fourths, sixty_fourths, sixty_fourths)
+
+
+@settings(deadline=None)
+@given(box, box)
+def test_overlap_is_symmetric_and_one_only_for_equal_boxes(first, second):
+    left, right = np.array(first), np.array(second)
+    ratio, generalized = overlap(left, right)
+    assert overlap(right, left) == (ratio, generalized)
+    assert 0 <= ratio <= 1 and (ratio == 1) == (first == second)
+    assert -1 < generalized <= ratio
+
+
+@settings(deadline=None)
+@given(box, box)
+def test_overlap_counts_cells(first, second):
+    """On a grid so fine that every corner lies on a line of it."""
+
+    def cells(box):
+        low, high = np.array(box[:2]) - np.array(box[2:]) / 2, np.array(box[:2]) + np.array(box[2:]) / 2
+        grid = np.zeros((256, 256), bool)
+        grid[tuple(slice(*ends) for ends in (64 + 128 * np.stack([low, high], axis=1)).astype(int))] = True
+        return grid
+
+    one, other = cells(first), cells(second)
+    rows, columns = np.nonzero(one | other)
+    area = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+    union = (one | other).sum()
+    found = overlap(np.array(first), np.array(second))
+    assert found.ratio == pytest.approx((one & other).sum() / union)
+    assert found.generalized == pytest.approx(found.ratio - (area - union) / area)

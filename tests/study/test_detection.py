@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve
 
-from cnn.study.detection import Objects, average_precision, intersection_over_union, mean_average_precision
+from cnn.study.detection import Objects, average_precision, mean_average_precision
 
 property_test = settings(max_examples=100, deadline=None)
 A, B, C = (0.25, 0.25, 0.5, 0.5), (0.75, 0.75, 0.5, 0.5), (0.25, 0.75, 0.5, 0.5)  # quarters of the canvas, apart
@@ -24,54 +24,6 @@ def scored(true, detections, threshold=0.5):
     """Average precision of (confidence, image, class, box)."""
     found = objects(*(row[1:] for row in detections))
     return average_precision(objects(*true), found, np.array([row[0] for row in detections], float), threshold)
-
-
-@pytest.mark.parametrize(
-    "first, second, expected",
-    [
-        pytest.param(A, A, 1.0, id="equal"),
-        pytest.param(A, B, 0.0, id="they meet at a corner"),
-        pytest.param(A, C, 0.0, id="they share an edge"),
-        pytest.param(A, A_LOW, 0.8, id="one inside the other"),
-        pytest.param((0.5, 0.5, 1.0, 0.5), (0.5, 0.5, 0.5, 1.0), 0.25 / 0.75, id="a cross"),
-        pytest.param((1, 1, 2, 2), (2, 2, 2, 2), 1 / 7, id="any unit: a quarter of each shared, 1 / (4 + 4 - 1)"),
-        pytest.param((0.5, 0.5, 0.0, 0.5), (0.5, 0.5, 0.0, 0.5), 0.0, id="without area"),
-        pytest.param((0.5, 0.5, -0.5, -0.5), A, 0.0, id="turned inside out"),
-    ],
-)
-def test_intersection_over_union(first, second, expected):
-    first, second = np.array([first], float), np.array([second], float)
-    assert intersection_over_union(first, second) == pytest.approx(expected, abs=1e-12)
-    assert intersection_over_union(first[0], second[0]).shape == ()
-
-
-sixty_fourths = st.integers(1, 64).map(lambda cells: cells / 64)  # corners are exact
-box = st.tuples(sixty_fourths, sixty_fourths, sixty_fourths, sixty_fourths)
-
-
-@property_test
-@given(box, box)
-def test_intersection_over_union_is_symmetric_and_one_only_for_equal_boxes(first, second):
-    left, right = np.array(first), np.array(second)
-    value = intersection_over_union(left, right)
-    assert value == intersection_over_union(right, left)
-    assert 0 <= value <= 1 and (value == 1) == (first == second)
-
-
-@property_test
-@given(box, box)
-def test_intersection_over_union_counts_cells(first, second):
-    """On a grid so fine that every corner lies on a line of it."""
-
-    def cells(box):
-        low, high = np.array(box[:2]) - np.array(box[2:]) / 2, np.array(box[:2]) + np.array(box[2:]) / 2
-        grid = np.zeros((256, 256), bool)
-        grid[tuple(slice(*ends) for ends in (64 + 128 * np.stack([low, high], axis=1)).astype(int))] = True
-        return grid
-
-    one, other = cells(first), cells(second)
-    expected = (one & other).sum() / (one | other).sum()
-    assert intersection_over_union(np.array(first), np.array(second)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

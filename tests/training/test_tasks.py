@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from cnn.config import NetworkConfig, RequestError, SceneConfig, TrainingConfig, TrialConfig
 from cnn.data import datasets
-from cnn.study.detection import intersection_over_union
+from cnn.data.scenes import overlap
 from cnn.training import replicas, tasks
 from cnn.training.replicas import Fit
 from cnn.training.strategies import OneProgram, PythonLoop
@@ -34,26 +34,6 @@ def images(count=12, objects=2):
     return tasks.Images(jnp.asarray(pixels), jnp.asarray(random.integers(0, CLASSES, (count, objects))))
 
 
-def test_overlap_is_intersection_over_union_of_an_independent_hand():
-    first, second = random_boxes(0, 200), random_boxes(1, 200)
-    ratio, generalized = tasks.overlap(jnp.asarray(first), jnp.asarray(second))
-    assert_allclose(ratio, intersection_over_union(first, second), atol=1e-6)
-    assert np.all(generalized <= ratio + 1e-6) and generalized.min() < 0 and ratio.max() > 0.3
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "ratio", "generalized"),
-    [
-        ((0.5, 0.5, 1, 1), (0.5, 0.5, 0.5, 0.5), 0.25, 0.25),  # inside: nothing is left over around them
-        ((0.5, 0.125, 1, 0.25), (0.5, 0.875, 1, 0.25), 0.0, -0.5),  # apart: half of what is around both is empty
-        ((0.5, 0.25, 1, 0.5), (0.5, 0.5, 1, 0.5), 1 / 3, 1 / 3),
-    ],
-)
-def test_overlap_by_hand(first, second, ratio, generalized):
-    found = tasks.overlap(jnp.array(first, jnp.float32), jnp.array(second, jnp.float32))
-    assert_allclose(found, (ratio, generalized), atol=1e-6)
-
-
 def scene_loss(outputs, targets, task):
     """The loss of one scene by the definition: the cheapest of all ways to give slots to objects."""
     slots = outputs.reshape(task.objects, -1)
@@ -63,7 +43,7 @@ def scene_loss(outputs, targets, task):
         for slot, label, true in zip(way, *targets):
             logits, box = slots[slot][:CLASSES], 1 / (1 + np.exp(-slots[slot][CLASSES:]))
             total += np.log(np.exp(logits).sum()) - logits[label] + 5 * np.abs(box - true).sum()
-            total += 2 * (1 - float(tasks.overlap(jnp.asarray(box), jnp.asarray(true))[1]))
+            total += 2 * (1 - float(overlap(box, true).generalized))
         ways.append(total / task.objects)
     return min(ways)
 
