@@ -172,11 +172,8 @@ def table(answer: Mapping[str, Any]) -> str:
             "n": depth["n"],
             "diverged": depth["diverged"],
             "failed": depth["failed"],
-            "learning rate": None if depth["learning_rate"] is None else f"{depth['learning_rate']:g}",
-            "parameters": None if depth["parameters"] is None else f"{depth['parameters']:,}",
-            "multiply-accumulates": None if depth["macs"] is None else f"{depth['macs']:,}",
-            "seconds": None if depth["train_seconds"] is None else f"{depth['train_seconds']:.1f}",
-            "p (Holm)": None if depth["p_adjusted"] is None else f"{depth['p_adjusted']:.2g}",
+            **cost_cells(depth),
+            "p (Holm)": cell(depth["p_adjusted"], ".2g"),
         }
         for depth in answer["depths"]
     ]
@@ -202,15 +199,52 @@ def variant_column(answer: Mapping[str, Any]) -> str:
     return next(key for key in answer if key.startswith("recommended_")).removeprefix("recommended_")
 
 
+def cell(value: float | None, form: str) -> str | None:
+    """A number in its format, where it is known."""
+    return None if value is None else format(value, form)
+
+
+def cost_cells(row: Mapping[str, Any]) -> dict[str, str | None]:
+    """What a variant's line of a table says of its training and cost."""
+    return {
+        "learning rate": cell(row["learning_rate"], "g"),
+        "parameters": cell(row["parameters"], ","),
+        "multiply-accumulates": cell(row["macs"], ","),
+        "seconds": cell(row["train_seconds"], ".1f"),
+    }
+
+
 def percent(mean: float | None, low: float | None = None, high: float | None = None) -> str | None:
-    """A fraction in percent with its interval, without the sign.
+    """A fraction in percent with its interval, without the sign: for a table.
 
     >>> percent(0.98, 0.97, 0.99)
     '98.00 [97.00, 99.00]'
     """
     if mean is None:
         return None
-    return f"{mean:.2%}".rstrip("%") + ("" if low is None else f" [{100 * low:.2f}, {100 * high:.2f}]")
+    return f"{100 * mean:.2f}" + ("" if low is None else f" [{100 * low:.2f}, {100 * high:.2f}]")
+
+
+def mean_in_words(found: Mapping[str, Any]) -> str:
+    """A mean fraction in percent, with its interval and the number of seeds: for a sentence.
+
+    Args:
+        found: `n`, `mean`, `low` and `high`, as `statistics.moments` gives them.
+
+    >>> mean_in_words({"n": 5, "mean": 0.98, "low": 0.97, "high": 0.99})
+    '98.00 % (95% interval 97.00 to 99.00, n=5)'
+    """
+    if found["mean"] is None:
+        return "an unknown share (no trial finished)"
+    known = [*interval_in_words(found), f"n={found['n']}"]
+    return f"{100 * found['mean']:.2f} % ({', '.join(known)})"
+
+
+def interval_in_words(found: Mapping[str, Any], sign: str = "") -> list[str]:
+    """The interval of a mean in percent; empty where it is unknown."""
+    if found["low"] is None:
+        return []
+    return [f"95% interval {100 * found['low']:{sign}.2f} to {100 * found['high']:{sign}.2f}"]
 
 
 def _verdict(answer: Mapping[str, Any]) -> str:
@@ -219,13 +253,9 @@ def _verdict(answer: Mapping[str, Any]) -> str:
     if chosen is None:
         return f"No recommendation on {dataset}: no trial finished."
     depth = next(depth for depth in answer["depths"] if depth[by] == chosen)
-    accuracy = "unknown" if depth["test_mean"] is None else f"{depth['test_mean']:.2%}"
-    interval = ""
-    if depth["test_low"] is not None:
-        interval = f"95% interval {100 * depth['test_low']:.2f} to {100 * depth['test_high']:.2f}, "
-    seeds = f"{depth['n']} seed{'' if depth['n'] == 1 else 's'}"
+    accuracy = mean_in_words({"n": depth["n"], **{name: depth[f"test_{name}"] for name in ("mean", "low", "high")}})
     return (
-        f"On {dataset}, use {variant_name(by, chosen)}: mean test accuracy {accuracy} ({interval}{seeds}); "
+        f"On {dataset}, use {variant_name(by, chosen)}: mean test accuracy {accuracy}; "
         f"{_comparison(answer, by, chosen)}."
     )
 
@@ -300,25 +330,15 @@ def describe(trials: "pd.DataFrame", best: BestRate | None) -> dict[str, Any]:
         "n": len(done),
         "diverged": int((trials["status"] == "diverged").sum()),
         "failed": int((trials["status"] == "failed").sum()),
-        **_moments("val", done["val_accuracy"]),
-        **_moments("test", done["test_accuracy"]),
+        **{
+            f"{part}_{name}": value
+            for part in ("val", "test")
+            for name, value in statistics.moments(done[f"{part}_accuracy"].to_numpy(float)).items()
+            if name != "n"
+        },
         "parameters": _first(trials["parameters"]),
         "macs": _first(trials["macs"]),
         "train_seconds": float(done["train_seconds"].mean()) if done["train_seconds"].notna().any() else None,
-    }
-
-
-def _moments(prefix: str, values: "pd.Series") -> dict[str, float | None]:
-    values = values.dropna().to_numpy(float)
-    low, high = statistics.t_interval(values) or (None, None)
-    deviation = float(values.std(ddof=1)) if len(values) > 1 else None
-    if low is None and deviation is not None:
-        deviation = 0.0  # equal values, whose mean was rounded
-    return {
-        f"{prefix}_mean": float(values.mean()) if len(values) else None,
-        f"{prefix}_std": deviation,
-        f"{prefix}_low": low,
-        f"{prefix}_high": high,
     }
 
 

@@ -24,7 +24,17 @@ import numpy as np
 from cnn.data.datasets import Dataset
 from cnn.progress import Progress
 from cnn.study import grid, statistics
-from cnn.study.analysis import SIGNIFICANCE, by_seed, compared_trials, describe, percent
+from cnn.study.analysis import (
+    SIGNIFICANCE,
+    by_seed,
+    cell,
+    compared_trials,
+    cost_cells,
+    describe,
+    interval_in_words,
+    mean_in_words,
+    percent,
+)
 from cnn.study.tuning import best_learning_rates, values_of
 from cnn.training.runs import TrialFolder, write_json
 
@@ -112,9 +122,9 @@ def compare(
 
     Returns:
         Plain values for JSON, `None` where unknown: `by`, `reference`, `metric`, and `variants`, each with its costs,
-        counts, `measured` (for each column `n`, `mean`, `low`, `high`: a 95 % t interval) and `difference` to the
-        reference on the metric (`mean`, `low`, `high`, `p_adjusted`: paired t-test, Holm-adjusted; `None` for the
-        reference itself).
+        counts, `measured` (for each column `n`, `mean`, `std`, `low`, `high`: a 95 % t interval) and `difference` to
+        the reference on the metric (the same, and `p_adjusted`: paired t-test, Holm-adjusted; `None` for the reference
+        itself).
     """
     trials, variants, rates = compared_trials(results, by), values_of(results, by), best_learning_rates(results, by)
     columns = list(dict.fromkeys((metric, *others)))
@@ -125,18 +135,12 @@ def compare(
     rows = []
     for index, variant in enumerate(variants):
         row = {by: variant, **describe(trials[trials[by] == variant], rates.get(variant))}
-        row["measured"] = {column: _moments(values[column][index]) for column in columns}
+        row["measured"] = {column: statistics.moments(values[column][index]) for column in columns}
         row["difference"] = None
         if variant != reference:
-            row["difference"] = {**_moments(compared[variant] - base), "p_adjusted": adjusted[variant]}
+            row["difference"] = {**statistics.moments(compared[variant] - base), "p_adjusted": adjusted[variant]}
         rows.append(row)
     return {"by": by, "reference": reference, "metric": metric, "variants": rows}
-
-
-def _moments(values: np.ndarray) -> dict[str, Any]:
-    known = values[~np.isnan(values)]
-    low, high = statistics.t_interval(known) or (None, None)
-    return {"n": len(known), "mean": float(known.mean()) if len(known) else None, "low": low, "high": high}
 
 
 def table(comparison: Mapping[str, Any], titles: Mapping[str, str] | None = None) -> str:
@@ -155,24 +159,20 @@ def table(comparison: Mapping[str, Any], titles: Mapping[str, str] | None = None
 
 
 def _line(comparison: Mapping[str, Any], row: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Any]:
-    by, difference = comparison["by"], row["difference"]
-    found = {title: _interval(row["measured"][column]) for column, title in titles.items()}
-    p_value = difference["p_adjusted"] if difference else None
+    by, difference = comparison["by"], row["difference"] or dict.fromkeys(("mean", "low", "high", "p_adjusted"))
+    found = {title: _percent(row["measured"][column]) for column, title in titles.items()}
     unfinished = row["diverged"] + row["failed"]
     return {
         by.replace("_", " "): row[by],
         **found,
-        f"difference to {comparison['reference']}": _interval(difference) if difference else None,
-        "p (Holm)": None if p_value is None else f"{p_value:.2g}",
+        f"difference to {comparison['reference']}": _percent(difference),
+        "p (Holm)": cell(difference["p_adjusted"], ".2g"),
         "n": f"{row['n']}" + (f" of {row['n'] + unfinished}" if unfinished else ""),
-        "learning rate": None if row["learning_rate"] is None else f"{row['learning_rate']:g}",
-        "parameters": None if row["parameters"] is None else f"{row['parameters']:,}",
-        "multiply-accumulates": None if row["macs"] is None else f"{row['macs']:,}",
-        "seconds": None if row["train_seconds"] is None else f"{row['train_seconds']:.1f}",
+        **cost_cells(row),
     }
 
 
-def _interval(found: Mapping[str, Any]) -> str | None:
+def _percent(found: Mapping[str, Any]) -> str | None:
     return percent(found["mean"], found["low"], found["high"])
 
 
@@ -184,33 +184,25 @@ def versus(comparison: Mapping[str, Any], variant: Any) -> str:
         >>> versus({"by": "pooling", "reference": "max", "variants": [row]}, "stride")
         '2.00 points less than max (95% interval -3.00 to -1.00, p = 0.004)'
     """
-    by = comparison["by"]
-    found = next(row["difference"] for row in comparison["variants"] if row[by] == variant)
+    found = _row(comparison, variant)["difference"]
     if found is None or found["mean"] is None:
         return "nothing to compare: no common seed finished"
     points = f"{100 * abs(found['mean']):.2f} points {'less' if found['mean'] < 0 else 'more'}"
-    known = []
-    if found["low"] is not None:
-        known.append(f"95% interval {100 * found['low']:+.2f} to {100 * found['high']:+.2f}")
+    known = interval_in_words(found, sign="+")
     if found["p_adjusted"] is not None:
         known.append(f"p = {found['p_adjusted']:.2g}")
     return f"{points} than {comparison['reference']}" + (f" ({', '.join(known)})" if known else "")
 
 
 def accuracy(comparison: Mapping[str, Any], variant: Any, column: str = ACCURACY) -> str:
-    """A variant's mean in words, with its interval and the number of seeds.
+    """A variant's mean in words, with its interval and the number of seeds: its accuracy, or another measurement.
 
     Example:
         >>> measured = {"test_accuracy": {"n": 5, "mean": 0.98, "low": 0.97, "high": 0.99}}
         >>> accuracy({"by": "pooling", "variants": [{"pooling": "max", "measured": measured}]}, "max")
         '98.00 % (95% interval 97.00 to 99.00, n=5)'
     """
-    by = comparison["by"]
-    found = next(row["measured"][column] for row in comparison["variants"] if row[by] == variant)
-    if found["mean"] is None:
-        return "an unknown accuracy (no trial finished)"
-    interval = "" if found["low"] is None else f"95% interval {100 * found['low']:.2f} to {100 * found['high']:.2f}, "
-    return f"{100 * found['mean']:.2f} % ({interval}n={found['n']})"
+    return mean_in_words(_row(comparison, variant)["measured"][column])
 
 
 def share(comparison: Mapping[str, Any], variant: Any) -> str:
@@ -221,10 +213,13 @@ def share(comparison: Mapping[str, Any], variant: Any) -> str:
         >>> share({"by": "at", "reference": "a", "variants": rows}, "b")
         '50% of the parameters and 120% of the multiply-accumulates'
     """
-    rows = {row[comparison["by"]]: row for row in comparison["variants"]}
-    own, reference = rows[variant], rows[comparison["reference"]]
+    own, reference = _row(comparison, variant), _row(comparison, comparison["reference"])
     parameters, macs = (own[cost] / reference[cost] for cost in ("parameters", "macs"))
     return f"{parameters:.0%} of the parameters and {macs:.0%} of the multiply-accumulates"
+
+
+def _row(comparison: Mapping[str, Any], variant: Any) -> Mapping[str, Any]:
+    return next(row for row in comparison["variants"] if row[comparison["by"]] == variant)
 
 
 def side(difference: Mapping[str, Any] | None) -> str:

@@ -38,6 +38,30 @@ def t_interval(values: Values, confidence: float = 0.95) -> Interval | None:
     return float(low), float(high)
 
 
+def moments(values: Values) -> dict[str, Any]:
+    """How many values are known, their mean, standard deviation (ddof 1) and 95 % t interval: n, mean, std, low, high.
+
+    Args:
+        values: [n], of which NaN are left out.
+
+    Example:
+        >>> moments([0.97, np.nan])
+        {'n': 1, 'mean': 0.97, 'std': None, 'low': None, 'high': None}
+        >>> moments([0.97, 0.97])["std"]
+        0.0
+    """
+    values = _known(values)
+    low, high = t_interval(values) or (None, None)
+    deviation = float(values.std(ddof=1)) if low is not None else 0.0  # of equal values, whatever rounding makes of it
+    return {
+        "n": len(values),
+        "mean": float(values.mean()) if len(values) else None,
+        "std": deviation if len(values) > 1 else None,
+        "low": low,
+        "high": high,
+    }
+
+
 def paired_p_value(first: Values, second: Values) -> float | None:
     """The two-sided p-value of a paired t-test (Student 1908) for equal means.
 

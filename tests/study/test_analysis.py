@@ -355,7 +355,7 @@ def test_answer_tells_apart():
     assert answer["depths"][0]["p_adjusted"] < 0.001
     assert answer["depths"][1]["test_std"] == 0.0 and answer["depths"][1]["test_low"] is None  # zero variance
     assert analysis.sentence(answer) == (
-        "On mnist, use 2 blocks: mean test accuracy 97.00% (3 seeds); the data tell it apart from 1 block."
+        "On mnist, use 2 blocks: mean test accuracy 97.00 % (n=3); the data tell it apart from 1 block."
     )
 
 
@@ -374,7 +374,7 @@ def test_answer_of_one_seed():
         (
             {1: [0.96, 0.97, 0.98]},
             "mnist",
-            ["use 1 block: mean test accuracy 97.00% (95% interval 94.52 to 99.48, 3 seeds)", "no other depth"],
+            ["use 1 block: mean test accuracy 97.00 % (95% interval 94.52 to 99.48, n=3)", "no other depth"],
         ),
         ({1: [0.97, 0.96], 2: [0.97, 0.97], 3: [0.96, 0.97]}, "mnist", ["cannot tell it apart from 2 and 3 blocks."]),
         ({0: [0.97, 0.96], 1: [0.97, 0.97]}, "mnist", ["use 0 blocks", "cannot tell it apart from 1 block."]),
@@ -382,7 +382,7 @@ def test_answer_of_one_seed():
             {1: [None, None], 2: [None, 0.97]},
             "mnist",
             [
-                "use 2 blocks: mean test accuracy 97.00% (1 seed)",
+                "use 2 blocks: mean test accuracy 97.00 % (n=1)",
                 "Trials diverged: 2 of 2 at 1 block and 1 of 2 at 2 blocks.",
             ],
         ),

@@ -41,7 +41,7 @@ def test_differences_are_paired_by_seed():
     assert reference["difference"] is None and reference["pooling"] == "max"
     difference = np.array(STRIDE) - np.array(MAX)
     low, high = stats.t.interval(0.95, 2, loc=difference.mean(), scale=stats.sem(difference))
-    wanted = {"n": 3, "mean": difference.mean(), "low": low, "high": high}
+    wanted = {"n": 3, "mean": difference.mean(), "std": difference.std(ddof=1), "low": low, "high": high}
     wanted["p_adjusted"] = stats.ttest_rel(STRIDE, MAX).pvalue
     assert stride["difference"] == pytest.approx(wanted)
     assert stride["measured"]["test_accuracy"]["mean"] == pytest.approx(np.mean(STRIDE))
@@ -86,6 +86,7 @@ def test_other_measurements_have_a_column_each():
     assert found["variants"][1]["measured"]["moved_1"] == {
         "n": 3,
         "mean": pytest.approx(0.4),
+        "std": 0.0,
         "low": None,
         "high": None,
     }
