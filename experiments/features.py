@@ -16,13 +16,13 @@ import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cnn.config import ExperimentConfig, NetworkConfig, TrialConfig, require_integer, to_json
 from cnn.data.datasets import Dataset, subset
-from cnn.network import geometry, models, summary
+from cnn.network import models, summary
 from cnn.progress import Progress
 from cnn.study import comparison, features, figures, grid, pictures
 from cnn.training.replicas import Fit
@@ -78,9 +78,10 @@ def measure(classes: Classes, fit: Fit, answers: list[Answers | None]) -> list[M
 
 
 def _measured(classes: Classes, fit: Fit, config: TrialConfig, replica: Replica, state: TrainState) -> Measured:
+    network, scale = fit.program.network, (replica.mean, replica.deviation)
+
     def filters(state: TrainState) -> Callable[[np.ndarray], np.ndarray]:
-        variables, scale = {"params": state.params, **state.statistics}, (replica.mean, replica.deviation)
-        return lambda images: features.layer_features(fit.program.network, variables, LAYER, images, *scale)
+        return lambda images: features.layer_features(network, _variables(state), LAYER, images, *scale)
 
     learnt_from = classes.known.train_images[np.asarray(replica.train_indices)]
     components = features.principal_components(learnt_from)
@@ -92,37 +93,14 @@ def _measured(classes: Classes, fit: Fit, config: TrialConfig, replica: Replica,
     }
     values = {}
     for kind in KINDS:
-        values |= _few_shot(classes, kind, extract[kind], config.seed)
-    return Measured(values, _seen(fit, state, replica))
+        found = features.few_shot_accuracies(classes.new, extract[kind], classes.examples, config.seed)
+        values |= {f"{kind}, {k}": accuracy for k, accuracy in found.items()}
+    images = np.asarray(fit.dataset.test_images)
+    return Measured(values, features.shown(network, _variables(state), images, *scale, FILTERS, PATCHES))
 
 
-def _few_shot(classes: Classes, kind: str, extract: Callable[[np.ndarray], np.ndarray], seed: int) -> dict[str, float]:
-    new = classes.new
-    drawn = features.draw_examples(new.train_labels, max(classes.examples), seed)
-    rows = extract(new.train_images[drawn.ravel()]).reshape(*drawn.shape, -1)
-    test = extract(new.test_images)
-    return {f"{kind}, {k}": features.few_shot_accuracy(rows[:, :k], test, new.test_labels) for k in classes.examples}
-
-
-def _seen(fit: Fit, state: TrainState, replica: Replica) -> dict[str, np.ndarray]:
-    """The first filters, an image with its feature maps, and the patches that excite the last block's filters."""
-    network, images = fit.program.network, np.asarray(fit.dataset.test_images)
-    variables = {"params": state.params, **state.statistics}
-    see = functools.partial(features.activations, network, variables, mean=replica.mean, deviation=replica.deviation)
-    rows = {row.name: row for row in summary.rows(network, images.shape[1:])}
-    last = [name for name, row in rows.items() if row.kind == "Conv"][-1]
-    steps = summary.windows(network, images.shape[1:], last)
-    patches = features.exciting_patches(
-        images,
-        see(layer=last, images=images),
-        lambda row, column: geometry.input_window((row, column), images.shape[1:3], steps),
-        range(min(FILTERS, rows[last].output_shape[-1])),
-        PATCHES,
-    )
-    shown = [name for name, row in rows.items() if row.kind in ("Relu", "MaxPool", "AvgPool") and "block" in name]
-    maps = {f"map {name}": next(see(layer=name, images=images[:1]))[0] for name in shown}
-    kernel = np.asarray(state.params["block1"]["conv1"]["kernel"])
-    return {"kernel": kernel, "image": images[0], "patches": patches.pixels, **maps}
+def _variables(state: TrainState) -> dict[str, Any]:
+    return {"params": state.params, **state.statistics}
 
 
 def by_kind(trials: "pd.DataFrame", examples: tuple[int, ...], cost: summary.Cost) -> "pd.DataFrame":

@@ -25,7 +25,8 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from cnn.config import RequestError, require_integer, require_known
 from cnn.data import preprocess
-from cnn.network import layers, summary
+from cnn.data.datasets import Dataset
+from cnn.network import geometry, layers, summary
 from cnn.network.geometry import Pair
 from cnn.training.step import padded
 
@@ -185,6 +186,29 @@ def few_shot_accuracy(
         return float(model.score((features - center) / spread, labels))
 
 
+def few_shot_accuracies(
+    dataset: Dataset, extract: Callable[[np.ndarray], np.ndarray], examples: tuple[int, ...], seed: int
+) -> dict[int, float]:
+    """`few_shot_accuracy` on the test images after 1, 5, ... training images of each class, by their number.
+
+    Args:
+        dataset: images of the classes to tell apart.
+        extract: images to rows of features.
+        examples: how many images of each class the classifier sees.
+        seed: which; see `draw_examples`.
+
+    Example:
+        >>> from cnn.data import datasets
+        >>> found = few_shot_accuracies(datasets.load("digits"), pixels, examples=(1, 20), seed=0)
+        >>> found[1] < 0.7 < 0.9 < found[20]
+        True
+    """
+    drawn = draw_examples(dataset.train_labels, max(examples), seed)
+    rows = extract(dataset.train_images[drawn.ravel()]).reshape(*drawn.shape, -1)
+    test = extract(dataset.test_images)
+    return {k: few_shot_accuracy(rows[:, :k], test, dataset.test_labels) for k in examples}
+
+
 class Patches(NamedTuple):
     """For each chosen filter the patches that excite it most, strongest first, each of another image."""
 
@@ -226,6 +250,43 @@ def exciting_patches(
         for best in places.swapaxes(0, 1)
     ]
     return Patches(np.array(patches), values.T, places[..., 0].T)
+
+
+def shown(
+    network: layers.Sequence,
+    variables: Any,
+    images: UInt8[np.ndarray, "n height width c"],
+    mean: Float[Array | np.ndarray, " c"],
+    deviation: Float[Array | np.ndarray, " c"],
+    filters: int,
+    count: int,
+) -> dict[str, np.ndarray]:
+    """What pictures show of a ConvNet: its first filters, an image with its feature maps, and exciting patches.
+
+    Args:
+        network, variables, mean, deviation: as for `activations`; a network of at least one block.
+        images: the first gives the feature maps, all of them the patches.
+        filters: of how many filters of the last convolution.
+        count: how many patches of each.
+
+    Returns:
+        `kernel` of the first convolution, `image`, `map NAME` of each layer that ends a step of a block, and `patches`.
+    """
+    see = functools.partial(activations, network, variables, mean=mean, deviation=deviation)
+    rows = {row.name: row for row in summary.rows(network, images.shape[1:])}
+    last = [name for name, row in rows.items() if row.kind == "Conv"][-1]
+    steps = summary.windows(network, images.shape[1:], last)
+    patches = exciting_patches(
+        images,
+        see(layer=last, images=images),
+        lambda row, column: geometry.input_window((row, column), images.shape[1:3], steps),
+        range(min(filters, rows[last].output_shape[-1])),
+        count,
+    )
+    mapped = [name for name, row in rows.items() if row.kind in ("Relu", "MaxPool", "AvgPool") and "block" in name]
+    maps = {f"map {name}": next(see(layer=name, images=images[:1]))[0] for name in mapped}
+    kernel = np.asarray(variables["params"]["block1"]["conv1"]["kernel"])
+    return {"kernel": kernel, "image": images[0], "patches": patches.pixels, **maps}
 
 
 def _strongest(batches: Iterable[np.ndarray], filters: list[int], count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ import scipy.special
 import scipy.stats
 
 from cnn.config import RequestError
+from cnn.data import datasets
 from cnn.network.models import ConvNet
 from cnn.study import features
 
@@ -236,3 +237,32 @@ def test_patches_by_hand():
     )
     assert found.activations.tolist() == [[9, 7]] and found.images.tolist() == [[1, 2]]
     assert found.pixels[0, :, :, :, 0].tolist() == [[[9, 0], [0, 0]], [[7, 0], [0, 0]]]
+
+
+def test_accuracies_after_more_examples_are_those_of_more_examples():
+    digits = datasets.load("digits")
+    found = features.few_shot_accuracies(digits, features.pixels, (1, 5), seed=3)
+    for k in (1, 5):
+        drawn = features.draw_examples(digits.train_labels, k, seed=3)
+        rows = features.pixels(digits.train_images[drawn.ravel()]).reshape(10, k, 64)
+        test = features.pixels(digits.test_images)
+        assert found[k] == features.few_shot_accuracy(rows, test, digits.test_labels)
+    assert list(found) == [1, 5] and found[1] < found[5]
+
+
+def test_what_is_shown_is_what_the_network_saw():
+    network, variables = network_and_variables()
+    images, outputs = random_images(300), outputs_at_once()
+    shown = features.shown(network, variables, images, MEAN, DEVIATION, filters=3, count=2)
+    np.testing.assert_array_equal(shown["kernel"], variables["params"]["block1"]["conv1"]["kernel"])
+    np.testing.assert_array_equal(shown["image"], images[0])
+    maps = {name.removeprefix("map "): value for name, value in shown.items() if name.startswith("map ")}
+    assert list(maps) == ["block1/relu1", "block1/pool", "block2/relu1", "block2/pool"]
+    for name, value in maps.items():
+        np.testing.assert_allclose(value, outputs[name][0], rtol=1e-4, atol=1e-4)
+    # A cell of block 2's convolution sees 3 pooled cells, 2 pixels apart, each of 2 pixels that see 3: 2 * 2 + 1 + 3.
+    assert shown["patches"].shape == (3, 2, 8, 8, 2)
+    strongest = int(np.argmax(np.asarray(outputs["block2/conv1"])[..., 0].max((1, 2))))
+    cells = np.asarray(images[strongest]).reshape(-1, 2)
+    patch = shown["patches"][0, 0].reshape(-1, 2)
+    assert {tuple(cell) for cell in patch} - {(0, 0)} <= {tuple(cell) for cell in cells}
