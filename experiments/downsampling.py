@@ -15,7 +15,6 @@ from typing import Any
 
 from cnn.config import POOLINGS, ExperimentConfig, NetworkConfig, require_integer, to_json
 from cnn.data.datasets import Dataset
-from cnn.network import models, summary
 from cnn.progress import Progress
 from cnn.study import comparison, figures, grid
 from experiments import flags
@@ -26,11 +25,10 @@ NARROWER = "convolution, equal parameters"
 def study(config: ExperimentConfig, dataset: Dataset) -> grid.Study:
     """The ways to halve, at equal width, and the one that has more parameters at equal parameters too."""
     require_integer("blocks", config.network.blocks, 1)
-    shape, classes = dataset.image_shape, dataset.classes
     network = NetworkConfig(**to_json(config.network))
     variants = {pooling: replace(network, pooling=pooling) for pooling in POOLINGS}
-    wanted = summary.cost(models.build(variants["max"], shape, classes), shape).parameters
-    variants[NARROWER] = summary.matched(variants["convolution"], "parameters", wanted, shape, classes)
+    both = (variants["convolution"], variants["max"])
+    variants[NARROWER] = comparison.equal_parameters(*both, dataset.image_shape, dataset.classes)
     return grid.Study("downsampling", "downsampling", variants, config)
 
 
@@ -47,13 +45,8 @@ def experiment(
     accuracy = comparison.accuracy(found, "max")
     sentence = f"On {config.dataset}, max pooling reaches {accuracy}; {'; '.join(others)}. {_verdict(found)}"
     title = f"{config.dataset}: ways to halve the image, {config.network.blocks} blocks"
-    return comparison.report(
-        finished,
-        comparison.table(found),
-        sentence,
-        found,
-        lambda path: figures.variants(found, finished.done, title, path),
-    )
+    draw = {"downsampling": lambda path: figures.variants(found, finished.done, title, path)}
+    return comparison.report(finished, found, sentence, draw)
 
 
 def _verdict(found: dict[str, Any]) -> str:

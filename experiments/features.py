@@ -152,17 +152,18 @@ def experiment(
     title = f"{config.dataset}: features for {classes.new.classes} new classes, {few} examples of each"
     seen, done = finished.arrays("convnet", seed=0), long[long["status"] == "done"]
 
-    def draw(path: Path) -> None:
-        columns = {k: f"{k}" for k in examples}
-        figures.variants_and_lines(found, done, title, columns, "examples of each new class", path, log=True)
-        if seen and seen["image"].shape[-1] in (1, 3):  # other channels are no picture
-            figures.write_png(pictures.filters(seen["kernel"]), path.with_name("filters.png"))
-            maps = {name.removeprefix("map "): value for name, value in seen.items() if name.startswith("map ")}
-            figures.write_png(pictures.feature_maps(seen["image"], maps), path.with_name("feature_maps.png"))
-            names = [f"filter {number}" for number in range(len(seen["patches"]))]
-            figures.write_png(pictures.patches(seen["patches"], names), path.with_name("patches.png"))
-
-    return comparison.report(finished, comparison.table(found, titles), sentence, found, draw)
+    columns, along = {k: f"{k}" for k in examples}, "examples of each new class"
+    draw = {"features": lambda path: figures.variants_and_lines(found, done, title, columns, along, path, log=True)}
+    if seen and seen["image"].shape[-1] in (1, 3):  # other channels are no picture
+        maps = {name.removeprefix("map "): value for name, value in seen.items() if name.startswith("map ")}
+        names = [f"filter {number}" for number in range(len(seen["patches"]))]
+        drawn = {
+            "filters": pictures.filters(seen["kernel"]),
+            "feature_maps": pictures.feature_maps(seen["image"], maps),
+            "patches": pictures.patches(seen["patches"], names),
+        }
+        draw |= {name: functools.partial(figures.write_png, figure) for name, figure in drawn.items()}
+    return comparison.report(finished, found, sentence, draw, titles)
 
 
 if __name__ == "__main__":

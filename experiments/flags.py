@@ -160,7 +160,8 @@ def run_experiment(
         settings, shown = configure(config, defaults), progress()
         workdir = Path(FLAGS.workdir) if FLAGS.workdir else None
         found = experiment(settings, load(settings.dataset, shown), workdir, shown)
-        print(f"{found.table}\n\n{found.sentence}\nPicture: {found.picture}")
+        word = "Picture" if len(found.pictures) == 1 else "Pictures"
+        print(f"{found.table}\n\n{found.sentence}\n{word}: {', '.join(map(str, found.pictures))}")
         return 1 if found.failed else 0
 
     define(config, without, defaults)

@@ -41,13 +41,8 @@ def experiment(
     paper = f"; the paper's is {PAPER_ERROR[config.training.shift > 0]}" if dataset.name.startswith("mnist") else ""
     sentence = f"Mean test error on {config.dataset}: {', '.join(errors)}{paper}."
     title = f"{config.dataset}: LeNet-5 as of 1998 and as of today"
-    return comparison.report(
-        finished,
-        comparison.table(found),
-        sentence,
-        found,
-        lambda path: figures.variants(found, finished.done, title, path),
-    )
+    draw = {"lenet5": lambda path: figures.variants(found, finished.done, title, path)}
+    return comparison.report(finished, found, sentence, draw)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ average precision at an IoU of one half (Everingham et al. 2010). For the first 
 two slots in the way of least loss, classes included; average precision knows of no slots.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -20,7 +20,6 @@ import numpy as np
 from cnn.config import ExperimentConfig, NetworkConfig, SceneConfig, TrialConfig, require_integer, to_json
 from cnn.data import scenes
 from cnn.data.datasets import Dataset
-from cnn.network import models, summary
 from cnn.progress import Progress
 from cnn.study import comparison, detection, figures, grid
 from cnn.training import tasks
@@ -55,10 +54,9 @@ class LocalizeConfig(ExperimentConfig):
 def study(config: LocalizeConfig, dataset: Dataset) -> grid.Study:
     """The ConvNet, and the MLP of equal parameters."""
     asked = tasks.task(TrialConfig(scene=config.scene), dataset.image_shape, dataset.classes)
-    settings = to_json(config.network)
-    convnet, mlp = NetworkConfig(**settings), NetworkConfig(**settings, model="mlp")
-    wanted = summary.cost(models.build(convnet, asked.image_shape, asked.outputs), asked.image_shape).parameters
-    mlp = summary.matched(mlp, "parameters", wanted, asked.image_shape, asked.outputs)
+    convnet = NetworkConfig(**to_json(config.network))
+    mlp = replace(convnet, model="mlp")
+    mlp = comparison.equal_parameters(mlp, convnet, asked.image_shape, asked.outputs)
     return grid.Study("localize", "network", {"convnet": convnet, "mlp": mlp}, config, config.scene, measure)
 
 
@@ -112,7 +110,7 @@ def experiment(
     def draw(path: Path) -> None:
         figures.scenes(found, finished.done, title, {k: v for k, v in shown.items() if v}, dataset.class_names, path)
 
-    return comparison.report(finished, comparison.table(found, TITLES), sentence, found, draw)
+    return comparison.report(finished, found, sentence, {"localize": draw}, TITLES)
 
 
 if __name__ == "__main__":

@@ -49,13 +49,8 @@ def experiment(
     accuracy = comparison.accuracy(found, "none")
     sentence = f"On {config.dataset}, blocks without a bottleneck reach {accuracy}; a bottleneck {'; '.join(parts)}."
     title = f"{config.dataset}: a 1x1 convolution before each block but the first"
-    return comparison.report(
-        finished,
-        comparison.table(found),
-        sentence,
-        found,
-        lambda path: figures.variants(found, finished.done, title, path),
-    )
+    draw = {"one_by_one": lambda path: figures.variants(found, finished.done, title, path)}
+    return comparison.report(finished, found, sentence, draw)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import numpy as np
 from cnn.config import ExperimentConfig, NetworkConfig, require_integer, to_json
 from cnn.data.datasets import Dataset
 from cnn.data.preprocess import moved
-from cnn.network import models, summary
 from cnn.progress import Progress
 from cnn.study import comparison, figures, grid
 from cnn.training.replicas import Fit
@@ -34,11 +33,9 @@ DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 def study(config: ExperimentConfig, dataset: Dataset) -> grid.Study:
     """The two networks, each with and without the permutation."""
     require_integer("blocks", config.network.blocks, 1)
-    shape, classes = dataset.image_shape, dataset.classes
-    settings = to_json(config.network)
-    convnet, mlp = NetworkConfig(**settings), NetworkConfig(**settings, model="mlp")
-    wanted = summary.cost(models.build(convnet, shape, classes), shape).parameters
-    mlp = summary.matched(mlp, "parameters", wanted, shape, classes)
+    convnet = NetworkConfig(**to_json(config.network))
+    mlp = replace(convnet, model="mlp")
+    mlp = comparison.equal_parameters(mlp, convnet, dataset.image_shape, dataset.classes)
     variants = {}
     for name, network in (("convnet", convnet), ("mlp", mlp)):
         variants[name] = network
@@ -87,14 +84,13 @@ def experiment(
     )
     titles = {comparison.ACCURACY: "test accuracy %", moves[-1]: f"moved by {farthest} %"}
     title = f"{config.dataset}: what neighbourhood is worth"
+
+    def draw(path: Path) -> None:
+        columns = dict(enumerate(moves))
+        figures.variants_and_lines(found, finished.done, title, columns, "pixels that the image is moved", path)
+
     return comparison.report(
-        finished,
-        comparison.table(found, titles),
-        sentence,
-        {**found, "mlp": dense, "lost": lost},
-        lambda path: figures.variants_and_lines(
-            found, finished.done, title, dict(enumerate(moves)), "pixels that the image is moved", path
-        ),
+        finished, found, sentence, {"why_convnets": draw}, titles, more={"mlp": dense, "lost": lost}
     )
 
 

@@ -21,7 +21,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from cnn.config import NetworkConfig
 from cnn.data.datasets import Dataset
+from cnn.network import models, summary
+from cnn.network.layers import Shape
 from cnn.progress import Progress
 from cnn.study import grid, statistics
 from cnn.study.analysis import (
@@ -74,8 +77,24 @@ class Report(NamedTuple):
 
     table: str
     sentence: str
-    picture: Path
+    pictures: list[Path]
     failed: int
+
+
+def equal_parameters(
+    network: NetworkConfig, reference: NetworkConfig, image_shape: Shape, outputs: int
+) -> NetworkConfig:
+    """The network with the width (an MLP: hidden units) that gives it as many parameters as the reference has.
+
+    Raises:
+        RequestError: the nearest is more than 2 % away.
+
+    Example:
+        >>> equal_parameters(NetworkConfig(model="mlp"), NetworkConfig(blocks=2, width=16), (28, 28, 1), 10).hidden
+        206
+    """
+    wanted = summary.cost(models.build(reference, image_shape, outputs), image_shape).parameters
+    return summary.matched(network, "parameters", wanted, image_shape, outputs)
 
 
 def run(study: grid.Study, dataset: Dataset, workdir: Path | None, progress: Progress = Progress()) -> Finished:
@@ -86,26 +105,31 @@ def run(study: grid.Study, dataset: Dataset, workdir: Path | None, progress: Pro
 
 def report(
     finished: Finished,
-    table: str,
+    found: Mapping[str, Any],
     sentence: str,
-    answer: Mapping[str, Any],
-    draw: Callable[[Path], None],
+    draw: Mapping[str, Callable[[Path], None]],
+    titles: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Leave `answer.json` and the picture, named as the experiment, in the work folder.
+    """Leave `answer.json` and the pictures in the work folder.
 
     Args:
         finished: the study.
-        table: what is printed first.
+        found: what `compare` gave; it goes into the table and into `answer.json`, and its `notes` end the sentence.
         sentence: what the measurement says.
-        answer: what `compare` gave, and what else belongs into `answer.json`; `notes` end the sentence.
-        draw: writes the picture to a path.
+        draw: writes a picture to a path, by the name of the picture.
+        titles: as for `table`.
+        more: what else belongs into `answer.json`.
     """
-    study, picture = finished.study, finished.workdir / f"{finished.study.experiment}.png"
+    study = finished.study
     names = {"experiment": study.experiment, "dataset": study.config.dataset}
-    sentence = f"{sentence} {notes(answer, study.config.dataset)}".strip()
-    write_json(finished.workdir / "answer.json", {**names, **answer, "sentence": sentence})
-    draw(picture)
-    return Report(table, sentence, picture, int((finished.results["status"] == "failed").sum()))
+    sentence = f"{sentence} {notes(found, study.config.dataset)}".strip()
+    write_json(finished.workdir / "answer.json", {**names, **found, **(more or {}), "sentence": sentence})
+    pictures = {finished.workdir / f"{name}.png": write for name, write in draw.items()}
+    for path, write in pictures.items():
+        write(path)
+    failed = int((finished.results["status"] == "failed").sum())
+    return Report(table(found, titles), sentence, list(pictures), failed)
 
 
 def compare(

@@ -52,6 +52,8 @@ def test_an_experiment_leaves_its_files_and_continues(command, tmp_path, name):
     assert answer["sentence"] in done.stdout and done.stdout.startswith("|")
     assert all(row["n"] == 2 for row in answer["variants"])
     assert all((folder / picture).read_bytes()[:4] == b"\x89PNG" for picture in pictures)
+    listed = ", ".join(f"w/{picture}" for picture in pictures)
+    assert done.stdout.splitlines()[-1] == f"Picture{'s' if len(pictures) > 1 else ''}: {listed}"
     finished = {path: path.stat().st_mtime_ns for path in (folder / "trials").rglob("*")}
     again = command(name, *arguments)
     assert (again.returncode, again.stdout) == (0, done.stdout)
