@@ -4,6 +4,7 @@ Libraries keep pools of threads that look for work for a while after it has ende
 over the cores; here every process but one waits at its pipe.
 """
 
+import contextlib
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping
@@ -46,7 +47,7 @@ class Side:
         Raises:
             Unavailable: the process ended.
         """
-        self.pipe.send("go")
+        self.pipe.send(True)
         return self._receive()
 
     def close(self) -> None:
@@ -70,14 +71,11 @@ def _serve(pipe: Connection, build: Callable[..., Call], arguments: tuple) -> No
         pipe.send(_reason(error))
         return
     pipe.send(None)
-    while True:
-        try:
-            pipe.recv()
-        except EOFError:  # the parent is done
-            return
-        started = time.perf_counter()
-        call()
-        pipe.send(time.perf_counter() - started)
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is done
+        while pipe.recv():
+            started = time.perf_counter()
+            call()
+            pipe.send(time.perf_counter() - started)
 
 
 def _reason(error: Exception) -> str:

@@ -36,8 +36,8 @@ def test_every_side_has_a_turn_in_each_round():
         side.close()
         assert side.process.exitcode == 0
     assert list(seconds) == ["short", "long"]
-    assert all(0.01 <= value < 0.04 for value in seconds["short"])
-    assert all(0.05 <= value < 0.08 for value in seconds["long"])
+    assert [len(values) for values in seconds.values()] == [2, 2]
+    assert min(seconds["short"]) >= 0.01 and min(seconds["long"]) >= 0.05  # other work may make them longer
 
 
 def test_a_side_that_dies_is_no_measurement():
