@@ -8,7 +8,7 @@ metrics for each epoch, the result and the last checkpoints in the work folder.
 
 from pathlib import Path
 
-from cnn.config import NetworkConfig, RequestError, TrialConfig, to_json
+from cnn.config import RequestError, TrialConfig, to_json
 from cnn.network import models, summary
 from cnn.training import replicas, trial
 from cnn.training.runs import default_workdir
@@ -18,7 +18,7 @@ from experiments import flags
 def main() -> int:
     """Train as the flags say, and print the result."""
     config = flags.configure(TrialConfig)
-    _refuse_unused(config.network)
+    _refuse_unused(config)
     progress = flags.progress()
     dataset = flags.load(config.dataset, progress)
     program = replicas.program(config, dataset, len(dataset.train_labels))
@@ -34,13 +34,19 @@ def main() -> int:
     return 0
 
 
-def _refuse_unused(network: NetworkConfig) -> None:
-    """A flag that the model does not use would be kept in `config.json` as if it had been."""
-    used = models.SETTINGS.get(network.model, models.SETTINGS["convnet"])
-    for name in models.SETTINGS["convnet"]:
-        if flags.FLAGS[name].value is not None and name not in used:
-            accepted = f"these are used: {', '.join(used)}" if used else "none of a network's settings is used"
-            raise RequestError(f"{name}={flags.FLAGS[name].value!r}: with model={network.model!r} {accepted}")
+def _refuse_unused(config: TrialConfig) -> None:
+    """A flag that is not used would be kept in `config.json` as if it had been."""
+    model, objects = config.network.model, config.scene.objects
+    settings = models.SETTINGS.get(model, models.SETTINGS["convnet"])
+    listed = f"these are used: {', '.join(settings)}" if settings else "none of a network's settings is used"
+    unused = {name: f"with model={model!r} {listed}" for name in models.SETTINGS["convnet"] if name not in settings}
+    if objects:
+        unused["shift"] = f"with objects={objects} places are random anyway; it is used with objects=0"
+    else:
+        unused["canvas"] = "with objects=0 there is no scene; it is used with objects=1 or objects=2"
+    for name, accepted in unused.items():
+        if flags.FLAGS[name].value is not None:
+            raise RequestError(f"{name}={flags.FLAGS[name].value!r}: {accepted}")
 
 
 if __name__ == "__main__":
