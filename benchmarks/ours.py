@@ -9,7 +9,6 @@ import numpy as np
 import optax
 
 from benchmarks.problems import CLASSES, LEARNING_RATE, MOMENTUM, Problem
-from benchmarks.turns import Unavailable
 from cnn.config import TrainingConfig, TrialConfig
 from cnn.data.datasets import Dataset
 from cnn.training import replicas
@@ -27,16 +26,12 @@ class MomentumProgram(Program):
 
 
 def train(problem: Problem, precision: str, steps: int) -> Callable[[], float]:
-    """Steps of the training loop, an epoch of them, on random images; calling what it returns gives their mean loss.
-
-    Raises:
-        Unavailable: a precision that the project does not have.
-    """
-    if precision != "float32":
-        raise Unavailable(f"this project does not train in {precision}")
+    """Steps of the training loop, an epoch of them, on random images; calling what it returns gives their mean loss."""
     dataset = _random_dataset(problem, steps)
     count = len(dataset.train_labels)
-    config = TrialConfig(network=problem.network, training=TrainingConfig(batch_size=problem.batch_size))
+    config = TrialConfig(
+        network=problem.network, training=TrainingConfig(batch_size=problem.batch_size, precision=precision)
+    )
     program = replicas.program(config, dataset, count)
     settings = {field.name: getattr(program, field.name) for field in dataclasses.fields(program)}
     loop = strategy(MomentumProgram(**settings))

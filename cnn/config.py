@@ -63,6 +63,7 @@ def _require_positive(name: str, value: float) -> None:
 FIRST_TUNING_SEED = 1_000_000  # far from the seeds that compare, so that none is used twice
 POOLINGS = ("max", "average", "stride", "convolution")
 NORMALIZATIONS = ("none", "batch", "layer")
+PRECISIONS = ("float32", "bfloat16")
 MATCHES = ("width", "parameters", "macs")
 DATASETS = "digits, mnist, fashion_mnist, cifar10, another TensorFlow Datasets name, or the path of an .npz"
 
@@ -134,6 +135,7 @@ class TrainingConfig:
     label_smoothing: float = setting(0.0, "share of the target spread evenly over the classes")
     flip: bool = setting(False, "mirror each training image left to right with probability one half")
     shift: int = setting(0, "move each training image by up to this many pixels on each axis")
+    precision: str = setting("float32", "of images, activations and weights in use; sums stay float32: or bfloat16")
 
     def __post_init__(self) -> None:
         require_integer("epochs", self.epochs, 1)
@@ -141,6 +143,7 @@ class TrainingConfig:
         require_integer("shift", self.shift, 0)
         _require_between("weight_decay", self.weight_decay, 0.0, math.inf)
         _require_between("label_smoothing", self.label_smoothing, 0.0, 1.0)
+        require_known("precision", self.precision, PRECISIONS)
 
 
 @dataclass(frozen=True)

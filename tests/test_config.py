@@ -30,6 +30,7 @@ WRONG = [
     (TrainingConfig, "batch_size", [0, 64.0]),
     (TrainingConfig, "shift", [-1, 0.5]),
     (TrainingConfig, "weight_decay", [-1e-4, math.inf, math.nan, "1e-4"]),
+    (TrainingConfig, "precision", ["half", "float16", None]),
     (TrainingConfig, "label_smoothing", [-0.1, 1.0, math.nan]),
     (TrialConfig, "validation_fraction", [-0.1, 1.0, math.nan, "0.1"]),
     (TrialConfig, "learning_rate", [0, -1e-3, math.nan, math.inf, "1e-3"]),

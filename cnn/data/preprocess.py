@@ -13,11 +13,14 @@ from jaxtyping import Array, Float, Key, UInt8
 
 
 def normalize(
-    images: UInt8[Array, "n height width c"], mean: Float[Array, " c"], deviation: Float[Array, " c"]
+    images: UInt8[Array, "n height width c"],
+    mean: Float[Array, " c"],
+    deviation: Float[Array, " c"],
+    precision: str = "float32",
 ) -> Float[Array, "n height width c"]:
     """Each channel with mean 0 and deviation 1, given the mean and deviation of the training part in pixel units."""
     shape = (1, 1, 1, -1)
-    return (images.astype(jnp.float32) - mean.reshape(shape)) * (1.0 / deviation).reshape(shape)
+    return ((images.astype(jnp.float32) - mean.reshape(shape)) * (1.0 / deviation).reshape(shape)).astype(precision)
 
 
 def moved(

@@ -138,7 +138,9 @@ class Program:
     ) -> tuple[TrainState, Totals]:
         """One step of the optimiser on the next batch of the order, and its sums added to the totals."""
         batch = self.batch(state.step, replica, data, order)
-        gradient = self.gradient(state.params, state.statistics, replica, batch, 0, self.training.batch_size)
+        gradient = self.gradient(
+            self.weights(state.params), state.statistics, replica, batch, 0, self.training.batch_size
+        )
         return self.update(state, totals, replica, [gradient])
 
     def batch(self, step: Int[Array, ""], replica: Replica, data: Images, order: Int[Array, " n_train"]) -> Batch:
@@ -148,6 +150,10 @@ class Program:
         images, targets = self.task.training_examples(key, examples)
         return Batch(images, targets, jax.random.fold_in(stream(replica.seed, "dropout"), step))
 
+    def weights(self, params: Any) -> Any:
+        """The parameters in the precision that a step computes in; a network's layers take either."""
+        return jax.tree.map(lambda leaf: leaf.astype(self.training.precision), params)
+
     def gradient(
         self, params: Any, statistics: Any, replica: Replica, batch: Batch, start: int | Int[Array, ""], size: int
     ) -> Gradient:
@@ -155,14 +161,15 @@ class Program:
         images, targets = jax.tree.map(
             lambda leaf: lax.dynamic_slice_in_dim(leaf, start, size), (batch.images, batch.targets)
         )
-        x = preprocess.normalize(images, replica.mean, replica.deviation)
+        x = preprocess.normalize(images, replica.mean, replica.deviation, self.training.precision)
         loss = functools.partial(self._loss, x=x, targets=targets, dropout=jax.random.fold_in(batch.dropout, start))
         grads, rest = jax.grad(loss, has_aux=True)(params, statistics)
-        return Gradient(grads, *rest)
+        return Gradient(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), grads), *rest)
 
     def none(self, params: Any, statistics: Any) -> Gradient:
         """The gradient over no image."""
-        return Gradient(jax.tree.map(jnp.zeros_like, params), jnp.float32(0), jnp.int32(0), statistics)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), params)
+        return Gradient(zeros, jnp.float32(0), jnp.int32(0), statistics)
 
     def update(
         self, state: TrainState, totals: Totals, replica: Replica, parts: list[Gradient]
@@ -195,6 +202,7 @@ class Program:
         outputs, statistics = self.network.apply(
             variables, x, train=True, rngs={"dropout": dropout}, mutable=list(statistics)
         )
+        outputs = outputs.astype(jnp.float32)
         loss = self.task.loss(outputs, targets, self.training.label_smoothing).sum()
         return loss, (loss, self.task.right(outputs, targets).sum(), statistics)
 
@@ -208,8 +216,9 @@ class Program:
     ) -> tuple[Totals, Answers]:
         """The sums over the examples of a padded batch that the mask admits, and the answer to each example."""
         images, targets = self.task.test_examples(indices, batch)
-        x = preprocess.normalize(images, replica.mean, replica.deviation)
-        outputs = self.network.apply({"params": state.params, **state.statistics}, x)
+        x = preprocess.normalize(images, replica.mean, replica.deviation, self.training.precision)
+        variables = {"params": self.weights(state.params), **state.statistics}
+        outputs = self.network.apply(variables, x).astype(jnp.float32)
         losses, right = self.task.loss(outputs, targets, 0.0), self.task.right(outputs, targets) & mask
         sums = Totals((losses * mask).sum(), right.sum(), jnp.sum(mask), jnp.int32(-1))
         return sums, Answers(right, outputs, targets)

@@ -98,6 +98,7 @@ class PythonLoop:
         self.take = jax.jit(Images.take)
         if len(parts) > 1:
             self.batch = jax.jit(program.batch)
+            self.weights = jax.jit(program.weights)
             self.none = jax.jit(program.none)
             self.gradient = jax.jit(_added(program), static_argnums=5, donate_argnums=6)
             self.update = jax.jit(program.update, donate_argnums=(0, 1))
@@ -108,14 +109,16 @@ class PythonLoop:
         self, state: TrainState, totals: Totals, replica: Replica, data: Images, order: Array
     ) -> tuple[TrainState, Totals]:
         """`Program.step` with the batch divided among the cores."""
-        batch = self.batch(state.step, replica, data, order)
-        gradients = self.threads.map(functools.partial(self._lane, state, replica, batch), self.lanes)
+        batch, weights = self.batch(state.step, replica, data, order), self.weights(state.params)
+        gradients = self.threads.map(functools.partial(self._lane, weights, state, replica, batch), self.lanes)
         return self.update(state, totals, replica, list(gradients))
 
-    def _lane(self, state: TrainState, replica: Replica, batch: Batch, parts: list[tuple[int, int]]) -> Gradient:
+    def _lane(
+        self, weights: Any, state: TrainState, replica: Replica, batch: Batch, parts: list[tuple[int, int]]
+    ) -> Gradient:
         total = self.none(state.params, state.statistics)
         for start, size in parts:
-            total = self.gradient(state.params, state.statistics, replica, batch, start, size, total)
+            total = self.gradient(weights, state.statistics, replica, batch, start, size, total)
         return jax.block_until_ready(total)
 
     def start(self, replicas: list[Replica]) -> list[TrainState]:

@@ -489,3 +489,14 @@ IMAGE, KERNEL = jnp.ones((1, 5, 4, 2)), jnp.ones((3, 3, 2, 3))
 def test_refused(call, named, unchecked):
     with pytest.raises(ValueError, match=named):
         call()
+
+
+def test_the_maximum_in_bfloat16_is_that_in_float32():
+    x = whole_numbers(3, (2, 6, 6, 3))[0]
+    g = whole_numbers(4, (2, 3, 3, 3))[0]
+    pool = functools.partial(ops.max_pool2d, window=2)
+    y, (gradient,) = value_and_gradients(pool, g, x)
+    low, (low_gradient,) = value_and_gradients(pool, jnp.asarray(g, jnp.bfloat16), jnp.asarray(x, jnp.bfloat16))
+    assert low.dtype == low_gradient.dtype == jnp.bfloat16
+    assert_array_equal(low.astype(jnp.float32), y)
+    assert_array_equal(low_gradient.astype(jnp.float32), gradient)

@@ -70,6 +70,21 @@ def test_micro_batches_change_nothing_but_rounding(data, micro_batch):
         np.testing.assert_allclose(left, right, rtol=2e-4, atol=1e-6)
 
 
+def test_bfloat16_rounds_the_gradient_and_keeps_the_state_in_float32(data):
+    own, exact, low = replica(), program(4), program(4, precision="bfloat16")
+    state = exact.init(own)
+    batch = exact.batch(state.step, own, data, exact.shuffle(own, 0))
+    wanted = jax.jit(exact.gradient, static_argnums=5)(state.params, {}, own, batch, 0, 8)
+    found = jax.jit(low.gradient, static_argnums=5)(low.weights(state.params), {}, own, batch, 0, 8)
+    assert {leaf.dtype for leaf in jax.tree.leaves(low.weights(state.params))} == {jnp.dtype("bfloat16")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(found.params)} == {jnp.dtype("float32")}
+    for left, right in zip(jax.tree.leaves(wanted.params), jax.tree.leaves(found.params)):
+        error = float(jnp.linalg.norm(left - right) / jnp.linalg.norm(left))
+        assert 1e-5 < error < 0.05, error  # 8 bits are 0.4 %, and sums of them somewhat more
+    after, _ = PythonLoop(low).step(state, Totals.zero(), own, data, low.shuffle(own, 0))
+    assert {leaf.dtype for leaf in jax.tree.leaves((after.params, after.optimizer))} <= {jnp.dtype("float32"), jnp.dtype("int32")}
+
+
 def test_label_smoothing_against_its_definition(data):
     chosen = program(label_smoothing=0.3)
     before, _, totals = one_step(chosen, data)
