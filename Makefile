@@ -1,10 +1,10 @@
-# make sweep: sets up and runs the main job; make test: sets up and passes the tests.
+# make sweep: sets up and runs the main job; make test: sets up and passes the tests; make test-slow: those of minutes.
 # Needs Python 3.11 or newer and a package index. PYTHON=python3.12 chooses another interpreter.
 
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: sweep test clean
+.PHONY: sweep test test-slow clean
 
 sweep: $(VENV)/installed
 	$(VENV)/bin/python -m experiments.sweep_blocks
@@ -13,6 +13,9 @@ test: $(VENV)/installed-tests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python -m pytest
+
+test-slow: $(VENV)/installed-tests
+	$(VENV)/bin/python -m pytest -m slow
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -5,10 +5,14 @@ A flag that is not given takes the data set's default, or else its field's; `--h
 
 import dataclasses
 import errno
+import glob
+import logging
+import re
 import shlex
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
@@ -28,6 +32,7 @@ FLAGS = flags.FLAGS
 Config = TypeVar("Config")
 Defaults = Mapping[str, Mapping[str, Any]]
 NONE: Defaults = {}
+_BROKEN_ENTRY = re.compile(r"Error (?:reading|writing) persistent compilation cache entry for '(.*?)'")
 _MENDED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}  # by its owner
 
 flags.DEFINE_string("workdir", None, "folder for everything the run writes (default: runs/EXPERIMENT/DATASET-HASH)")
@@ -184,6 +189,7 @@ def run(main: Callable[[], int | None]) -> None:
         stray = FLAGS(sys.argv)[1:]
         if stray:
             raise RequestError(f"{stray[0]!r} is a stray argument: accepted are flags alone, as --name=value")
+        _quieten()
         _keep_compiled()
         sys.exit(main() or 0)
     except (flags.Error, RequestError) as error:
@@ -208,8 +214,24 @@ def _command() -> str:
     return shlex.join(sys.orig_argv)
 
 
+def _quieten() -> None:
+    """A checkpoint that cannot be written is one line: Orbax also logs the trace of what it raises, and leaves writes
+    that come back to a loop it has closed."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+    def show(error: Any) -> None:
+        if str(error.exc_value) != "Event loop is closed":
+            sys.__unraisablehook__(error)
+
+    sys.unraisablehook = show
+
+
 def _keep_compiled() -> None:
-    """Have XLA keep what it compiles: the same network compiles once for all runs on this machine."""
+    """Have XLA keep what it compiles: the same network compiles once for all runs on this machine.
+
+    JAX writes an entry in place, so a process that is killed, or a full disk, can leave half of one. JAX notices,
+    compiles anew and warns, in every run, since it replaces no entry; here that warning makes room for a whole one.
+    """
     folder = cache.default_folder() / "compiled" if FLAGS.compiled_dir is None else FLAGS.compiled_dir
     if not folder:
         return
@@ -218,6 +240,18 @@ def _keep_compiled() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)  # less takes as long to read
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    warnings.filterwarnings("always", message=_BROKEN_ENTRY.pattern)
+    show = warnings.showwarning
+
+    def mend(message: Warning | str, *rest: Any) -> None:
+        found = _BROKEN_ENTRY.match(str(message))
+        if not found:
+            show(message, *rest)
+            return
+        for entry in Path(folder).glob(f"{glob.escape(found[1])}-*-cache"):
+            entry.unlink(missing_ok=True)
+
+    warnings.showwarning = mend
 
 
 def _leave(status: int, message: str) -> None:

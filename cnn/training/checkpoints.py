@@ -14,6 +14,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,10 @@ class Checkpoints:
             with self._manager() as manager:
                 manager.save(steps, args=arguments)
         except Exception as error:  # tensorstore has errors of its own for a full disk
-            number = getattr(error, "errno", None) or errno.EIO
-            raise OSError(number, f"the checkpoint cannot be written ({_line(error)})", str(self.path)) from error
+            stated = re.search(r"os_error_code='(\d+)'", str(error))
+            number = int(stated[1]) if stated else getattr(error, "errno", None)
+            reason = os.strerror(number) if number else _line(error)
+            raise OSError(number or errno.EIO, reason, str(self.path)) from error
 
     def steps(self) -> list[int]:
         """After how many steps a state is kept, in ascending order; half-written ones have other names."""

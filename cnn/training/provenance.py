@@ -70,7 +70,9 @@ def _git_revision() -> str | None:
     """The commit of this code, marked where files differ from it; None where it was installed without a history."""
     if not (ROOT / ".git").exists():
         return None
-    return _output("git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or None
+    git = ("git", "--no-optional-locks", "-C", str(ROOT))  # it must only look: no lock, no index written anew
+    revision, changed = _output(*git, "rev-parse", "HEAD"), _output(*git, "status", "--porcelain", "-uno")
+    return revision + ("-dirty" if changed else "") if revision else None
 
 
 def _output(*arguments: str) -> str:

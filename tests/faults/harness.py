@@ -1,0 +1,159 @@
+"""Real runs in child processes, what is done to them, and whether what they leave is the same to the bit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pandas as pd
+
+TRAIN = (
+    "train",
+    *("--epochs=3", "--batch_size=256", "--width=4", "--hidden=8", "--dropout=0.2", "--shift=1", "--flip"),
+    *("--validation_fraction=0.1", "--learning_rate=3e-3", "--checkpoint_seconds=0"),
+)
+SWEEP = (
+    "sweep_blocks",
+    *("--epochs=2", "--batch_size=512", "--width=4", "--hidden=8", "--dropout=0.2", "--shift=1"),
+    *("--blocks=0,1", "--learning_rates=1e-3,1e-2", "--seeds=2", "--tuning_seeds=1", "--checkpoint_seconds=0"),
+)
+# What a child does before it becomes the run. No file grows beyond so many bytes, as on a full disk:
+SMALL_FILES = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))"
+# Root too may write only where permissions allow it (PR_CAPBSET_DROP of CAP_DAC_OVERRIDE):
+OBEDIENT = "import ctypes; os.geteuid() or ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)"
+
+
+def start(run, folder, *flags, compiled, first="", **options):
+    """The experiment in a child process that writes into a folder; warnings are errors there too."""
+    name, *given = run
+    where = (f"--workdir={folder}", f"--compiled_dir={compiled}")
+    arguments = [sys.executable, "-W", "error", "-m", f"experiments.{name}", *given, *where, *flags]
+    if first:
+        arguments = [sys.executable, "-c", f"import os, sys; {first}; os.execv(sys.argv[1], sys.argv[1:])", *arguments]
+    environment = {key: value for key, value in os.environ.items() if key not in ("TFDS_DATA_DIR", "PYTHONPATH")}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(arguments, env=environment, **pipes, **options)
+
+
+def finish(process, status=0):
+    """Wait for a child that must end with a status; its output and its errors."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == status, err
+    return out, err
+
+
+def without_seconds(value):
+    """JSON without what may differ: seconds, and what made it."""
+    if isinstance(value, dict):
+        return {k: without_seconds(v) for k, v in value.items() if "seconds" not in k and k != "provenance"}
+    return [without_seconds(item) for item in value] if isinstance(value, list) else value
+
+
+def parameters(folder):
+    """Every array of the newest checkpoint, and its number of steps."""
+    steps = max(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    state = ocp.StandardCheckpointer().restore(folder.absolute() / str(steps) / "state")
+    return steps, state
+
+
+def content(path):
+    """What a file holds, without seconds."""
+    if path.suffix == ".json":
+        return without_seconds(json.loads(path.read_text()))
+    if path.suffix == ".jsonl":
+        return [without_seconds(json.loads(line)) for line in path.read_text().splitlines()]
+    if path.suffix == ".csv":
+        table = pd.read_csv(path)
+        return table[[name for name in table.columns if "seconds" not in name]].to_dict("records").__repr__()
+    return path.read_bytes()
+
+
+def files(folder):
+    """The files of a run that must be alike, by their names in its folder."""
+    named = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    kept = {str(path.relative_to(folder)): path for path in named if "checkpoints" not in path.parts}
+    return {name: path for name, path in kept.items() if path.suffix != ".png"}  # a picture shows seconds
+
+
+def assert_same(folder, whole):
+    """Two runs left the same files, with the same content to the bit, but for seconds; and nothing half-written."""
+    left, right = files(folder), files(whole)
+    assert left.keys() == right.keys()
+    for name, path in left.items():
+        assert content(path) == content(right[name]), name
+    if (whole / "checkpoints").exists():
+        (steps, state), (whole_steps, whole_state) = (parameters(path / "checkpoints") for path in (folder, whole))
+        assert steps == whole_steps
+        left, right = (dict(leaves(tree)) for tree in (state, whole_state))
+        assert left.keys() == right.keys() and len(left) > 10
+        for name, value in left.items():
+            np.testing.assert_array_equal(value, right[name], err_msg=name)
+    elif (folder / "trials").exists():
+        assert not list(folder.glob("trials/*/checkpoints/*.orbax*"))
+
+
+def leaves(tree, prefix=""):
+    """The arrays of a nested dict or list, by their paths."""
+    if isinstance(tree, (dict, list, tuple)):
+        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        for name, value in items:
+            yield from leaves(value, f"{prefix}/{name}")
+    elif tree is not None:
+        yield prefix, np.asarray(tree)
+
+
+class Delays:
+    """Kills after random delays, spread over what an untouched run takes."""
+
+    def __init__(self, seed, seconds):
+        self.random, self.seconds = random.Random(seed), seconds
+
+    def wait(self, process, folder):
+        """Return when it is time to kill."""
+        end = time.monotonic() + self.random.uniform(0.1, self.seconds)
+        while process.poll() is None and time.monotonic() < end:
+            time.sleep(0.002)
+
+
+class Writes:
+    """Kills at the moment a file is being written: at a random one of the next temporary names to appear."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+
+    def wait(self, process, folder):
+        """Return when it is time to kill."""
+        sightings, seen = self.random.randint(1, 12), set()
+        while process.poll() is None and len(seen) < sightings:
+            for parent, folders, names in os.walk(folder):
+                half = [name for name in (*folders, *names) if "orbax-checkpoint-tmp" in name or len(name) > 34]
+                seen.update(f"{parent}/{name}" for name in half)
+
+
+def kill_until_done(run, folder, compiled, when, kills):
+    """SIGKILL a run again and again, then let it finish; how many kills hit a living process until it was done."""
+    for hit in range(kills):
+        process = start(run, folder, compiled=compiled)
+        when.wait(process, folder)
+        process.kill()
+        _, err = process.communicate(timeout=60)
+        if process.returncode != -signal.SIGKILL:
+            assert process.returncode == 0, err
+            return hit
+    finish(start(run, folder, compiled=compiled))
+    return kills
+
+
+def survive(run, tmp_path, whole, compiled, when, kills):
+    """Kill so often in all, in as many folders as that takes; each must end as the untouched run did."""
+    left = kills
+    while left:
+        folder = Path(tmp_path) / f"killed-{left}"
+        left -= kill_until_done(run, folder, compiled, when, left)
+        assert_same(folder, whole)
