@@ -1,0 +1,113 @@
+"""Intervals and tests, against hand arithmetic, printed tables and every resample."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from cnn.study import statistics
+
+NAN = float("nan")
+T = {1: 12.7062, 2: 4.30265}  # 97.5 % quantiles of Student's t, from the printed tables
+
+
+@pytest.mark.parametrize(
+    "values, half",
+    [
+        # deviation 0.02 / sqrt 2, standard error 0.01
+        ([0.96, 0.98], T[1] * 0.01),
+        # deviation 0.01, standard error 0.01 / sqrt 3; the unknown value does not count
+        ([0.95, NAN, 0.96, 0.97], T[2] * 0.01 / math.sqrt(3)),
+    ],
+)
+def test_t_interval(values, half):
+    low, high = statistics.t_interval(values)
+    assert (low, high) == pytest.approx((np.nanmean(values) - half, np.nanmean(values) + half), abs=1e-6)
+
+
+@pytest.mark.parametrize("values", [[], [0.9], [0.9, NAN], [0.97, 0.97, 0.97], [0.1 + 0.2, 0.3]])
+def test_no_interval(values):
+    assert statistics.t_interval(values) is None
+
+
+def test_paired_p_value_by_hand():
+    # Differences 1, 3, NaN: mean 2, deviation sqrt 2, t = 2 / (sqrt 2 / sqrt 2) = 2 with 1 degree of freedom, where
+    # Student's t is Cauchy's: p = 1 - 2 atan(2) / pi = 0.2951672
+    p = statistics.paired_p_value([0.51, 0.53, NAN], [0.50, 0.50, 0.50])
+    assert p == pytest.approx(1 - 2 * math.atan(2) / math.pi, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        ([0.9], [0.8]),
+        ([0.9, NAN], [0.8, 0.7]),
+        ([0.9, NAN], [NAN, 0.7]),
+        (
+            [350 / 360, 351 / 360, 353 / 360],
+            [349 / 360, 350 / 360, 352 / 360],
+        ),  # one image each: no variance but rounding
+    ],
+)
+def test_no_p_value(first, second):
+    assert statistics.paired_p_value(first, second) is None
+
+
+def test_holm_by_hand():
+    # Sorted 0.01, 0.03, 0.04 times 3, 2, 1: 0.03, 0.06, 0.04, and never below the one before: 0.03, 0.06, 0.06
+    adjusted = statistics.holm({"a": 0.04, "b": None, "c": 0.01, "d": 0.03})
+    assert adjusted == {"a": pytest.approx(0.06), "b": None, "c": pytest.approx(0.03), "d": pytest.approx(0.06)}
+    assert statistics.holm({"a": None}) == {"a": None}
+    assert statistics.holm({"a": 0.7, "b": 0.6}) == {"a": 1.0, "b": 1.0}
+
+
+def test_bootstrap_against_every_resample():
+    correct = np.array([[1, 1, 0], [0, 1, 1]], bool)
+    every = [
+        np.mean([[correct[s, i] for i in images] for s in seeds])
+        for seeds in itertools.product(range(2), repeat=2)
+        for images in itertools.product(range(3), repeat=3)
+    ]
+    for confidence in (0.5, 0.8, 0.95):
+        tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+        expected = np.quantile(every, tails, method="inverted_cdf")
+        interval = statistics.bootstrap_interval(correct, confidence=confidence, resamples=50_000)
+        assert interval == pytest.approx(expected, abs=1e-9)
+
+
+def test_bootstrap_is_wider_than_either_source_alone():
+    generator = np.random.default_rng(0)
+    skill, ease = generator.uniform(0.7, 0.99, (6, 1)), generator.uniform(0, 1, (1, 300))
+    correct = ease < skill
+    low, high = statistics.bootstrap_interval(correct)
+    over_seeds = correct.mean(axis=1).std() / math.sqrt(6)
+    over_images = correct.mean(axis=0).std() / math.sqrt(300)
+    assert (high - low) / (2 * 1.96) == pytest.approx(math.hypot(over_seeds, over_images), rel=0.1)
+
+
+def test_bootstrap_is_fixed_by_its_seed_and_knows_its_limits():
+    correct = np.random.default_rng(1).random((5, 10_000)) < 0.98
+    assert statistics.bootstrap_interval(correct, seed=3) == statistics.bootstrap_interval(correct, seed=3)
+    assert statistics.bootstrap_interval(correct, seed=3) != statistics.bootstrap_interval(correct, seed=4)
+    assert statistics.bootstrap_interval(correct[:1]) is None
+    assert statistics.bootstrap_interval(np.ones((3, 4), bool)) is None
+    with pytest.raises(ValueError, match="must be boolean"):
+        statistics.bootstrap_interval(np.ones((3, 4)))
+
+
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        pytest.param([0.96, NAN, 0.98], (2, 0.97, 0.02 / math.sqrt(2), 0.97 - T[1] * 0.01), id="one unknown"),
+        pytest.param([0.97], (1, 0.97, None, None), id="one"),
+        pytest.param([NAN], (0, None, None, None), id="none"),
+        pytest.param([0.1 + 0.2, 0.3], (2, 0.3, 0.0, None), id="equal but for rounding"),
+    ],
+)
+def test_moments(values, expected):
+    found = statistics.moments(values)
+    count, mean, deviation, low = expected
+    assert (found["n"], found["mean"], found["std"]) == (count, pytest.approx(mean), pytest.approx(deviation))
+    assert found["low"] == (None if low is None else pytest.approx(low, abs=1e-6))
+    assert (found["high"] is None) == (low is None)
