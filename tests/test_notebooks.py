@@ -69,11 +69,12 @@ def test_runs_from_top_to_bottom(path, execute):
     assert not any(output.get("name") == "stderr" for output in outputs)
 
 
-def test_a_finished_sweep_is_read_and_nothing_is_trained(execute, tmp_path):
+@pytest.mark.parametrize("rate", [3e-3, 1e30], ids=["finished", "every trial diverged"])
+def test_a_finished_sweep_is_read_and_nothing_is_trained(execute, tmp_path, rate):
     config = SweepConfig(
         dataset="digits",
         blocks=(0, 1),
-        learning_rates=(3e-3,),
+        learning_rates=(rate,),
         seeds=2,
         network=BlockConfig(width=4),
         training=TrainingConfig(epochs=1),
