@@ -1,13 +1,18 @@
 import dataclasses
 import json
+import os
+import signal
 
+import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
-from cnn.config import NetworkConfig, RequestError, TrainingConfig, TrialConfig
+from cnn.config import NetworkConfig, RequestError, TrainingConfig, TrialConfig, to_json
 from cnn.data import datasets
 from cnn.progress import Progress, Task
 from cnn.training import trial
+from cnn.training.provenance import machine
 from cnn.training.runs import TrialFolder
 
 CONFIG = TrialConfig(
@@ -43,6 +48,32 @@ class StopsAfter(Saving):
         return Stopping(label, total, done)
 
 
+class SignalsAt(Progress):
+    """Sends this process a signal in the middle of an epoch: when it has been asked so often whether to save."""
+
+    def __init__(self, asked, number=signal.SIGINT):
+        self.left, self.number = asked, number
+
+    @property
+    def checkpoint_seconds(self):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), self.number)
+        return 1e9
+
+
+class Said(Progress):
+    """Keeps the sentences."""
+
+    checkpoint_seconds = 0.0
+
+    def __init__(self):
+        self.lines = []
+
+    def line(self, text):
+        self.lines.append(text)
+
+
 @pytest.fixture(scope="module")
 def digits():
     return datasets.load("digits")
@@ -51,6 +82,25 @@ def digits():
 def lines(folder):
     epochs = TrialFolder(folder).metrics()
     return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in epochs]
+
+
+def final(folder, steps=20):
+    path = TrialFolder(folder).checkpoints().path / str(steps) / "state"
+    return jax.tree.leaves(ocp.StandardCheckpointer().restore(path))
+
+
+def assert_ends_alike(folder, whole):
+    """Parameters, optimiser, sums and metrics to the bit."""
+    for value, other in zip(final(folder), final(whole), strict=True):
+        np.testing.assert_array_equal(value, other)
+    assert lines(folder) == lines(whole)
+
+
+@pytest.fixture(scope="module")
+def whole(digits, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "w"
+    trial.run(CONFIG, digits, folder, keep=True)
+    return folder
 
 
 def test_an_interrupted_trial_continues_to_the_same_bits(digits, tmp_path):
@@ -136,3 +186,106 @@ def test_settings_that_do_not_suit_the_data_write_nothing(digits, tmp_path):
     with pytest.raises(RequestError, match="batch_size=2000"):
         trial.run(config, digits, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("asked", [1, 3, 8, 14])
+def test_ctrl_c_in_an_epoch_saves_the_step_and_continues_to_the_same_bits(digits, whole, tmp_path, asked):
+    with pytest.raises(KeyboardInterrupt):
+        trial.run(CONFIG, digits, tmp_path, keep=True, progress=SignalsAt(asked))
+    (steps,) = TrialFolder(tmp_path).checkpoints().steps()
+    assert 0 < steps < 20 and len(lines(tmp_path)) == steps // 5
+    trial.run(CONFIG, digits, tmp_path, keep=True)
+    assert_ends_alike(tmp_path, whole)
+
+
+def test_replicas_in_threads_stop_after_the_same_step(digits, whole, tmp_path):
+    configs = [CONFIG, dataclasses.replace(CONFIG, seed=1)]
+    folders = [TrialFolder(tmp_path / str(config.seed)) for config in configs]
+    for asked in (3, 5, 4):
+        with pytest.raises(KeyboardInterrupt):
+            trial.run_together(configs, digits, folders, keep=True, progress=SignalsAt(asked))
+        first, second = (folder.checkpoints().steps() for folder in folders)
+        assert first == second
+    trial.run_together(configs, digits, folders, keep=True)
+    assert_ends_alike(folders[0].path, whole)
+
+
+def test_no_checkpoint_before_its_time(digits, tmp_path):
+    trial.run(CONFIG, digits, tmp_path)
+    assert not TrialFolder(tmp_path).checkpoints().path.exists()
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_it(digits, whole, tmp_path, damaged):
+    with pytest.raises(KeyboardInterrupt):
+        trial.run(CONFIG, digits, tmp_path, keep=True, progress=StopsAfter(2))
+    checkpoints = TrialFolder(tmp_path).checkpoints()
+    assert checkpoints.steps() == [9, 10]
+    for steps in checkpoints.steps()[-damaged:]:
+        for path in (checkpoints.path / str(steps)).rglob("*"):
+            if path.is_file():
+                path.write_bytes(path.read_bytes()[:20])
+    said = Said()
+    trial.run(CONFIG, digits, tmp_path, keep=True, progress=said)
+    assert len(said.lines) == damaged and all("is damaged (" in line and "\n" not in line for line in said.lines)
+    assert_ends_alike(tmp_path, whole)
+
+
+def test_another_machine_is_said_and_marked(digits, tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        trial.run(CONFIG, digits, tmp_path, progress=StopsAfter(1))
+    said, here = Said(), machine()
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "machine", lambda: here | {"cpu": "Z80"})
+        with pytest.raises(KeyboardInterrupt):
+            trial.run(CONFIG, digits, tmp_path, progress=StopsAfter(2))
+    result = trial.run(CONFIG, digits, tmp_path, progress=said)  # back where it began, which mends nothing
+    assert result["same_machine"] is False
+    assert len(said.lines) == 1 and f"cpu: 'Z80', now {here['cpu']!r}" in said.lines[0]
+
+
+def test_what_begins_anew_elsewhere_is_of_one_machine(digits, tmp_path):
+    folder = TrialFolder(tmp_path)
+    settings = {**to_json(CONFIG), "dataset_fingerprint": digits.fingerprint}
+    folder.begin({**settings, "provenance": {"machine": {"cpu": "Z80"}}})  # killed before its first checkpoint
+    assert trial.run(CONFIG, digits, tmp_path)["same_machine"] is True
+    assert folder.config()["provenance"]["machine"] == machine()
+
+
+def test_config_json_says_what_made_it(digits, tmp_path):
+    trial.run(CONFIG, digits, tmp_path)
+    made_by = TrialFolder(tmp_path).config()["provenance"]
+    assert {"machine", "host", "command", "git_revision"} == made_by.keys()
+    assert made_by["machine"]["cores"] >= 1 and made_by["machine"]["packages"]["jax"] == jax.__version__
+    assert TrialFolder(tmp_path).config()["dataset_fingerprint"] == digits.fingerprint
+
+
+def test_interrupted_while_the_test_set_is_read(digits, whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(trial.Fit, "answers", lambda self: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            trial.run(CONFIG, digits, tmp_path)
+    assert TrialFolder(tmp_path).checkpoints().steps() == [20]  # so that nothing is trained again
+    trial.run(CONFIG, digits, tmp_path, keep=True)
+    assert_ends_alike(tmp_path, whole)
+
+
+def test_a_diverged_replica_stops_and_changes_no_bit_of_the_other(digits, whole, tmp_path):
+    configs = [CONFIG, dataclasses.replace(CONFIG, learning_rate=1e20)]
+    folders = [TrialFolder(tmp_path / name) for name in ("good", "bad")]
+    _, bad = trial.run_together(configs, digits, folders, keep=True)
+    assert bad["status"] == "diverged" and bad["bad_step"] < 10 and bad["epochs"] <= 2
+    assert_ends_alike(folders[0].path, whole)
+    state = ocp.StandardCheckpointer().restore(folders[1].checkpoints().path / "20" / "state")
+    assert int(state["state"]["step"]) == 5 * bad["epochs"] < 20
+
+
+def test_a_diverged_replica_stays_so_when_the_other_continues(digits, whole, tmp_path):
+    configs = [CONFIG, dataclasses.replace(CONFIG, learning_rate=1e20)]
+    folders = [TrialFolder(tmp_path / name) for name in ("good", "bad")]
+    with pytest.raises(KeyboardInterrupt):
+        trial.run_together(configs, digits, folders, keep=True, progress=StopsAfter(3))
+    _, bad = trial.run_together(configs, digits, folders, keep=True)
+    untouched = trial.run_together(configs, digits)[1]
+    assert bad | {"train_seconds": 0} == untouched | {"train_seconds": 0}
+    assert_ends_alike(folders[0].path, whole)
