@@ -1,14 +1,18 @@
 import dataclasses
+import itertools
 import json
 
 import jax
+import jax.numpy as jnp
 import pandas as pd
 import pytest
 
 from cnn.config import BlockConfig, NetworkConfig, RequestError, SweepConfig, TrainingConfig
 from cnn.data import datasets
-from cnn.study import grid
+from cnn.progress import Progress
+from cnn.study import analysis, figures, grid
 from cnn.training import trial
+from cnn.training.provenance import machine
 
 CONFIG = SweepConfig(
     "digits",
@@ -19,6 +23,16 @@ CONFIG = SweepConfig(
     network=BlockConfig(width=4, hidden=8),
     training=TrainingConfig(epochs=1, batch_size=256),
 )
+
+
+class Said(Progress):
+    """Keeps the sentences."""
+
+    def __init__(self):
+        self.lines = []
+
+    def line(self, text):
+        self.lines.append(text)
 
 
 def study(config=CONFIG):
@@ -161,3 +175,113 @@ def test_a_folder_of_something_else_is_refused(digits, tmp_path, content, messag
     with pytest.raises(RequestError, match=message):
         grid.open_folder(study(), digits, tmp_path)
     assert (tmp_path / "config.json").read_text() == content
+
+
+def exhausts_memory(fit, answers):
+    """A measurement that fits some networks and not others."""
+    if fit.config.network.blocks == 1:
+        jnp.zeros((1 << 45,)).block_until_ready()
+    return [None] * len(answers)
+
+
+def refuses_a_seed(fit, answers):
+    """A measurement that fails for one of the trials that run together."""
+    if any(config.seed == 1 and config.network.blocks == 0 for config in fit.configs):
+        raise ZeroDivisionError("no two\nclasses")
+    return [None] * len(answers)
+
+
+@pytest.mark.parametrize(
+    "measure, lost, reason",
+    [
+        (exhausts_memory, [(1, 0), (1, 1)], "RESOURCE_EXHAUSTED"),
+        (refuses_a_seed, [(0, 1)], "ZeroDivisionError: no two"),
+    ],
+)
+def test_a_trial_that_really_fails_is_alone_in_it(digits, tmp_path, measure, lost, reason):
+    said = Said()
+    results = grid.run(dataclasses.replace(study(), measure=measure), digits, tmp_path, said)
+    failed = results[results["status"] == "failed"]
+    assert list(zip(failed["blocks"], failed["seed"])) == lost and failed["reason"].str.contains(reason).all()
+    assert failed["test_accuracy"].isna().all() and (results["status"] == "done").sum() == len(results) - len(lost)
+    *each, last = said.lines
+    assert len(each) == len(lost) and all(reason in line for line in each)
+    assert last.startswith("failed: compare-blocks") and last.count("compare-blocks") == len(lost)
+    traces = list(tmp_path.glob("trials/*/failure.txt"))
+    assert len(traces) == len(lost) and all("Traceback" in path.read_text() for path in traces)
+    mended = grid.run(study(), digits, tmp_path)
+    whole = grid.run(study(), digits, tmp_path / "whole")
+    columns = [name for name in whole.columns if name != "train_seconds"]
+    pd.testing.assert_frame_equal(mended[columns], whole[columns])
+    assert not list(tmp_path.glob("trials/*/failure.txt"))
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RequestError("no")])
+def test_what_no_trial_can_mend_ends_the_study(digits, tmp_path, monkeypatch, error):
+    monkeypatch.setattr(trial, "run_together", lambda *arguments, **options: (_ for _ in ()).throw(error))
+    with pytest.raises(type(error), match=str(error.args[-1])):
+        grid.run(study(), digits, tmp_path)
+    assert not list(tmp_path.glob("trials/*/result.json"))
+
+
+def test_a_diverged_trial_is_counted_and_never_averaged_in(digits, tmp_path):
+    config = dataclasses.replace(CONFIG, learning_rates=(1e20,))
+    results = grid.run(study(config), digits, tmp_path)
+    assert set(results["status"]) == {"diverged"} and results["bad_step"].notna().all()
+    assert results[["val_accuracy", "test_accuracy"]].isna().all(axis=None)
+    found = analysis.answer(results, dataset="digits", match="width", margin=0.002, correct={})
+    assert found["recommended_blocks"] is None
+    assert [(row["n"], row["diverged"], row["test_mean"]) for row in found["depths"]] == [(0, 2, None)] * 2
+    assert "diverged" in analysis.table(found) and "diverged" in analysis.sentence(found)
+    figures.accuracy_vs_blocks(found, results, tmp_path / "x.png")
+    assert (tmp_path / "x.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_finished_rows_stay_while_a_grown_grid_tunes_again(digits, tmp_path, monkeypatch):
+    before = grid.run(study(), digits, tmp_path)
+    compared = before[before["phase"] == "compare"].reset_index(drop=True)
+    seen, real = [], grid._write_results
+
+    def write_results(workdir, rows):
+        real(workdir, rows)
+        seen.append(grid.read_results(workdir))
+
+    monkeypatch.setattr(grid, "_write_results", write_results)
+    grown = dataclasses.replace(CONFIG, learning_rates=(1e-3, 3e-3, 1e-2))
+    after = grid.run(study(grown), digits, tmp_path)
+    for results in seen[:3]:  # a new rate for each of two depths, and the end of the phase
+        rows = results[results["phase"] == "compare"].reset_index(drop=True)
+        pd.testing.assert_frame_equal(rows, compared, check_dtype=False)
+    assert len(after) == 6 + 4
+
+
+def test_trials_that_stopped_at_different_steps_are_not_run_together(digits, tmp_path):
+    config = dataclasses.replace(CONFIG, blocks=(1,), learning_rates=(1e-3,), seeds=3)
+    cells = study(config).cells("compare", {1: (1e-3,)}, range(3))
+    for cell in cells[1:2]:
+        (tmp_path / "trials" / cell.name / "checkpoints" / "7").mkdir(parents=True)
+    running = grid._Running(study(config), digits, tmp_path, machine(), Progress())
+    groups = [[cell.config.seed for cell in group] for group in running._groups(cells)]
+    assert groups[0] == [1] and sorted(itertools.chain(*groups)) == [0, 1, 2]
+
+
+def test_another_machine_is_said_once_and_marks_its_rows(digits, tmp_path):
+    small = dataclasses.replace(CONFIG, learning_rates=(1e-3,), seeds=1)
+    grid.run(study(small), digits, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["provenance"]["machine"]["cpu"] = "Z80"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    said = Said()
+    results = grid.run(study(dataclasses.replace(small, seeds=2)), digits, tmp_path, said)
+    assert [line for line in said.lines if "another machine" in line and "cpu: 'Z80'" in line] == said.lines[:1]
+    assert not results["same_machine"].any()
+    said.lines.clear()
+    grid.run(study(dataclasses.replace(small, seeds=2)), digits, tmp_path, said)
+    assert said.lines == []  # all is done
+
+
+def test_the_same_study_gives_the_same_numbers_twice(digits, tmp_path):
+    first, second = (grid.run(study(), digits, tmp_path / name) for name in ("a", "b"))
+    columns = [name for name in first.columns if name != "train_seconds"]
+    pd.testing.assert_frame_equal(first[columns], second[columns])
+    assert first["same_machine"].all()
