@@ -1,4 +1,4 @@
-"""What the choices for a CPU are worth: lowerings, micro-batches and threads, each against doing without.
+"""What the choices for a CPU are worth: lowerings, steps divided among the cores, threads, each against doing without.
 
     python -m benchmarks.lowerings --rounds=7
 
@@ -20,8 +20,8 @@ from tabulate import tabulate
 
 from cnn.config import NetworkConfig, TrainingConfig
 from cnn.network import models, ops
-from cnn.training.step import Program, Replica
-from cnn.training.strategies import PythonLoop
+from cnn.training.step import Program, Replica, Totals
+from cnn.training.strategies import Pace, PythonLoop
 from cnn.training.tasks import Classification, Images
 from experiments import flags
 
@@ -79,21 +79,32 @@ def small_map() -> Pair:
 
 
 def training(
-    image: tuple[int, int, int], width: int, micro_batch: int, steps: int, replicas: int = 1, blocks: int = 3
+    image: tuple[int, int, int],
+    width: int,
+    micro_batch: int,
+    steps: int,
+    replicas: int = 1,
+    blocks: int = 3,
+    batch_size: int = 64,
 ) -> Callable:
-    """`steps` training steps of a network of some blocks, batch 64, on random images."""
+    """`steps` training steps of a network of some blocks on random images."""
     network = models.build(NetworkConfig(blocks=blocks, width=width), image, 10)
-    training = TrainingConfig(batch_size=64)
+    training = TrainingConfig(batch_size=batch_size)
     program = Program(network, Classification(image, 10, training), training, steps, micro_batch)
     random = np.random.default_rng(0)
-    count = 64 * steps
+    count = batch_size * steps
     data = Images(
         jnp.asarray(random.integers(0, 256, (count, *image), dtype=np.uint8)),
         jnp.asarray(random.integers(0, 10, count, dtype=np.int32)),
     )
     one = (jnp.float32(1e-3), jnp.arange(count, dtype=jnp.int32), jnp.full(image[2], 127.0), jnp.full(image[2], 74.0))
     members, loop = [Replica(jnp.int32(seed), *one) for seed in range(replicas)], PythonLoop(program)
-    return lambda: loop.epoch(loop.start(members), members, data, 0)[1]
+
+    def epoch() -> list[Totals]:
+        totals, whole = [Totals.zero() for _ in members], Pace(0, steps, lambda: False)
+        return loop.epoch(loop.start(members), totals, members, data, 0, whole)[1]
+
+    return epoch
 
 
 def in_turn(image: tuple[int, int, int], width: int, steps: int) -> Pair:
@@ -110,11 +121,12 @@ def main() -> None:
         timed("3x3 convolution of 2x2 cells as a product", small_map(), rounds),
     ]
     for name, (image, width) in (("28x28x1, width 16", MNIST), ("32x32x3, width 32", CIFAR)):
-        pair = (training(image, width, 64, steps), training(image, width, 16, steps))
-        rows.append(timed(f"micro-batches of 16, a step of {name}", pair, rounds, steps))
+        for size in (64, 256):
+            pair = tuple(training(image, width, part, steps, batch_size=size) for part in (size, 16))
+            rows.append(timed(f"a step of {size} divided by 16, {name}", pair, rounds, steps))
     image, width = CIFAR
     pair = tuple(training(image, width, micro_batch, steps, blocks=1) for micro_batch in (32, 16))
-    rows.append(timed("micro-batches of 16 instead of 32, 32x32x3, width 32, one block", pair, rounds, steps))
+    rows.append(timed("a step of 64 divided by 16 instead of 32, 32x32x3, width 32, one block", pair, rounds, steps))
     for name, (image, width) in (("8x8x1, width 16", DIGITS), ("28x28x1, width 16", MNIST)):
         rows.append(
             timed(f"two trainings in threads, a step of {name}", in_turn(image, width, steps), rounds, 2 * steps)

@@ -19,7 +19,6 @@ from jax import Array, lax
 from cnn.training.step import Answers, Batch, Gradient, Program, Replica, Totals, TrainState, add, members, padded
 from cnn.training.tasks import Images
 
-
 # For what runs once: the initial weights' random numbers take 0.6 s to compile this way, and 3.3 s to compile well.
 RUN_ONCE = {"xla_backend_optimization_level": 0}
 

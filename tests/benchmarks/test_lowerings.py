@@ -8,7 +8,7 @@ def test_each_choice_is_measured_with_and_without():
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("|")][2:]
-    assert len(rows) == 7
+    assert len(rows) == 9
     for row in rows:
         without, with_it, ratio = (float(re.search(r"[\d.]+", cell).group()) for cell in row.split("|")[2:5])
         assert without > 0 and with_it > 0 and abs(ratio - with_it / without) < 0.02 * ratio + 0.01

@@ -82,7 +82,10 @@ def test_bfloat16_rounds_the_gradient_and_keeps_the_state_in_float32(data):
         error = float(jnp.linalg.norm(left - right) / jnp.linalg.norm(left))
         assert 1e-5 < error < 0.05, error  # 8 bits are 0.4 %, and sums of them somewhat more
     after, _ = PythonLoop(low).step(state, Totals.zero(), own, data, low.shuffle(own, 0))
-    assert {leaf.dtype for leaf in jax.tree.leaves((after.params, after.optimizer))} <= {jnp.dtype("float32"), jnp.dtype("int32")}
+    assert {leaf.dtype for leaf in jax.tree.leaves((after.params, after.optimizer))} <= {
+        jnp.dtype("float32"),
+        jnp.dtype("int32"),
+    }
 
 
 def test_label_smoothing_against_its_definition(data):
