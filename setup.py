@@ -15,7 +15,7 @@ setup(
         "jax>=0.5.0",  # arrays, derivatives, compilation
         "jaxtyping>=0.2.36",  # shapes in annotations
         "matplotlib>=3.9",  # figures
-        "numpy>=1.26",  # decoded images, packed results
+        "numpy>=2.0",  # decoded images, packed results
         "optax>=0.2.4",  # optimiser, schedule, losses
         "orbax-checkpoint>=0.11.0",  # checkpoints
         "pandas>=2.2.3",  # results as tables

@@ -10,7 +10,7 @@ from tests.faults.harness import OBEDIENT, SMALL_FILES, SWEEP, TRAIN, assert_sam
 from tests.faults.test_stops import wait_for
 
 # Bytes at which these fail: who writes, the configuration, a checkpoint, the metrics of the second epoch.
-LIMITS = (50, 900, 1500, 2500)
+LIMITS = [1500, *(pytest.param(size, marks=pytest.mark.slow) for size in (50, 900, 2500))]
 
 
 def one_line(err, number):
@@ -28,6 +28,7 @@ def test_a_training_on_a_full_disk(train, compiled, tmp_path, size):
     assert_same(tmp_path / "w", train.folder)
 
 
+@pytest.mark.slow
 def test_a_sweep_on_a_full_disk(sweep, compiled, tmp_path):
     process = start(SWEEP, tmp_path / "w", compiled=compiled, first=SMALL_FILES.format(2500))
     one_line(finish(process, 1)[1], errno.EFBIG)

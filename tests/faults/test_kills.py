@@ -10,6 +10,7 @@ def test_a_training_survives_kills(train, compiled, tmp_path):
     survive(TRAIN, tmp_path / "writes", train.folder, compiled, Writes(0), kills=1)
 
 
+@pytest.mark.slow
 def test_a_sweep_survives_a_kill(sweep, compiled, tmp_path):
     survive(SWEEP, tmp_path, sweep.folder, compiled, Delays(0, sweep.seconds), kills=1)
 

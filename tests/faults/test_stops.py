@@ -51,6 +51,7 @@ def test_what_the_line_names_continues_to_the_same_bits(train, compiled, tmp_pat
     assert_same(folder, train.folder)
 
 
+@pytest.mark.slow
 def test_a_sweep_stops_and_continues(sweep, compiled, tmp_path):
     folder = tmp_path / "w"
     process = start(SWEEP, folder, compiled=compiled)
