@@ -4,9 +4,20 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
+
+# A process that is started by a large one counts that one's memory as its own peak (Linux), so this small one stands
+# between: it starts the command, waits, and writes seconds, status and peak.
+_BETWEEN = """
+import os, sys, time
+started = time.perf_counter()
+_, status, usage = os.wait4(os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ), 0)
+seconds = time.perf_counter() - started
+with open(sys.argv[1], "w") as file:
+    print(seconds, os.waitstatus_to_exitcode(status), usage.ru_maxrss, file=file)
+"""
 
 
 class Finished(NamedTuple):
@@ -30,23 +41,16 @@ def python(*arguments: str) -> Finished:
     command = [sys.executable, *arguments]
     # The second start of a program finds its modules compiled, unless the environment forbids to keep them.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=output, stderr=errors, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)  # its own peak; RUSAGE_CHILDREN has the largest of all so far
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        errors.seek(0)
-        if process.returncode:
-            raise RuntimeError(f"{_text(command)} ended with status {process.returncode}: {_last(errors.readlines())}")
-        unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kibibytes
-        return Finished(seconds, usage.ru_maxrss / unit, output.read())
+    with tempfile.TemporaryDirectory() as folder:
+        measured = Path(folder) / "measured"
+        between = [sys.executable, "-I", "-S", "-c", _BETWEEN, str(measured), *command]
+        done = subprocess.run(between, capture_output=True, text=True, check=True, env=environment)
+        seconds, status, peak = map(float, measured.read_text().split())
+    if status:
+        raise RuntimeError(f"{' '.join(command)} ended with status {status:.0f}: {_last(done.stderr.splitlines())}")
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kibibytes
+    return Finished(seconds, peak / unit, done.stdout)
 
 
-def _text(command: Sequence[str]) -> str:
-    return " ".join(command)
-
-
-def _last(lines: list[str]) -> str:
+def _last(lines: Sequence[str]) -> str:
     return lines[-1].strip() if lines else "no message"
