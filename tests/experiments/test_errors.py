@@ -30,6 +30,8 @@ CASES = [
     ("train", "--dataset=mnist --model=lenet5_1998 --permute", ["permute=True", "model='lenet5_1998'"]),
     ("train", "--objects=3", ["objects=3", "at most 2"]),
     ("train", "--objects=1 --canvas=0.5", ["canvas=0.5", "from 1 to 8"]),
+    ("train", "--canvas=2", ["canvas=2.0", "objects=1"]),
+    ("train", "--objects=1 --shift=2", ["shift=2", "objects=0"]),
     ("train", "--bottleneck=2", ["bottleneck=2", "from 0 to 1"]),
     ("why_convnets", "--seeds=0", ["seeds=0", "at least 1"]),
     ("why_convnets", "--permute", ["flag 'permute'"]),
@@ -74,7 +76,7 @@ def test_an_npz_with_mismatched_arrays(command, tmp_path):
 
 @pytest.mark.parametrize(
     "name, epochs",
-    [("sweep_blocks", "digits: 20"), ("train", "digits: 20"), ("localize", "digits: 30"), ("lenet5", "digits: 20")],
+    [("sweep_blocks", "digits: 20"), ("train", "digits: 20"), ("localize", "digits: 30"), ("lenet5", "digits: 6")],
 )
 def test_help_shows_each_flag_with_its_defaults(command, name, epochs):
     done = command(name, "--help")
