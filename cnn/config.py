@@ -14,8 +14,10 @@ Example:
 import dataclasses
 import difflib
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -46,6 +48,22 @@ def require_known(name: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
         nearest = difflib.get_close_matches(str(value), known, n=1, cutoff=0.0)
         raise RequestError(f"{name}={value!r}: must be one of {', '.join(known)}; nearest: {nearest[0]}")
+
+
+def user_path(name: str, value: str | os.PathLike[str]) -> Path:
+    """The path that a setting names, `~` and `~user` expanded.
+
+    Raises:
+        RequestError: there is no such user.
+
+    Example:
+        >>> user_path("cache_dir", "folder/x").as_posix()
+        'folder/x'
+    """
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise RequestError(f"{name}={str(value)!r}: must name a user of this machine after ~, or be ./~...") from None
 
 
 def _is_number(value: Any) -> bool:

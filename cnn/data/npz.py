@@ -13,13 +13,12 @@ Example:
     ((2, 5, 7, 1), [1, 0], ('10', '30'))
 """
 
+import warnings
 import zipfile
-import zlib
-from pathlib import Path
 
 import numpy as np
 
-from cnn.config import RequestError
+from cnn.config import RequestError, user_path
 from cnn.data.cache import Content
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -52,31 +51,38 @@ def read(name: str) -> Content:
 
 
 def _open(name: str) -> dict[str, np.ndarray]:
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise RequestError(f"dataset={name!r}: no such file; must be the path of an .npz with {', '.join(KEYS)}")
-    if not zipfile.is_zipfile(path):
-        raise RequestError(f"dataset={name!r}: damaged or not an .npz file; must be written by numpy.savez")
+    path = user_path("dataset", name)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [key for key in KEYS if key not in archive]
-            if missing:
-                found = ", ".join(archive) or "none"
+        if not path.is_file():
+            raise RequestError(f"dataset={name!r}: no such file; must be the path of an .npz with {', '.join(KEYS)}")
+        if not zipfile.is_zipfile(path):
+            raise RequestError(f"dataset={name!r}: damaged or not an .npz file; must be written by numpy.savez")
+        # Opened here, because NumPy leaves open what it opens where the archive is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            wrong = [key for key in KEYS if archive.files.count(key) != 1]
+            if wrong:
+                found = ", ".join(map(repr, archive)) or "none"
+                number = "several arrays" if wrong[0] in archive else "no array"
                 raise RequestError(
-                    f"dataset={name!r}: has no array {missing[0]} (found: {found}); must hold {', '.join(KEYS)}"
+                    f"dataset={name!r}: has {number} {wrong[0]} (found: {found}); must hold {', '.join(KEYS)}"
                 )
             return {key: _member(name, archive, key) for key in KEYS}
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise RequestError(f"dataset={name!r}: cannot be read as an .npz file: {error}") from error
+    except RequestError:
+        raise
+    except Exception as error:  # whatever NumPy, zipfile and its decoders raise for a damaged file
+        raise RequestError(
+            f"dataset={name!r}: cannot be read as an .npz file: {_reason(error)}; must be written by numpy.savez"
+        ) from error
 
 
 def _member(name: str, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
     try:
-        array = archive[key]
-    except (ValueError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            array = archive[key]
+    except Exception as error:  # as above; a header may also promise more than the memory holds
         raise RequestError(
-            f"dataset={name!r}: {key} cannot be read: {reason}; must be an array of integers, "
+            f"dataset={name!r}: {key} cannot be read: {_reason(error)}; must be an array of integers, "
             "written whole and without pickle"
         ) from error
     if not isinstance(array, np.ndarray):
@@ -105,10 +111,19 @@ def _images(name: str, key: str, images: np.ndarray) -> np.ndarray:
 
 
 def _labels(name: str, key: str, labels: np.ndarray) -> np.ndarray:
-    """Integers [n], of whatever values."""
+    """Booleans [n], or int64 [n] of whatever values."""
     if labels.dtype.kind not in "bui" or labels.size == 0 or labels.shape not in ((labels.size,), (labels.size, 1)):
         _refuse(name, key, labels, "integers [n] or [n, 1]")
-    return labels.reshape(-1)
+    if labels.dtype.kind == "b":
+        return labels.reshape(-1)
+    # One type for both parts: NumPy compares int64 with uint64 as float64, in which large labels become equal.
+    if labels.max() > np.iinfo(np.int64).max:
+        _refuse(name, key, labels, f"integers up to {np.iinfo(np.int64).max}, not {labels.max()}")
+    return labels.reshape(-1).astype(np.int64)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _refuse(name: str, key: str, array: np.ndarray, accepted: str) -> None:

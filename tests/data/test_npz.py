@@ -1,10 +1,14 @@
 """The user's own `.npz`: what is accepted, and the line that refuses the rest."""
 
+import io
+import struct
+import zipfile
+
 import numpy as np
 import pytest
 
 from cnn.config import RequestError
-from cnn.data import datasets
+from cnn.data import cache, datasets, npz
 
 RNG = np.random.default_rng(0)
 
@@ -69,6 +73,22 @@ REFUSED = {
     "too many labels": (arrays(y_test=np.array([2, 30, 2, 2, 2])), "y_test .* each of the 4 images"),
     "another shape in test": (arrays(x_test=X[:4]), r"x_test has shape \(4, 5, 7\).*\(5, 7, 2\)"),
     "one class": (arrays(y_train=np.zeros(9, int), y_test=np.zeros(4, int)), r"y_train .* at least 2 classes.*\[0\]"),
+    "one image for all": (arrays(x_train=np.uint8(7)), r"x_train has shape \(\)"),
+    "a row of pixels": (arrays(x_train=X.ravel()), r"x_train has shape \(315,\)"),
+    "half precision": (arrays(x_train=X.astype(np.float16)), "x_train .* type float16"),
+    "complex images": (arrays(x_train=X * 1j), "x_train .* type complex128.*integers from 0 to 255"),
+    "records": (arrays(x_train=np.zeros((9, 5, 7), [("red", "u1")])), "x_train .* integers from 0 to 255"),
+    "dates": (arrays(y_train=LABELS.astype("M8[D]")), "y_train .* integers"),
+    "text labels": (arrays(y_train=LABELS.astype(str)), "y_train .* integers"),
+    "byte labels": (arrays(y_train=LABELS.astype(bytes)), "y_train .* integers"),
+    "nan labels": (arrays(y_train=LABELS * np.nan), "y_train .* integers"),
+    "one label": (arrays(y_train=np.int64(3)), r"y_train has shape \(\)"),
+    "no labels": (arrays(y_train=LABELS[:0]), r"y_train has shape \(0,\)"),
+    "labels in a row": (arrays(y_train=LABELS[None]), r"y_train has shape \(1, 9\)"),
+    "labels beyond int64": (arrays(y_test=np.full(4, 2**63, np.uint64)), "y_test .* up to 9223372036854775807"),
+    "nothing": ({}, "no array x_train"),
+    "another kind": ({"images": X, "labels": LABELS}, "no array x_train .found: 'images', 'labels'"),
+    "a name of two lines": ({"a\nb": X}, r"found: 'a\\nb'"),
     "class only in test": (arrays(y_test=np.array([2, 30, 4, -1])), r"y_test .* unlike \[4\]"),
 }
 
@@ -110,6 +130,96 @@ def test_flipped_byte(tmp_path, save):
     data[300] ^= 255
     (tmp_path / "own.npz").write_bytes(data)
     refuses(tmp_path / "own.npz", "x_train cannot be read")
+
+
+def header(shape, descr="|u1", version=(1, 0)):
+    """What stands before the bytes of a `.npy` file."""
+    text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}}}"
+    return header_of(text, version)
+
+
+def header_of(text, version=(1, 0)):
+    return b"\x93NUMPY" + bytes(version) + struct.pack("<H", len(text) + 1) + text.encode() + b"\n"
+
+
+class Harmful:
+    """What a pickle of this would do, were it loaded."""
+
+    def __reduce__(self):
+        return pytest.fail, ("it was unpickled",)
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=True)
+    return file.getvalue()
+
+
+MEMBERS = {  # in the place of x_train.npy, with the right checksum
+    "more than the memory holds": header((10**15,)),
+    "a size beyond 64 bits": header((2**32, 2**32, 2)),
+    "a negative size": header((-1, 5, 7)) + bytes(315),
+    "a size of the wrong type": header((9.0, 5, 7)) + bytes(315),
+    "a type that is none": header((9, 5, 7), "zzz") + bytes(315),
+    "too few bytes": header((9, 5, 7)) + bytes(314),
+    "half a header": header_of("{'descr':"),
+    "a program as a header": header_of("__import__('os').abort()"),
+    "a header of Python 2": header_of("{'descr': '|u1', 'fortran_order': False, 'shape': (9L, 5L, 7L)}") + bytes(315),
+    "another version": header((9, 5, 7), version=(9, 0)) + bytes(315),
+    "the first bytes alone": b"\x93NUMPY",
+    "nothing": b"",
+    "text": b"pixels",
+    "pickled objects": npy(np.array([Harmful()] * 9, object)),
+    "a bare pickle": b"cbuiltins\nexit\n(tR.",
+}
+
+
+@pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS)
+def test_a_member_that_is_no_array_of_integers(tmp_path, member):
+    np.savez(tmp_path / "own.npz", **arrays(x_train=None))
+    with zipfile.ZipFile(tmp_path / "own.npz", "a") as archive:
+        archive.writestr("x_train.npy", member)
+    refuses(tmp_path / "own.npz", "x_train (cannot be read|is not an array)")
+
+
+def test_an_array_that_is_there_twice(tmp_path):
+    np.savez(tmp_path / "own.npz", **arrays())
+    with zipfile.ZipFile(tmp_path / "own.npz", "a") as archive:
+        archive.writestr("y_train", npy(LABELS[::-1]))
+    refuses(tmp_path / "own.npz", "several arrays y_train")
+
+
+def test_large_labels_stay_apart(tmp_path):
+    """As float64, which NumPy takes for int64 beside uint64, 2**53 and 2**53 + 1 are equal."""
+    labels = 2**53 + np.arange(3)
+    np.savez(tmp_path / "own.npz", **arrays(y_train=np.tile(labels, 3), y_test=labels[[2, 1, 0, 1]].astype(np.uint64)))
+    assert datasets.load(str(tmp_path / "own.npz")).test_labels.tolist() == [2, 1, 0, 1]
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_no_damage_goes_unnoticed(tmp_path, save):
+    """Cut at each length, or with a bit of each byte turned, a file is refused or its arrays are the same."""
+    path, small = tmp_path / "own.npz", X[:3, :2, :2]
+    save(path, x_train=small, y_train=LABELS[:3], x_test=small, y_test=LABELS[:3])
+    whole, mark = path.read_bytes(), cache.fingerprint(npz.read(str(path)))
+    refused = 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place])
+        refuses(path, "damaged|cannot be read|no array")
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        try:
+            assert cache.fingerprint(npz.read(str(path))) == mark
+        except RequestError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > len(whole) / 2  # the others are dates, permissions and padding
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/own.npz", "x" * 300 + ".npz", "a\0b.npz", "a\nb.npz", ".npz"])
+def test_paths_that_lead_nowhere(name):
+    with pytest.raises(RequestError) as caught:
+        datasets.load(name)
+    assert repr(name) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_npy_under_another_name(tmp_path):
