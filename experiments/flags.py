@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import glob
 import logging
+import os
 import re
 import shlex
 import signal
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from absl import flags
 
-from cnn.config import DATASET_DEFAULTS, RequestError, require
+from cnn.config import DATASET_DEFAULTS, RequestError, require, user_path
 from cnn.data import cache, datasets
 from cnn.data.datasets import Dataset
 from cnn.progress import Progress, automatic
@@ -150,7 +151,26 @@ def progress() -> Progress:
 
 def load(name: str, progress: Progress) -> Dataset:
     """The data set of that name, found and cached where the flags say."""
-    return datasets.load(name, data_dir=FLAGS.data_dir, cache_dir=FLAGS.cache_dir, progress=progress)
+    return datasets.load(name, data_dir=folder("data_dir"), cache_dir=folder("cache_dir"), progress=progress)
+
+
+def folder(name: str) -> Path | None:
+    """The folder that a flag names, there or yet to be made; None where it names none.
+
+    Raises:
+        RequestError: it cannot be made. One that is there and cannot be written may still be read.
+    """
+    value = FLAGS[name].value
+    if not value:
+        return None
+    found = user_path(name, value)
+    try:
+        there = next(path for path in (found, *found.absolute().parents) if path.exists())
+        usable = there.is_dir() and (there == found or os.access(there, os.W_OK | os.X_OK))
+    except OSError:  # a name too long, or a folder that may not be searched
+        usable = False
+    require(usable, name, value, "a folder, or a place where one can be made")
+    return found
 
 
 def run_experiment(
@@ -163,8 +183,7 @@ def run_experiment(
 
     def main() -> int:
         settings, shown = configure(config, defaults), progress()
-        workdir = Path(FLAGS.workdir) if FLAGS.workdir else None
-        found = experiment(settings, load(settings.dataset, shown), workdir, shown)
+        found = experiment(settings, load(settings.dataset, shown), folder("workdir"), shown)
         word = "Picture" if len(found.pictures) == 1 else "Pictures"
         print(f"{found.table}\n\n{found.sentence}\n{word}: {', '.join(map(str, found.pictures))}")
         return 1 if found.failed else 0
@@ -232,12 +251,14 @@ def _keep_compiled() -> None:
     JAX writes an entry in place, so a process that is killed, or a full disk, can leave half of one. JAX notices,
     compiles anew and warns, in every run, since it replaces no entry; here that warning makes room for a whole one.
     """
-    folder = cache.default_folder() / "compiled" if FLAGS.compiled_dir is None else FLAGS.compiled_dir
-    if not folder:
+    if FLAGS.compiled_dir == "":
         return
     import jax
 
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    kept = folder("compiled_dir") or cache.default_folder() / "compiled"
+    if kept.exists() and not os.access(kept, os.W_OK | os.X_OK):
+        print(f"the folder {kept} cannot be written: what is compiled now is not kept", file=sys.stderr)
+    jax.config.update("jax_compilation_cache_dir", str(kept))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)  # less takes as long to read
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     warnings.filterwarnings("always", message=_BROKEN_ENTRY.pattern)
@@ -248,12 +269,14 @@ def _keep_compiled() -> None:
         if not found:
             show(message, *rest)
             return
-        for entry in Path(folder).glob(f"{glob.escape(found[1])}-*-cache"):
+        for entry in kept.glob(f"{glob.escape(found[1])}-*-cache"):
             entry.unlink(missing_ok=True)
 
     warnings.showwarning = mend
 
 
 def _leave(status: int, message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    # A name may hold what moves a terminal's cursor; it is shown, not obeyed.
+    print("error:", "".join(c if c.isprintable() else repr(c)[1:-1] for c in line), file=sys.stderr)
     sys.exit(status)

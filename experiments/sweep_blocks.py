@@ -50,8 +50,7 @@ def main() -> int:
     """Sweep as the flags say, and print the answer."""
     config = flags.configure(SweepConfig)
     progress = flags.progress()
-    workdir = Path(flags.FLAGS.workdir) if flags.FLAGS.workdir else None
-    answer = sweep(config, flags.load(config.dataset, progress), workdir, progress)
+    answer = sweep(config, flags.load(config.dataset, progress), flags.folder("workdir"), progress)
     print(analysis.table(answer))
     print(f"\n{analysis.sentence(answer)}")
     print(f"Picture: {Path(answer['workdir']) / 'accuracy_vs_blocks.png'}")

@@ -6,8 +6,6 @@ Prints the network's table, trains, reads the whole test set once at the end, an
 metrics for each epoch, the result and the last checkpoints in the work folder.
 """
 
-from pathlib import Path
-
 from cnn.config import RequestError, TrialConfig, to_json
 from cnn.network import models, summary
 from cnn.training import replicas, trial
@@ -23,8 +21,7 @@ def main() -> int:
     dataset = flags.load(config.dataset, progress)
     program = replicas.program(config, dataset, len(dataset.train_labels))
     print(summary.summary(program.network, program.task.image_shape), flush=True)
-    default = default_workdir("train", config.dataset, to_json(config))
-    workdir = Path(flags.FLAGS.workdir) if flags.FLAGS.workdir else default
+    workdir = flags.folder("workdir") or default_workdir("train", config.dataset, to_json(config))
     result = trial.run(config, dataset, workdir, keep=True, progress=progress)
     if result["status"] == "diverged":
         print(f"\nDiverged: the loss was not finite at step {result['bad_step']}. Folder: {workdir}")

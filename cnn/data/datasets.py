@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn.config import RequestError, require
+from cnn.config import RequestError, require, user_path
 from cnn.data import cache, download, npz, prepared
 from cnn.data.cache import Content
 from cnn.progress import Progress
@@ -73,8 +73,9 @@ def load(
         progress: shows downloads and decoding.
 
     Raises:
-        RequestError: the name or the file is not acceptable; one line says what would be.
-        OSError: a download failed or stored data is damaged; one line names it.
+        RequestError: the name is unknown, or the data is damaged or not what can be learnt from; one line says what
+            would be accepted.
+        OSError: a download failed; one line names it.
 
     Example:
         >>> digits = load("digits")
@@ -84,7 +85,7 @@ def load(
     if name.endswith(".npz"):
         content = npz.read(name)
         return Dataset(name, *content, cache.fingerprint(content))
-    root = cache.default_folder() if cache_dir is None else Path(cache_dir).expanduser()
+    root = user_path("cache_dir", cache_dir) if cache_dir else cache.default_folder()
     if name == "digits":
         key, build = "digits", _digits
     else:

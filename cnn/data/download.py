@@ -67,14 +67,16 @@ def prepare(name: str, data_dir: Path, progress: Progress = Progress()) -> Conte
     The name may have a version, `NAME:VERSION`, which must be the one that TFDS knows.
 
     Raises:
-        RequestError: another version, or TFDS is not installed.
-        OSError: a file cannot be fetched, has another SHA-256 than TFDS registers, or cannot be decoded; one line
-            names its URL. No partial file is left.
+        RequestError: another version, TFDS is not installed, or what was downloaded is damaged: it has another SHA-256
+            than TFDS registers, or cannot be decoded; one line names its URL. Nothing of it is kept.
+        OSError: a file cannot be fetched; one line names its URL. No partial file is left.
     """
     require_packages(name, {"tensorflow_datasets": "tensorflow-datasets"})
     import tensorflow_datasets as tfds
 
     base, _, version = name.partition(":")
+    if base not in PUBLISHED:
+        raise RequestError(f"dataset={name!r}: has one configuration; must be {base.partition('/')[0]}")
     known = tfds.builder_cls(base).VERSION
     if version and not known.match(version):
         raise RequestError(f"dataset={name!r}: is not prepared under {data_dir}; version must be {known}")
@@ -83,7 +85,11 @@ def prepare(name: str, data_dir: Path, progress: Progress = Progress()) -> Conte
         return _read_cifar_set(base, files) if base in CIFAR_SETS else _read_idx_set(base, data_dir, files)
     except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
         sources = ", ".join(f"{url} ({path})" for url, path in files.values())
-        raise OSError(f"{sources}: cannot be decoded: {error}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RequestError(
+            f"dataset={name!r}: {sources}: cannot be decoded: {reason}; must be the file that "
+            "TensorFlow Datasets describes"
+        ) from error
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -187,7 +193,9 @@ def _fetch_one(name: str, folder: Path, url: str, info: Any, task: Task) -> Path
             return _watched(manager, url, info.size, folder / name, task)
     except download_manager.NonMatchingChecksumError as error:
         expected = f"{int(info.size)} bytes with SHA-256 {info.checksum}"
-        raise OSError(f"{url}: what was downloaded is not what TensorFlow Datasets expects: {expected}") from error
+        raise RequestError(
+            f"dataset={name!r}: {url}: what was downloaded is damaged or another file; must be {expected}"
+        ) from error
     except (OSError, tfds.download.DownloadError) as error:
         raise OSError(f"{url}: cannot be downloaded: {' '.join(str(error).split())}") from error
     finally:

@@ -24,18 +24,21 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from cnn.config import DATASETS, RequestError
+from cnn.config import DATASETS, RequestError, user_path
 from cnn.data.cache import Content
 from cnn.data.download import quiet, require_packages
 from cnn.progress import Progress
 
 BATCH = 500  # records decoded at a time: twice as fast as 64, and larger batches are no faster
-_NAME = re.compile(r"(?P<base>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>((\d+|\*)\.){2}(\d+|\*)))?")
+_NAME = re.compile(  # as TFDS writes names: no part is "..", and none is longer than a file's name may be
+    r"(?P<base>[a-z0-9_]{1,100})(/(?P<config>\w[\w.+-]{0,99}))?(:(?P<version>((\d{1,9}|\*)\.){2}(\d{1,9}|\*)))?",
+    re.ASCII,
+)
 
 
 def data_folder(data_dir: str | os.PathLike | None) -> Path:
     """Where TFDS looks: the argument, else `TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
-    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return user_path("data_dir", data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def base_name(name: str) -> str:
@@ -50,7 +53,7 @@ def base_name(name: str) -> str:
     """
     match = _NAME.fullmatch(name)
     if match is None:
-        raise RequestError(f"dataset={name!r}: must be {DATASETS} (NAME, NAME/CONFIG, NAME:VERSION)")
+        raise RequestError(f"dataset={name!r}: must be {DATASETS} (name, name/config, name:version)")
     return match["base"]
 
 
@@ -99,9 +102,8 @@ def read(name: str, folder: Path, progress: Progress = Progress()) -> Content:
     """Decode a prepared folder. The test part is the split `test`, or else `validation`.
 
     Raises:
-        RequestError: not an image classification set, images of several shapes or not of 8 bits, no such split, or a
-            format that needs a package which is not installed; the line says which to install.
-        OSError: the files are damaged.
+        RequestError: not an image classification set, images of several shapes or not of 8 bits, no such split, a
+            format that needs a package which is not installed (the line says which to install), or damaged files.
     """
     _require_readable(name, folder)
     import tensorflow_datasets as tfds
@@ -110,7 +112,7 @@ def read(name: str, folder: Path, progress: Progress = Progress()) -> Content:
         try:
             builder = tfds.builder_from_directory(folder)
         except Exception as error:  # whatever TFDS raises for a damaged description
-            raise OSError(f"{folder}: TensorFlow Datasets cannot read it: {_first_line(error)}") from error
+            _refuse_damaged(name, folder, _first_line(error))
         splits = builder.info.splits
         test = "test" if "test" in splits else "validation"
         if "train" not in splits or test not in splits:
@@ -175,8 +177,8 @@ def _require_readable(name: str, folder: Path) -> None:
     """Refuse a folder whose format needs what is not installed, with the line that says what to install."""
     try:
         stored = json.loads((folder / "dataset_info.json").read_text()).get("fileFormat") or "tfrecord"
-    except (ValueError, AttributeError) as error:
-        raise OSError(f"{folder}/dataset_info.json is damaged: {error}") from error
+    except (ValueError, AttributeError, RecursionError) as error:
+        _refuse_damaged(name, folder, f"dataset_info.json: {_first_line(error)}")
     packages = {"tensorflow_datasets": "tensorflow-datasets", "PIL.Image": "pillow"}
     if stored == "array_record":
         packages["array_record.python.array_record_data_source"] = "array_record"
@@ -195,7 +197,7 @@ def _decode(name: str, builder: Any, split: str, keys: tuple[str, str], progress
     count = builder.info.splits[split].num_examples
     images, labels, done = None, np.empty(count, np.int32), 0
     with progress.task(f"decoding {name} {split}", total=count) as task:
-        for rows in _batches(builder, split):
+        for rows in _batches(name, builder, split):
             shapes = [row[image_key].shape for row in rows]
             if images is None:
                 images = np.empty((count, *shapes[0]), np.uint8)
@@ -205,11 +207,11 @@ def _decode(name: str, builder: Any, split: str, keys: tuple[str, str], progress
             done += len(rows)
             task.advance(len(rows))
     if images is None or done != count:
-        raise OSError(f"{builder.data_dir}: split {split} holds {done} images where its description says {count}")
+        _refuse_damaged(name, builder.data_dir, f"split {split} holds {done} images, described are {count}")
     return images, labels
 
 
-def _batches(builder: Any, split: str) -> Iterator[list[dict[str, Any]]]:
+def _batches(name: str, builder: Any, split: str) -> Iterator[list[dict[str, Any]]]:
     import tensorflow_datasets as tfds
 
     try:
@@ -221,7 +223,7 @@ def _batches(builder: Any, split: str) -> Iterator[list[dict[str, Any]]]:
             rows = iter(tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False)))
             yield from iter(lambda: list(itertools.islice(rows, BATCH)), [])
     except Exception as error:  # the readers raise whatever they like
-        raise OSError(f"{builder.data_dir}: cannot be read: {_first_line(error)}") from error
+        _refuse_damaged(name, builder.data_dir, f"split {split}: {_first_line(error)}")
 
 
 def _builder(name: str, root: Path) -> Any:
@@ -236,10 +238,10 @@ def _builder(name: str, root: Path) -> Any:
         known = ["digits", *tfds.list_builders(with_community_datasets=False)]
         nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)[0]
         raise RequestError(f"dataset={name!r}: must be {DATASETS}; nearest: {nearest}") from error
-    except ImportError as error:
-        _refuse(name, f"needs the package {error.name}", f"installed: pip install {error.name}")
     except (ValueError, AssertionError) as error:  # no such configuration or version
         raise RequestError(f"dataset={name!r}: {_first_line(error)}") from error
+    except Exception as error:  # a package that it needs, a description that is gone: TFDS raises whatever it likes
+        _refuse(name, f"cannot be loaded ({_first_line(error)})", "a whole set whose packages are installed")
 
 
 def _require_same_shape(name: str, shapes: list[tuple[int, ...]]) -> None:
@@ -250,6 +252,10 @@ def _require_same_shape(name: str, shapes: list[tuple[int, ...]]) -> None:
 
 def _refuse(name: str, what: str, accepted: str) -> NoReturn:
     raise RequestError(f"dataset={name!r}: {what}; must be {accepted}")
+
+
+def _refuse_damaged(name: str, folder: str | os.PathLike, reason: str) -> NoReturn:
+    _refuse(name, f"{folder} is damaged or incomplete ({reason})", "prepared anew: remove that folder first")
 
 
 def _first_line(error: BaseException) -> str:

@@ -178,13 +178,15 @@ def test_version(server, monkeypatch, tmp_path):
     known = tfds.builder_cls("mnist").VERSION
     with pytest.raises(RequestError, match=rf"mnist:1\.0\.0.*version must be {known}"):
         datasets.load("mnist:1.0.0", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+    with pytest.raises(RequestError, match=r"mnist/first.*must be mnist$"):
+        datasets.load("mnist/first", data_dir=tmp_path, cache_dir=tmp_path / "cache")
     assert server.fetched == []
     assert datasets.load(f"mnist:{known}", data_dir=tmp_path, cache_dir=tmp_path / "cache").image_shape == (6, 5, 1)
 
 
-def fails(name, tmp_path, *words):
+def fails(error, name, tmp_path, *words):
     """The load fails with one line that has these words, and leaves neither an entry nor a partial file."""
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(error) as caught:
         datasets.load(name, data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
     message = str(caught.value)
     assert "\n" not in message and all(word in message for word in words), message
@@ -196,15 +198,36 @@ def test_wrong_checksum(server, monkeypatch, tmp_path, name, file):
     _, files = published_files(name)
     expected = b"what TFDS expects"
     publish(server, monkeypatch, name, files, registered={file: expected})
-    fails(name, tmp_path, f"{server.url}/{name}/{file}", hashlib.sha256(expected).hexdigest(), "17 bytes")
+    fails(RequestError, name, tmp_path, f"{server.url}/{name}/{file}", hashlib.sha256(expected).hexdigest(), "17 bytes")
     server.files[f"/{name}/{file}"] = expected  # the right file, but not an archive
-    fails(name, tmp_path, f"{server.url}/{name}/{file}", "cannot be decoded")
+    fails(RequestError, name, tmp_path, f"{server.url}/{name}/{file}", "cannot be decoded")
+
+
+ALTERED = {
+    "empty": lambda data: b"",
+    "cut to half": lambda data: data[: len(data) // 2],
+    "without its last byte": lambda data: data[:-1],
+    "with one bit turned": lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:],
+    "longer": lambda data: data + b"\0",
+    "a page that asks to log in": lambda data: b"<html>Please log in</html>",
+}
+
+
+@pytest.mark.parametrize("alter", ALTERED.values(), ids=ALTERED)
+def test_a_download_that_was_altered_on_the_way(server, monkeypatch, tmp_path, alter):
+    _, files = published_files("mnist")
+    publish(server, monkeypatch, "mnist", files)
+    path = "/mnist/train-images-idx3-ubyte.gz"
+    server.files[path] = alter(server.files[path])
+    fails(RequestError, "mnist", tmp_path, server.url + path, "must be", "SHA-256")
+    server.files[path] = files[path.rpartition("/")[2]]  # the next try fetches it anew
+    assert datasets.load("mnist", data_dir=tmp_path / "data", cache_dir=tmp_path / "cache").image_shape == (6, 5, 1)
 
 
 def test_missing_on_the_server(server, monkeypatch, tmp_path):
     publish(server, monkeypatch, "fashion_mnist", published_files("fashion_mnist")[1])
     del server.files["/fashion_mnist/train-labels-idx1-ubyte.gz"]
-    fails("fashion_mnist", tmp_path, f"{server.url}/fashion_mnist/train-labels-idx1-ubyte.gz", "404")
+    fails(OSError, "fashion_mnist", tmp_path, f"{server.url}/fashion_mnist/train-labels-idx1-ubyte.gz", "404")
 
 
 def test_unreachable_host(server, monkeypatch, tmp_path):
@@ -214,7 +237,7 @@ def test_unreachable_host(server, monkeypatch, tmp_path):
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/cifar-10-binary.tar.gz"
         (info,) = tfds.builder_cls("cifar10").url_infos.values()
         monkeypatch.setattr(tfds.builder_cls("cifar10"), "url_infos", {url: info})
-        fails("cifar10", tmp_path, url, "refused")
+        fails(OSError, "cifar10", tmp_path, url, "refused")
 
 
 def changed_idx(file, change):
@@ -254,7 +277,7 @@ UNDECODABLE = {
 @pytest.mark.parametrize("name, files", UNDECODABLE.values(), ids=UNDECODABLE)
 def test_damaged_content_with_the_right_checksum(server, monkeypatch, tmp_path, name, files):
     publish(server, monkeypatch, name, files())
-    fails(name, tmp_path, server.url, "cannot be decoded")
+    fails(RequestError, name, tmp_path, server.url, "cannot be decoded")
 
 
 def test_two_loads_at_once(server, monkeypatch, tmp_path, recorder):

@@ -202,22 +202,67 @@ def test_without_tensorflow_datasets(tmp_path, monkeypatch, name):
     refuses(tmp_path, name, "pip install tensorflow-datasets$")
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda folder: (folder / "toy-train.array_record-00000-of-00001").write_bytes(b"nothing"),
-        lambda folder: (folder / "toy-test.array_record-00000-of-00001").unlink(),
-        lambda folder: (folder / "dataset_info.json").write_text("{"),
-        lambda folder: (folder / "features.json").write_text("{}"),
-    ],
-    ids=["shard", "missing shard", "description", "features"],
-)
-def test_damaged_folder(tmp_path, damage):
-    folder = write(tmp_path, "toy", {"train": rows(4), "test": rows(3)})
-    damage(folder)
-    with pytest.raises(OSError, match=str(folder)) as caught:
-        load(tmp_path, "toy")
-    assert "\n" not in str(caught.value) and not (tmp_path / "cache").exists()
+SHARDS = [f"toy-{split}.array_record-00000-of-00001" for split in ("train", "test")]
+
+
+def damages(folder, path):
+    """Ways to damage a file of the folder: (what it is, its bytes then, or None where it is gone)."""
+    whole = path.read_bytes()
+    filled = np.flatnonzero(np.frombuffer(whole, np.uint8))  # the zeros between a shard's blocks belong to no record
+    if path.name in SHARDS:  # records have checksums
+        for place in np.random.default_rng(0).choice(filled, 12, replace=False):
+            yield f"bit of byte {place}", whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+    for length in {0, 1, len(whole) // 3, filled[-1]}:
+        yield f"cut to {length} bytes", whole[:length]
+    yield "other content", b"[[[]]]"
+    yield "gone", None
+
+
+@pytest.mark.parametrize("file", [*SHARDS, "dataset_info.json", "features.json"])
+def test_damaged_folder(tmp_path, file):
+    """No damage gives other images: each ends in one line that names the folder."""
+    folder = write(tmp_path, "toy", {"train": rows(40), "test": rows(7)})
+    whole = (folder / file).read_bytes()
+    assert len(load(tmp_path, "toy").train_labels) == 40
+    shutil.rmtree(tmp_path / "cache")
+    for what, data in damages(folder, folder / file):
+        (folder / file).unlink()
+        if data is not None:
+            (folder / file).write_bytes(data)
+        with pytest.raises(RequestError) as caught:
+            load(tmp_path, "toy")
+        line = str(caught.value)
+        prepared_set = data is not None or file in SHARDS  # without its descriptions the folder is none
+        known = f"{folder} is damaged or incomplete" if prepared_set else "dataset='toy': "
+        assert known in line and "\n" not in line and not (tmp_path / "cache").exists(), f"{what}: {line}"
+        (folder / file).write_bytes(whole)
+
+
+BAD_ROWS = {
+    "an image that is none": ({"image": io.BytesIO(b"no picture"), "label": 0}, "damaged or incomplete"),
+    "half an image": ({"image": io.BytesIO(png(np.ones((64, 64, 3), np.uint8)).read()[:90]), "label": 0}, "damaged"),
+    "a label beyond the classes": ({"image": png(np.zeros((4, 6, 3), np.uint8)), "label": 3}, "labels 0 to 3"),
+    "16 bits": (
+        {"image": io.BytesIO(b"\x89PNG\r\n\x1a\n" + bytes(40)), "label": 0},
+        "damaged or incomplete",
+    ),
+}
+
+
+@pytest.mark.parametrize("row, message", BAD_ROWS.values(), ids=BAD_ROWS)
+def test_a_bad_row(tmp_path, monkeypatch, row, message):
+    monkeypatch.setattr(tfds.features.ClassLabel, "encode_example", lambda self, label: label)  # which checks it
+    row["image"].seek(0)
+    write(tmp_path, "toy", {"train": [*rows(5), row], "test": rows(3)})
+    refuses(tmp_path, "toy", message)
+
+
+@pytest.mark.parametrize("count", ["41", "0", "many"])
+def test_other_images_than_described(tmp_path, count):
+    folder = write(tmp_path, "toy", {"train": rows(40), "test": rows(7)})
+    info = folder / "dataset_info.json"
+    info.write_text(info.read_text().replace('"40"', f'"{count}"'))
+    refuses(tmp_path, "toy", "damaged or incomplete")
 
 
 @pytest.mark.parametrize(
@@ -229,6 +274,24 @@ def test_damaged_folder(tmp_path, damage):
         ("", None),
         ("../mnist", None),
         ("mnist:latest", None),
+        ("mnist/..", None),
+        ("mnist/./..", None),
+        ("toy/../toy", None),
+        ("mnist:", None),
+        ("mnist:3", None),
+        ("mnist:../..", None),
+        ("mnist;ls", None),
+        ("$(ls)", None),
+        ("<script>", None),
+        ("mnist\n", None),
+        ("mn\0ist", None),
+        ("MNIST", None),
+        ("mnïst", None),
+        ("mnist:٣.0.1", None),
+        ("a" * 101, None),
+        ("mnist/" + "a" * 101, None),
+        ("gs://bucket/mnist", None),
+        ("digits:1.0.0", "digits"),
     ],
 )
 def test_unknown_names(tmp_path, name, nearest):
@@ -244,6 +307,7 @@ def test_unknown_names(tmp_path, name, nearest):
         ("emnist/letters", "not prepared under .*needs TensorFlow"),
         ("imdb_reviews", "features label, text; must be a set with one image"),
         ("emnist/nothing", "nothing"),
+        ("coco/2017", "cannot be loaded .*No module named 'tensorflow'.*packages are installed"),
     ],
 )
 def test_what_cannot_be_prepared(tmp_path, capfd, name, message):
