@@ -12,6 +12,7 @@ sweep: $(VENV)/installed
 test: $(VENV)/installed-tests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest
 
 test-slow: $(VENV)/installed-tests

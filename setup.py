@@ -37,6 +37,7 @@ setup(
             "hypothesis>=6.112",  # property tests
             "ipykernel>=6.29.5",  # runs the notebooks
             "ipywidgets>=8.1.5",  # their progress bars
+            "mypy>=2.4",  # types, before anything runs
             "nbclient>=0.10.0",  # executes them from top to bottom
             "nbformat>=5.10.4",  # reads them
             "pytest>=8.3",

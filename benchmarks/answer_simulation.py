@@ -48,7 +48,7 @@ def sweeps(truth: Sequence[float], seeds: int, images: int, repeats: int, genera
 
 def picks(accuracy: np.ndarray, margin: float = MARGIN) -> np.ndarray:
     """Share of the sweeps [repeats, depths, seeds] in which the rule takes each depth: [depths], of sum 1."""
-    chosen = [analysis.choose(sweep, margin).index for sweep in accuracy]
+    chosen = np.array([analysis.choose(sweep, margin).chosen for sweep in accuracy], int)
     return np.bincount(chosen, minlength=accuracy.shape[1]) / len(accuracy)
 
 
@@ -71,7 +71,7 @@ def simulate(repeats: int, seed: int) -> list[dict[str, Any]]:
         for shape, truth in SHAPES.items():
             for seeds in SEEDS:
                 accuracy = sweeps(truth, seeds, images, repeats, generator)
-                best = analysis.choose(np.array(truth)[:, None], MARGIN).index
+                best = analysis.choose(np.array(truth)[:, None], MARGIN).chosen
                 row = {"images": images, "true accuracies": shape, "seeds": seeds, "noise-free": best}
                 row |= {f"picks {depth}": float(share) for depth, share in enumerate(picks(accuracy))}
                 rows.append(row | {"coverage": coverage(accuracy, truth)})

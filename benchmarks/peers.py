@@ -9,7 +9,7 @@ that no process holds another's. PyTorch takes a thread for each core that it ma
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,11 +32,15 @@ def flax_network(problem: Problem, precision: str) -> "flax.linen.Sequential":
     """The network of Linen's own layers; parameters are float32 in either precision."""
     from flax import linen
 
-    layers = []
+    layers: list[Callable[..., Any]] = []
     for width in problem.widths:
         pool = functools.partial(linen.max_pool, window_shape=(2, 2), strides=(2, 2))
         layers += [linen.Conv(width, (3, 3), dtype=precision), linen.relu, pool]
-    head = [linen.Dense(problem.network.hidden, dtype=precision), linen.relu, linen.Dense(CLASSES, dtype=precision)]
+    head: list[Callable[..., Any]] = [
+        linen.Dense(problem.network.hidden, dtype=precision),
+        linen.relu,
+        linen.Dense(CLASSES, dtype=precision),
+    ]
     return linen.Sequential([*layers, lambda x: x.reshape(len(x), -1), *head])
 
 
@@ -50,7 +54,7 @@ def plain_flax(problem: Problem, precision: str, steps: int) -> Callable[[], flo
     images, labels = map(jnp.asarray, batch(problem))
 
     def loss(params: dict, images: jax.Array, labels: jax.Array) -> jax.Array:
-        logits = network.apply(params, images).astype(jnp.float32)
+        logits = jnp.asarray(network.apply(params, images), jnp.float32)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     @functools.partial(jax.jit, donate_argnums=0)

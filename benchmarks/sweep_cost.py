@@ -57,7 +57,7 @@ def _write_digits(path: Path, examples: int) -> None:
     from cnn.data import datasets
 
     digits = datasets.load("digits")
-    parts = {"x_test": digits.test_images, "y_test": digits.test_labels}
+    parts: dict[str, Any] = {"x_test": digits.test_images, "y_test": digits.test_labels}
     for name, part in (("x_train", digits.train_images), ("y_train", digits.train_labels)):
         parts[name] = np.resize(part, (examples, *part.shape[1:]))
     np.savez(path, **parts)
@@ -97,8 +97,8 @@ def line_cells(line: dict[str, Any]) -> dict[str, str]:
 
 def main(options: flags.FlagValues) -> None:
     """Run all points, print both tables, and write them where asked."""
-    rows = []
-    for varies, settings in points({name: sorted(map(int, options[name].value)) for name in SETTINGS}):
+    rows: list[dict[str, Any]] = []
+    for varies, settings in points({name: sorted(map(int, options[name].value or ())) for name in SETTINGS}):
         with tempfile.TemporaryDirectory() as folder:
             rows.append({"varies": varies, "settings": settings, **measure(settings, Path(folder))})
     lines = [fit(rows, name, run) for name in dict.fromkeys(row["varies"] for row in rows) for run in RUNS]

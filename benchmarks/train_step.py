@@ -47,7 +47,7 @@ def matrix_product(problem: Problem, precision: str, steps: int) -> Callable[[],
 
 
 OURS, PRODUCT = "this project", "matrix product"
-SIDES = {
+SIDES: dict[str, tuple[Callable[..., Callable[[], object]], *tuple[bool, ...]]] = {
     OURS: (this_project,),
     "plain Flax Linen": (peers.plain_flax,),
     "PyTorch": (peers.pytorch,),

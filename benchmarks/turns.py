@@ -9,9 +9,10 @@ import multiprocessing
 import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 Call = Callable[[], object]
+Name = TypeVar("Name")
 SETTLE_SECONDS = 0.1  # for the pool of the side before to fall asleep
 
 
@@ -84,9 +85,9 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def take_turns(sides: Mapping[str, Side], rounds: int) -> dict[str, list[float]]:
+def take_turns(sides: Mapping[Name, Side], rounds: int) -> dict[Name, list[float]]:
     """The seconds of each side's call in each round; in a round every side has one turn, in their order."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    seconds: dict[Name, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
             time.sleep(SETTLE_SECONDS)

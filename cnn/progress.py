@@ -10,8 +10,8 @@ Example:
 
 import sys
 import time
-from io import TextIOBase
 from types import TracebackType
+from typing import TextIO
 
 
 class Progress:
@@ -54,7 +54,7 @@ class Lines(Progress):
     A task that ends within a second says nothing.
     """
 
-    def __init__(self, stream: TextIOBase, seconds: float = 10.0) -> None:
+    def __init__(self, stream: TextIO, seconds: float = 10.0) -> None:
         self.stream, self.seconds = stream, seconds
 
     def task(self, label: str, total: int, done: int = 0) -> Task:
@@ -84,7 +84,7 @@ class _LineTask(Task):
 class Bars(Progress):
     """Bars drawn by rich, on a terminal or in a notebook; the display lives while any task does."""
 
-    def __init__(self, stream: TextIOBase) -> None:
+    def __init__(self, stream: TextIO) -> None:
         from rich import console, progress
 
         label, note = (
@@ -125,7 +125,7 @@ class _BarTask(Task):
             self.bars.display.live.ipy_widget = None  # stopping closed it: the next display needs one of its own
 
 
-def automatic(stream: TextIOBase | None = None) -> Progress:
+def automatic(stream: TextIO | None = None) -> Progress:
     """Bars where the stream (standard error by default) is a terminal or a notebook, lines elsewhere."""
     from rich.console import Console
 

@@ -74,7 +74,10 @@ def study(config: ExperimentConfig, classes: Classes) -> grid.Study:
 def measure(classes: Classes, fit: Fit, answers: list[Answers | None]) -> list[Measured | None]:
     """Few-shot accuracy on the new classes by each kind of feature, and what the pictures show of each network."""
     replicas = zip(answers, fit.configs, fit.replicas, fit.strategy.unstack(fit.states))
-    return [own and _measured(classes, fit, *replica) for own, *replica in replicas]
+    return [
+        None if own is None else _measured(classes, fit, config, replica, state)
+        for own, config, replica, state in replicas
+    ]
 
 
 def _measured(classes: Classes, fit: Fit, config: TrialConfig, replica: Replica, state: TrainState) -> Measured:
@@ -91,7 +94,7 @@ def _measured(classes: Classes, fit: Fit, config: TrialConfig, replica: Replica,
         "principal components": lambda images: components.transform(features.pixels(images)),
         "pixels": features.pixels,
     }
-    values = {}
+    values: dict[str, float | None] = {}
     for kind in KINDS:
         found = features.few_shot_accuracies(classes.new, extract[kind], classes.examples, config.seed)
         values |= {f"{kind}, {k}": accuracy for k, accuracy in found.items()}

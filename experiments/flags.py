@@ -17,11 +17,11 @@ import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from absl import flags
 
-from cnn.config import DATASET_DEFAULTS, RequestError, require, user_path
+from cnn.config import DATASET_DEFAULTS, RequestError, StudyConfig, TrialConfig, require, user_path
 from cnn.data import cache, datasets
 from cnn.data.datasets import Dataset
 from cnn.progress import Progress, automatic
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cnn.study.comparison import Report
 
 FLAGS = flags.FLAGS
-Config = TypeVar("Config")
+Config = TypeVar("Config", bound=StudyConfig | TrialConfig)
 Defaults = Mapping[str, Mapping[str, Any]]
 NONE: Defaults = {}
 _BROKEN_ENTRY = re.compile(r"Error (?:reading|writing) persistent compilation cache entry for '(.*?)'")
@@ -72,7 +72,7 @@ flags.DEFINE(
 )
 
 
-def define(config: type, without: tuple[str, ...] = (), defaults: Defaults = NONE) -> None:
+def define(config: Any, without: tuple[str, ...] = (), defaults: Defaults = NONE) -> None:
     """Define a flag for each field of a settings class, nested ones included.
 
     Args:
@@ -83,13 +83,14 @@ def define(config: type, without: tuple[str, ...] = (), defaults: Defaults = NON
     for field in dataclasses.fields(config):
         if field.name in without:
             continue
-        if dataclasses.is_dataclass(field.type):
-            define(field.type, without, {**defaults, "": {**_changed(field), **defaults.get("", {})}})
-        elif field.type is bool:
+        kind: Any = field.type  # never text: the settings' annotations are evaluated
+        if dataclasses.is_dataclass(kind):
+            define(kind, without, {**defaults, "": {**_changed(field), **defaults.get("", {})}})
+        elif kind is bool:
             flags.DEFINE_boolean(field.name, None, _help(field, defaults))
         else:
-            many = hasattr(field.type, "__args__")
-            parser = _Parser(field.type.__args__[0] if many else field.type, many)
+            many = hasattr(kind, "__args__")
+            parser = _Parser(kind.__args__[0] if many else kind, many)
             flags.DEFINE(parser, field.name, None, _help(field, defaults))
 
 
@@ -115,12 +116,12 @@ def configure(config: type[Config], defaults: Defaults = NONE) -> Config:
     Raises:
         RequestError: a value that the settings refuse.
     """
-    dataset = FLAGS.dataset or next(field.default for field in dataclasses.fields(config) if field.name == "dataset")
+    dataset = FLAGS.dataset or config.dataset
     return _configure(config, _own(dataset.split(":")[0], defaults))
 
 
-def _configure(config: type[Config], defaults: dict[str, Any]) -> Config:
-    values = {}
+def _configure(config: Any, defaults: dict[str, Any]) -> Any:
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         if dataclasses.is_dataclass(field.type):
             values[field.name] = _configure(field.type, {**_changed(field), **defaults})
@@ -133,8 +134,9 @@ def _configure(config: type[Config], defaults: dict[str, Any]) -> Config:
 
 def _changed(field: dataclasses.Field) -> dict[str, Any]:
     """The values in which a nested field's default is not that of its class: `SceneConfig(objects=1)` has one."""
-    inner = {part.name: getattr(field.default, part.name) for part in dataclasses.fields(field.default)}
-    return {part.name: inner[part.name] for part in dataclasses.fields(field.type) if inner[part.name] != part.default}
+    kind: Any = field.type
+    inner = {part.name: getattr(field.default, part.name) for part in dataclasses.fields(kind)}
+    return {part.name: inner[part.name] for part in dataclasses.fields(kind) if inner[part.name] != part.default}
 
 
 def progress() -> Progress:
@@ -264,10 +266,17 @@ def _keep_compiled() -> None:
     warnings.filterwarnings("always", message=_BROKEN_ENTRY.pattern)
     show = warnings.showwarning
 
-    def mend(message: Warning | str, *rest: Any) -> None:
+    def mend(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         found = _BROKEN_ENTRY.match(str(message))
         if not found:
-            show(message, *rest)
+            show(message, category, filename, lineno, file, line)
             return
         for entry in kept.glob(f"{glob.escape(found[1])}-*-cache"):
             entry.unlink(missing_ok=True)

@@ -63,11 +63,13 @@ def study(config: LocalizeConfig, dataset: Dataset) -> grid.Study:
 def measure(fit: Fit, answers: list[Answers | None]) -> list[Measured | None]:
     """How well boxes fit and objects are found on the test scenes, and some scenes to look at."""
     task, data = fit.program.task, fit.test_data
+    assert isinstance(task, tasks.Localization), "the settings ask for at least one object"
     indices = members(np.arange(min(SHOWN, len(data.labels))), task.objects)
     images = np.asarray(jax.jit(task.test_examples)(indices, data.take(indices))[0])
     matched = jax.jit(task.matched)
     return [
-        own and _measured(jax.device_get(matched(own.outputs, own.targets)), own.targets, images) for own in answers
+        None if own is None else _measured(jax.device_get(matched(own.outputs, own.targets)), own.targets, images)
+        for own in answers
     ]
 
 
@@ -76,17 +78,19 @@ def _measured(found: tasks.Found, true: tasks.Found, images: np.ndarray) -> Meas
     confidence = np.asarray(jax.nn.softmax(found.classes, axis=-1)).max(-1)
     classes, places = found.classes.argmax(-1), np.repeat(np.arange(count), objects)
     ratios = scenes.overlap(np.asarray(found.boxes), np.asarray(true.boxes)).ratio
-    listed = [
+    wanted, seen = (
         detection.Objects(places, np.asarray(names).reshape(-1), np.asarray(boxes).reshape(-1, 4))
         for names, boxes in ((true.classes, true.boxes), (classes, found.boxes))
-    ]
-    values = {
+    )
+    values: dict[str, float | None] = {
         "class_accuracy": float((classes == true.classes).mean()),
         "mean_iou": float(ratios.mean()),
-        "average_precision": detection.mean_average_precision(*listed, confidence.reshape(-1)),
+        "average_precision": detection.mean_average_precision(wanted, seen, confidence.reshape(-1)),
     }
     shown = {"true_boxes": true.boxes, "true_classes": true.classes, "boxes": found.boxes, "classes": classes}
-    return Measured(values, {"scenes": images, **{name: value[: len(images)] for name, value in shown.items()}})
+    return Measured(
+        values, {"scenes": images, **{name: np.asarray(value[: len(images)]) for name, value in shown.items()}}
+    )
 
 
 def experiment(

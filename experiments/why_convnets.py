@@ -54,7 +54,7 @@ def moved_accuracies(fit: Fit, answers: list[Answers | None]) -> list[Measured |
             right[:, pixels] += [own.right.mean() / len(DIRECTIONS) for own in fit.answers(data)]
     values = [{f"moved_{pixels}": float(mean) for pixels, mean in enumerate(row)} for row in right]
     lost = [{"lost": float(row[0] - row[-1])} for row in right]
-    return [own and Measured(row | loss, {}) for own, row, loss in zip(answers, values, lost)]
+    return [None if own is None else Measured(row | loss, {}) for own, row, loss in zip(answers, values, lost)]
 
 
 def distance(dataset: Dataset) -> int:

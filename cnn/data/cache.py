@@ -65,7 +65,7 @@ def fingerprint(content: Content) -> str:
     digest = hashlib.sha256(json.dumps(content.class_names).encode())
     for array in content[:4]:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:12]
 
 
@@ -102,10 +102,12 @@ def _read(entry: Path) -> tuple[Content, str] | None:
             raise _Damaged("manifest.json has another CRC-32")
         if manifest["format"] != FORMAT:
             raise _Damaged(f"format {manifest['format']}, now {FORMAT}")
-        images_and_labels = [_read_array(entry / f"{name}.npy", **manifest["files"][name]) for name in ARRAYS]
+        parts = (_read_array(entry / f"{name}.npy", **manifest["files"][name]) for name in ARRAYS)
+        train_images, train_labels, test_images, test_labels = parts
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _Damaged(f"{type(error).__name__}: {error}") from error
-    return Content(*images_and_labels, tuple(manifest["class_names"])), manifest["fingerprint"]
+    names = tuple(manifest["class_names"])
+    return Content(train_images, train_labels, test_images, test_labels, names), manifest["fingerprint"]
 
 
 def _read_array(path: Path, size: int, crc32: int) -> np.ndarray:
@@ -169,7 +171,7 @@ def _rename(temporary: Path, entry: Path) -> None:
 
 def _file_crc32(path: Path) -> int:
     # A memory map costs no copy: CIFAR-10's 184 MB are checked in about 0.05 s.
-    return zlib.crc32(np.memmap(path, np.uint8, mode="r"))
+    return zlib.crc32(np.memmap(path, np.uint8, mode="r").data)
 
 
 def _json_crc32(manifest: dict[str, Any]) -> int:

@@ -161,15 +161,18 @@ def subset(dataset: Dataset, classes: Iterable[int]) -> Dataset:
     require(known and len(set(classes)) == len(classes) >= 2, "classes", classes, accepted)
     renumbered = np.full(dataset.classes, -1, np.int32)
     renumbered[classes] = np.arange(len(classes), dtype=np.int32)
-    parts = []
-    for images, labels in ((dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)):
+
+    def part(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         labels = renumbered[labels]
         kept = labels >= 0
-        parts += [images if kept.all() else images[kept], labels[kept]]
+        return images if kept.all() else images[kept], labels[kept]
+
+    train = part(dataset.train_images, dataset.train_labels)
+    test = part(dataset.test_images, dataset.test_labels)
     text = _runs([int(label) for label in classes])
     mark = hashlib.sha256(f"{dataset.fingerprint} {text}".encode()).hexdigest()[:12]
     names = tuple(dataset.class_names[label] for label in classes)
-    return Dataset(f"{dataset.name}, classes {text}", *parts, names, mark)
+    return Dataset(f"{dataset.name}, classes {text}", *train, *test, names, mark)
 
 
 def _runs(numbers: list[int]) -> str:

@@ -119,16 +119,16 @@ def read_cifar_records(data: bytes, label_bytes: int) -> tuple[np.ndarray, np.nd
 def _read_idx_set(name: str, data_dir: Path, files: dict[str, tuple[str, Path]]) -> Content:
     import tensorflow_datasets as tfds
 
-    arrays = []
-    for part in ("train", "t10k"):
+    def read(part: str) -> tuple[np.ndarray, np.ndarray]:
         images = read_idx(files[f"{part}-images-idx3-ubyte.gz"][1])
         labels = read_idx(files[f"{part}-labels-idx1-ubyte.gz"][1])
         if images.ndim != 3 or labels.shape != images.shape[:1]:
             raise ValueError(f"images {images.shape} and labels {labels.shape} do not go together")
-        arrays += [images[..., np.newaxis], labels.astype(np.int32)]
+        return images[..., np.newaxis], labels.astype(np.int32)
+
     with quiet():
         names = tfds.builder(name, data_dir=data_dir).info.features["label"].names
-    return _checked(Content(*arrays, tuple(names)))
+    return _checked(Content(*read("train"), *read("t10k"), tuple(names)))
 
 
 def _read_cifar_set(name: str, files: dict[str, tuple[str, Path]]) -> Content:
@@ -137,8 +137,9 @@ def _read_cifar_set(name: str, files: dict[str, tuple[str, Path]]) -> Content:
     members = {}
     with tarfile.open(path, "r|gz") as archive:  # a stream: one pass, whatever the order of the members
         for member in archive:
-            if member.isfile() and member.name.startswith(layout.folder):
-                members[Path(member.name).name] = archive.extractfile(member).read()
+            content = archive.extractfile(member) if member.name.startswith(layout.folder) else None
+            if content is not None:  # a folder has none
+                members[Path(member.name).name] = content.read()
     missing = [wanted for wanted in (*layout.train, layout.test, layout.class_names) if wanted not in members]
     if missing:
         raise ValueError(f"{layout.folder}/{missing[0]} is not in the archive")

@@ -51,10 +51,14 @@ def base_name(name: str) -> str:
         >>> base_name("emnist/letters:3.1.0")
         'emnist'
     """
+    return _parts(name)["base"]
+
+
+def _parts(name: str) -> re.Match[str]:
     match = _NAME.fullmatch(name)
     if match is None:
         raise RequestError(f"dataset={name!r}: must be {DATASETS} (name, name/config, name:version)")
-    return match["base"]
+    return match
 
 
 def find(root: Path, name: str) -> Path | None:
@@ -62,7 +66,7 @@ def find(root: Path, name: str) -> Path | None:
 
     Where no configuration is named, it is the one that TFDS recorded as the default when it prepared the set.
     """
-    parts = _NAME.fullmatch(name).groupdict()
+    parts = _parts(name)
     folder = root / parts["base"]
     config = parts["config"]
     if config is None:

@@ -10,18 +10,20 @@ same padding on both sides this is the lecture's `(size - filter + 2 * padding) 
 own.
 """
 
+import contextlib
 import operator
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import TypeAlias, overload
 
 from cnn.config import RequestError
 
 Pair: TypeAlias = tuple[int, int]
+Axes: TypeAlias = int | tuple[int, ...]  # given once for both axes, or as a pair: `pair` says which, or refuses
 Sides: TypeAlias = tuple[Pair, Pair]
-Padding: TypeAlias = int | Pair | Sides | str
+Padding: TypeAlias = Axes | Sides | str
 
 
-def pair(value: int | Pair, name: str, minimum: int = 1) -> Pair:
+def pair(value: Axes, name: str, minimum: int = 1) -> Pair:
     """`(height, width)` of a value given once for both axes or as a pair.
 
     Raises:
@@ -32,16 +34,15 @@ def pair(value: int | Pair, name: str, minimum: int = 1) -> Pair:
         ((3, 3), (1, 2))
     """
     values = value if isinstance(value, (tuple, list)) else (value, value)
-    try:
+    numbers: tuple[int, ...] = ()
+    with contextlib.suppress(TypeError):
         numbers = tuple(operator.index(number) for number in values)
-    except TypeError:
-        numbers = ()
     if len(numbers) != 2 or min(numbers) < minimum:
         raise RequestError(f"{name}={value!r}: must be an integer of at least {minimum}, or a pair of them")
     return numbers
 
 
-def padding_sides(padding: Padding, size: int | Pair, filter: int | Pair, stride: int | Pair = 1) -> Sides:
+def padding_sides(padding: Padding, size: Axes, filter: Axes, stride: Axes = 1) -> Sides:
     """Every way to give a padding, as `((top, bottom), (left, right))`.
 
     Args:
@@ -61,27 +62,32 @@ def padding_sides(padding: Padding, size: int | Pair, filter: int | Pair, stride
         if padding == "VALID":
             return (0, 0), (0, 0)
         if padding == "SAME":
-            axes = zip(pair(size, "size"), pair(filter, "filter"), pair(stride, "stride"))
-            totals = [max((-(-n // s) - 1) * s + f - n, 0) for n, f, s in axes]
-            return tuple((total // 2, total - total // 2) for total in totals)
+            sizes = zip(pair(size, "size"), pair(filter, "filter"), pair(stride, "stride"))
+            down, along = (max((-(-n // s) - 1) * s + f - n, 0) for n, f, s in sizes)
+            return (down // 2, down - down // 2), (along // 2, along - along // 2)
         raise RequestError(f"padding={padding!r}: must be {accepted}")
     axes = padding if isinstance(padding, (tuple, list)) else (padding, padding)
-    nested = [isinstance(axis, (tuple, list)) for axis in axes]
+    nested = {isinstance(axis, (tuple, list)) for axis in axes}
     try:
-        sides = tuple(
-            tuple(map(operator.index, axis if inside else (axis, axis))) for axis, inside in zip(axes, nested)
-        )
-    except TypeError:
-        sides = ()
-    well_formed = len(sides) == len(axes) == 2 and len(set(nested)) == 1 and all(len(side) == 2 for side in sides)
-    if not well_formed or min(map(min, sides)) < 0:
-        raise RequestError(f"padding={padding!r}: must be {accepted}")
-    return sides
+        if len(nested) != 1:
+            raise RequestError("one axis has two sides, the other is a number")
+        (top, bottom), (left, right) = (pair(axis, "padding", 0) for axis in axes)
+    except ValueError:
+        raise RequestError(f"padding={padding!r}: must be {accepted}") from None
+    return (top, bottom), (left, right)
 
 
+@overload
+def output_size(size: int, filter: Axes, stride: Axes = 1, padding: Padding = 0, exact: bool = False) -> int | Pair: ...
+
+
+@overload
 def output_size(
-    size: int | Pair, filter: int | Pair, stride: int | Pair = 1, padding: Padding = 0, exact: bool = False
-) -> int | Pair:
+    size: tuple[int, ...], filter: Axes, stride: Axes = 1, padding: Padding = 0, exact: bool = False
+) -> Pair: ...
+
+
+def output_size(size: Axes, filter: Axes, stride: Axes = 1, padding: Padding = 0, exact: bool = False) -> int | Pair:
     """The positions that a filter or a window takes: `(size - filter + both paddings) / stride + 1`, rounded down.
 
     Args:
@@ -107,9 +113,9 @@ def output_size(
     """
     sizes, filters, strides = pair(size, "size"), pair(filter, "filter"), pair(stride, "stride")
     sides = padding_sides(padding, sizes, filters, strides)
-    outputs = tuple(_axis_output(*axis, exact) for axis in zip(sizes, filters, strides, sides))
+    height, width = (_axis_output(*axis, exact) for axis in zip(sizes, filters, strides, sides))
     scalar = not any(isinstance(value, (tuple, list)) for value in (size, filter, stride, padding))
-    return outputs[0] if scalar else outputs
+    return height if scalar else (height, width)
 
 
 def _axis_output(size: int, filter: int, stride: int, sides: Pair, exact: bool) -> int:
@@ -140,7 +146,7 @@ def halving_padding(filter: int, stride: int) -> Sides:
     return side, side
 
 
-def chain(size: Pair) -> list[Pair]:
+def chain(size: tuple[int, ...]) -> list[Pair]:
     """The sizes that an image runs through when each block halves it, rounded down, to the first empty one.
 
     Example:
@@ -153,7 +159,7 @@ def chain(size: Pair) -> list[Pair]:
     return sizes
 
 
-def blocks_that_fit(size: Pair) -> int:
+def blocks_that_fit(size: tuple[int, ...]) -> int:
     """The most blocks whose last output still has a cell.
 
     Example:
@@ -163,7 +169,7 @@ def blocks_that_fit(size: Pair) -> int:
     return len(chain(size)) - 2
 
 
-def format_size(size: Pair) -> str:
+def format_size(size: tuple[int, ...]) -> str:
     """`28` for a square, `28x20` for what is not.
 
     Example:
@@ -192,7 +198,7 @@ def receptive_field(layers: Iterable[tuple[Pair, Pair]]) -> Pair:
 
 
 def input_window(
-    cell: Pair, size: Pair, layers: Iterable[tuple[int | Pair, int | Pair, Padding]], clip: bool = False
+    cell: Pair, size: Pair, layers: Iterable[tuple[Axes, Axes, Padding]], clip: bool = False
 ) -> tuple[Pair, Pair]:
     """The input cells that one output cell sees: `(top, left), (height, width)`.
 
@@ -217,15 +223,16 @@ def input_window(
         >>> input_window((0, 2), (8, 8), block), input_window((0, 2), (8, 8), block, clip=True)
         (((-1, 3), (4, 4)), ((0, 3), (3, 4)))
     """
-    sizes, steps = [pair(size, "size")], []
+    sizes: list[Pair] = [pair(size, "size")]
+    steps: list[tuple[Pair, Pair, Sides]] = []
     for filter, stride, padding in layers:
         filters, strides = pair(filter, "filter"), pair(stride, "stride")
         steps.append((filters, strides, padding_sides(padding, sizes[-1], filters, strides)))
         sizes.append(output_size(sizes[-1], *steps[-1]))
     if not all(0 <= place < count for place, count in zip(pair(cell, "cell", 0), sizes[-1])):
         raise RequestError(f"cell={cell!r}: must lie in the output of {format_size(sizes[-1])} cells")
-    spans = [_axis_window(axis, place, sizes, steps, clip) for axis, place in enumerate(cell)]
-    return tuple(zip(*spans))
+    (top, height), (left, width) = (_axis_window(axis, place, sizes, steps, clip) for axis, place in enumerate(cell))
+    return (top, left), (height, width)
 
 
 def _axis_window(axis: int, place: int, sizes: list[Pair], steps: list[tuple[Pair, Pair, Sides]], clip: bool) -> Pair:

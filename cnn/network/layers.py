@@ -64,13 +64,13 @@ class Sequence(Layer):
         self, x: Array, train: bool = False, intermediates: bool = False
     ) -> Array | tuple[Array, dict[str, Array]]:
         """The last layer's output; with `intermediates` also every layer's, by its name (`block1/conv1`)."""
-        seen = {}
+        seen: dict[str, Array] = {}
         for layer in self.layers():
             if isinstance(layer, Sequence):
                 x, inside = layer(x, train, intermediates=True)
                 seen.update({f"{layer.name}/{name}": value for name, value in inside.items()})
             else:
-                x = seen[layer.name] = layer(x, train)
+                x = seen[f"{layer.name}"] = layer(x, train)
         return (x, seen) if intermediates else x
 
     @nn.nowrap

@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array, Float, Num
 
 from cnn.config import RequestError
-from cnn.network.geometry import Padding, Pair, Sides, output_size, padding_sides, pair
+from cnn.network.geometry import Axes, Padding, Pair, Sides, output_size, padding_sides, pair
 
 
 def conv2d(
@@ -27,7 +27,7 @@ def conv2d(
     kernel: Num[Array, "f_height f_width c_in c_out"],
     bias: Num[Array, " c_out"] | None = None,
     *,
-    stride: int | Pair = 1,
+    stride: Axes = 1,
     padding: Padding = 0,
 ) -> Num[Array, "n out_height out_width c_out"]:
     """Slide each filter over the image; each output cell is the dot product of a filter with the cells under it.
@@ -54,7 +54,7 @@ def conv2d(
 
 
 def max_pool2d(
-    x: Num[Array, "n height width c"], window: int | Pair, stride: int | Pair | None = None, padding: Padding = 0
+    x: Num[Array, "n height width c"], window: Axes, stride: Axes | None = None, padding: Padding = 0
 ) -> Num[Array, "n out_height out_width c"]:
     """The largest value under a window, for each channel on its own; without a stride the windows touch.
 
@@ -78,8 +78,8 @@ def max_pool2d(
 
 def avg_pool2d(
     x: Num[Array, "n height width c"],
-    window: int | Pair,
-    stride: int | Pair | None = None,
+    window: Axes,
+    stride: Axes | None = None,
     padding: Padding = 0,
     count_include_pad: bool = True,
 ) -> Float[Array, "n out_height out_width c"]:
@@ -150,13 +150,13 @@ def _require_bias(bias: Array | None, kernel: Array, name: str) -> None:
         raise RequestError(f"{name}: bias of shape {bias.shape} must be [{kernel.shape[-1]}]")
 
 
-def _sides(x: Array, filter: Pair, strides: Pair, padding: Padding) -> Sides:
+def _sides(x: Array, filter: Axes, strides: Pair, padding: Padding) -> Sides:
     size = (x.shape[1], x.shape[2])
     output_size(size, filter, strides, padding)  # refuses what does not fit
     return padding_sides(padding, size, filter, strides)
 
 
-def _pooling(x: Array, window: int | Pair, stride: int | Pair | None, padding: Padding) -> tuple[Pair, Pair, Sides]:
+def _pooling(x: Array, window: Axes, stride: Axes | None, padding: Padding) -> tuple[Pair, Pair, Sides]:
     windows = pair(window, "window")
     strides = windows if stride is None else pair(stride, "stride")
     sides = _sides(x, windows, strides, padding)

@@ -49,9 +49,10 @@ def rows(network: Sequence, image_shape: Shape) -> list[Row]:
         after = layer.output_shape(shape)
         windows.append(layer.window())
         if len(after) == 3:
-            field = tuple(min(cells, size) for cells, size in zip(receptive_field(windows), image_shape))
+            seen = receptive_field(windows)
+            field = min(seen[0], image_shape[0]), min(seen[1], image_shape[1])
         else:
-            field = image_shape[:2]
+            field = image_shape[0], image_shape[1]
         cells = (layer.parameters(shape), layer.multiply_accumulates(shape))
         table.append(Row(name, type(layer).__name__, after, *cells, field))
         shape = after
@@ -63,7 +64,7 @@ def _leaves(sequence: Sequence, prefix: str = "") -> Iterator[tuple[str, Layer]]
         if isinstance(layer, Sequence):
             yield from _leaves(layer, f"{prefix}{layer.name}/")
         else:
-            yield prefix + layer.name, layer
+            yield f"{prefix}{layer.name}", layer
 
 
 def windows(network: Sequence, image_shape: Shape, name: str) -> list[tuple[Pair, Pair, Padding]]:
@@ -193,10 +194,12 @@ def matched(config: NetworkConfig, kind: str, wanted: int, image_shape: Shape, o
 def _nearest(config: NetworkConfig, kind: str, wanted: int, image_shape: Shape, outputs: int) -> NetworkConfig:
     """The width whose cost is nearest; cost grows with it, so bisection finds it."""
     dense = config.model == "mlp" or config.blocks == 0
-    name, finest = ("hidden", 1) if dense else ("width", 16)  # widths in sixteenths of a channel
+    finest = 1 if dense else 16  # widths in sixteenths of a channel
 
     def candidate(steps: int) -> NetworkConfig:
-        return dataclasses.replace(config, **{name: steps / finest if finest > 1 else steps})
+        if dense:
+            return dataclasses.replace(config, hidden=steps)
+        return dataclasses.replace(config, width=steps / finest)
 
     def value(steps: int) -> int:
         return getattr(cost(models.build(candidate(steps), image_shape, outputs), image_shape), kind)

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Num
 
 from cnn.config import RequestError
-from cnn.network.geometry import Padding, Pair, output_size, padding_sides, pair
+from cnn.network.geometry import Axes, Padding, Pair, output_size, padding_sides, pair
 
 
 class Step(NamedTuple):
@@ -42,7 +42,7 @@ def steps(
     filter: Num[np.ndarray, "f_height f_width c_in"],
     bias: float = 0.0,
     *,
-    stride: int | Pair = 1,
+    stride: Axes = 1,
     padding: Padding = 0,
 ) -> list[Step]:
     """Every step of one filter over one image, in reading order; their values are one channel of `ops.conv2d`.

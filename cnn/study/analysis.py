@@ -32,9 +32,9 @@ SIGNIFICANCE = 0.05  # of the family of comparisons with the recommended depth
 
 
 class Choice(NamedTuple):
-    """What the rule saw, by depth, and the index of the depth it chose (`None` where no trial finished)."""
+    """The index of the depth that the rule chose (`None` where no trial finished), and what it saw of each depth."""
 
-    index: int | None
+    chosen: int | None
     shortfall: np.ndarray  # [depths], best mean minus this mean; inf where no trial finished
     allowance: np.ndarray  # [depths], max(margin, standard error of the paired difference)
 
@@ -70,7 +70,7 @@ def choose(accuracy: np.ndarray, margin: float) -> Choice:
         margin: accuracy that a block must earn.
 
     >>> choose(np.array([[0.96, 0.97], [0.98, 0.98]]), margin=0.002)  # short by 0.015, SE 0.005
-    Choice(index=1, shortfall=array([0.015, 0.   ]), allowance=array([0.005, 0.002]))
+    Choice(chosen=1, shortfall=array([0.015, 0.   ]), allowance=array([0.005, 0.002]))
     """
     accuracy = np.asarray(accuracy, float)
     complete = ~np.isnan(accuracy).any(axis=1)
@@ -91,8 +91,8 @@ def choose(accuracy: np.ndarray, margin: float) -> Choice:
 def recommend(results: "pd.DataFrame", margin: float, by: str = "blocks") -> Any:
     """The smallest depth within reach of the best on validation data (`choose`); `None` where no trial finished."""
     variants = values_of(results, by)
-    index = choose(by_seed(compared_trials(results, by), "val_accuracy", variants, by), margin).index
-    return None if index is None else variants[index]
+    chosen = choose(by_seed(compared_trials(results, by), "val_accuracy", variants, by), margin).chosen
+    return None if chosen is None else variants[chosen]
 
 
 def answer(
@@ -121,20 +121,21 @@ def answer(
     """
     trials, variants, rates = compared_trials(results, by), values_of(results, by), best_learning_rates(results, by)
     choice = choose(by_seed(trials, "val_accuracy", variants, by), margin)
-    adjusted = _adjusted_p_values(by_seed(trials, "test_accuracy", variants, by), choice.index)
+    adjusted = _adjusted_p_values(by_seed(trials, "test_accuracy", variants, by), choice.chosen)
     depths = []
     for index, variant in enumerate(variants):
         depth = {by: variant, **describe(trials[trials[by] == variant], rates.get(variant))}
-        interval = statistics.bootstrap_interval(correct[variant]) if variant in (correct or {}) else None
+        own = (correct or {}).get(variant)
+        interval = None if own is None else statistics.bootstrap_interval(own)
         depth["test_bootstrap_low"], depth["test_bootstrap_high"] = interval or (None, None)
         ranked = bool(np.isfinite(choice.shortfall[index]))
         depth["shortfall"] = float(choice.shortfall[index]) if ranked else None
         depth["allowance"] = float(choice.allowance[index]) if ranked else None
         depth["p_adjusted"] = adjusted.get(index)
         depths.append(depth)
-    others = [depth for index, depth in enumerate(depths) if choice.index not in (None, index) and depth["n"]]
+    others = [depth for index, depth in enumerate(depths) if choice.chosen not in (None, index) and depth["n"]]
     return {
-        f"recommended_{by}": None if choice.index is None else variants[choice.index],
+        f"recommended_{by}": None if choice.chosen is None else variants[choice.chosen],
         "rule": _rule(depths, margin, by),
         "margin": float(margin),
         "indistinguishable": [
@@ -222,7 +223,8 @@ def percent(mean: float | None, low: float | None = None, high: float | None = N
     """
     if mean is None:
         return None
-    return f"{100 * mean:.2f}" + ("" if low is None else f" [{100 * low:.2f}, {100 * high:.2f}]")
+    interval = "" if low is None or high is None else f" [{100 * low:.2f}, {100 * high:.2f}]"
+    return f"{100 * mean:.2f}{interval}"
 
 
 def mean_in_words(found: Mapping[str, Any]) -> str:

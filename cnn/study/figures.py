@@ -28,7 +28,13 @@ BLUE, VERMILION, GREEN, PURPLE, ORANGE, INK = "#0072B2", "#D55E00", "#009E73", "
 SEEDS, MEAN, VALIDATION = -0.16, 0.02, 0.2  # where the marks stand, left and right of a depth's tick
 LINES = ((BLUE, "o"), ("#7FB8D8", "s"), (VERMILION, "^"), (ORANGE, "D"), (GREEN, "v"), (PURPLE, "P"))
 DOTS_PER_INCH = 150
-LEGEND = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False, "fontsize": 9, "labelspacing": 0.9}
+LEGEND: dict[str, Any] = {
+    "loc": "center left",
+    "bbox_to_anchor": (1.0, 0.5),
+    "frameon": False,
+    "fontsize": 9,
+    "labelspacing": 0.9,
+}
 
 
 def accuracy_vs_blocks(answer: Mapping[str, Any], results: "pd.DataFrame", path: str | os.PathLike[str]) -> None:
@@ -160,7 +166,8 @@ def scenes(
     height = 2.6 + 2.0 * len(shown)
     figure = Figure(figsize=(11, height), dpi=DOTS_PER_INCH, layout="constrained")
     figure.suptitle(title, fontsize=14, fontweight="bold", color=INK, x=0.01, ha="left")
-    above, below = figure.subfigures(2, 1, height_ratios=(1.9, max(2.0 * len(shown), 0.1)))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(1.9, max(2.0 * len(shown), 0.1)))  # an array, for several
+    above, below = halves
     _by_variant(above.subplots(), comparison, done, "scenes with every class and box right")
     if shown:
         below.suptitle("green: true box and class; vermilion: the network's", fontsize=10, color=INK, x=0.01, ha="left")
@@ -184,10 +191,13 @@ def _scene(axes: "Axes", found: Mapping[str, np.ndarray], class_names: Sequence[
         for box, number in zip(found[boxes], found[classes]):
             low, high = (corner * np.array(image.shape[:2]) - 0.5 for corner in corners(box))
             tall, wide = high - low
-            axes.add_patch(Rectangle(low[::-1], wide, tall, fill=False, edgecolor=colour, linewidth=1.6))
+            axes.add_patch(
+                Rectangle((float(low[1]), float(low[0])), wide, tall, fill=False, edgecolor=colour, linewidth=1.6)
+            )
             place = (low[1], low[0] if side == "top" else high[0])
-            offset = {"xytext": (0, 2 if side == "top" else -9), "textcoords": "offset points"}
-            axes.annotate(class_names[number], place, color=colour, fontsize=8, annotation_clip=True, **offset)
+            style: dict[str, Any] = {"color": colour, "fontsize": 8, "annotation_clip": True}
+            offset = (0, 2 if side == "top" else -9)
+            axes.annotate(class_names[number], place, xytext=offset, textcoords="offset points", **style)
 
 
 def _rows(
@@ -213,7 +223,7 @@ def _by_variant(
         axes.scatter(seeds, np.full(len(seeds), place + 0.2), s=20, color=colour, alpha=0.45, linewidth=0)
         found = row["measured"][metric]
         if found["mean"] is None:
-            where = {"transform": axes.get_yaxis_transform(), "ha": "center", "in_layout": False}
+            where: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "ha": "center", "in_layout": False}
             axes.text(0.5, place, "no trial finished", color=VERMILION, **where)
             continue
         mean = 100 * found["mean"]
@@ -296,7 +306,7 @@ def _required(axes: "Axes", index: int, depth: Mapping[str, Any]) -> None:
 
 def _words(axes: "Axes", index: int, depth: Mapping[str, Any], colour: str) -> None:
     """The mean test accuracy at the head of a depth's column; at its foot, what did not finish."""
-    place = {"transform": axes.get_xaxis_transform(), "ha": "center"}
+    place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "ha": "center"}
     if depth["test_mean"] is not None:
         weight = "bold" if colour == BLUE else "normal"
         axes.text(index, 1.015, f"{depth['test_mean']:.2%}", fontsize=11, color=colour, fontweight=weight, **place)
@@ -328,7 +338,7 @@ def _cost(axes: "Axes", answer: Mapping[str, Any]) -> None:
         axes.plot(list(known), list(known.values()), marker=marker, color=colour, linewidth=1, label=label)
         axes.set_yscale("log")
         for place in known.items():
-            offset = {"xytext": (0, shift), "textcoords": "offset points", "ha": "center"}
+            offset: dict[str, Any] = {"xytext": (0, shift), "textcoords": "offset points", "ha": "center"}
             axes.annotate(_short(place[1]), place, fontsize=9, color=colour, **offset)
     if axes.lines:
         axes.margins(y=0.35)

@@ -255,7 +255,7 @@ class _Running:
         size = largest_group()  # once: the cores that a process may use can change
         steps = {cell: max(self._folder(cell).checkpoints().steps(), default=0) for cell in cells}
         for _, same in itertools.groupby(cells, key=lambda cell: cell.config.network):
-            for _, level in itertools.groupby(sorted(same, key=steps.get, reverse=True), key=steps.get):
+            for _, level in itertools.groupby(sorted(same, key=steps.__getitem__, reverse=True), key=steps.__getitem__):
                 waiting = list(level)
                 while waiting:
                     yield waiting[:size]
@@ -264,7 +264,7 @@ class _Running:
     def _run_group(self, group: list[Cell]) -> list[dict[str, Any]]:
         """The results of cells that run together; one that fails leaves its reason, and the others run without it."""
         folders, test = [self._folder(cell) for cell in group], group[0].phase == "compare"
-        options = {"test": test, "measure": self.study.measure, "progress": self.progress}
+        options: dict[str, Any] = {"test": test, "measure": self.study.measure, "progress": self.progress}
         try:
             return trial.run_together([cell.config for cell in group], self.dataset, folders, **options)
         except (RequestError, OSError):  # the request, the disk: no trial can go on
@@ -301,7 +301,9 @@ def read_results(workdir: Path) -> "pd.DataFrame":
 def correct_images(study: Study, results: "pd.DataFrame", workdir: Path) -> dict[Any, np.ndarray]:
     """For each variant, which test images each finished comparison trial got right: booleans, [seeds, images]."""
     done = results[(results["phase"] == "compare") & (results["status"] == "done")]
-    rates = {value: (float(trials["learning_rate"].iloc[0]),) for value, trials in done.groupby(study.column)}
+    rates: dict[Any, tuple[float, ...]] = {
+        value: (float(trials["learning_rate"].iloc[0]),) for value, trials in done.groupby(study.column)
+    }
     found: dict[Any, list[np.ndarray]] = {}
     for cell in study.cells("compare", rates, range(study.config.seeds)):
         right = TrialFolder(workdir / "trials" / cell.name).correct_images()

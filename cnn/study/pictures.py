@@ -172,10 +172,10 @@ def filter_trace(image: Num[np.ndarray, "height width c"], steps: Sequence[Step]
 
 def _padded(image: np.ndarray, steps: Sequence[Step]) -> tuple[np.ndarray, tuple[int, int]]:
     """The image within the padding that the steps enter, which is NaN, and the place of its first cell there."""
-    first = tuple(max(0, -min(step.corner[axis] for step in steps)) for axis in (0, 1))
+    top, left = (max(0, -min(step.corner[axis] for step in steps)) for axis in (0, 1))
     ends = [max(step.corner[axis] + step.filter.shape[axis] for step in steps) for axis in (0, 1)]
     after = [max(0, end - size) for end, size in zip(ends, image.shape)]
-    return np.pad(image, tuple(zip(first, after)), constant_values=np.nan), first
+    return np.pad(image, tuple(zip((top, left), after)), constant_values=np.nan), (top, left)
 
 
 def _dot_product(
@@ -273,7 +273,7 @@ def _signed_numbers(axes: "Axes", values: np.ndarray, box: _Box, all_values: Seq
 def _numbers(axes: "Axes", values: np.ndarray, box: _Box, dark: np.ndarray, all_values: Sequence[np.ndarray]) -> None:
     """The known values in their cells, white on dark ones, where the longest of `all_values` has room."""
     wide, tall = box.width / values.shape[1], box.height / values.shape[0]
-    points = 72 * wide * axes.figure.get_figwidth() / axes.get_xlim()[1]
+    points = 72 * wide * axes.figure.bbox.width / axes.figure.dpi / axes.get_xlim()[1]
     longest = max(len(_number(value, 2)) for other in all_values for value in np.unique(other).tolist())
     size = min(9.0, 1.4 * points / longest)  # a figure is about 0.65 of its size wide
     if size < SMALLEST:

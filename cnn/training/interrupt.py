@@ -16,6 +16,7 @@ import contextlib
 import signal
 import threading
 from types import FrameType, TracebackType
+from typing import Any
 
 WAITING = (signal.SIGINT, signal.SIGTERM)
 
@@ -28,7 +29,7 @@ class Interrupt(contextlib.AbstractContextManager):
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self.previous: dict[int, object] = {}
+        self.previous: dict[int, Any] = {}
 
     @property
     def asked(self) -> bool:
@@ -52,7 +53,7 @@ class Interrupt(contextlib.AbstractContextManager):
         self.previous = {}
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        waiting = bool(self.previous) and self.asked and error is None
+        waiting = self.number if self.previous and error is None else None
         self._restore()
-        if waiting:
-            signal.raise_signal(self.number)
+        if waiting is not None:
+            signal.raise_signal(waiting)

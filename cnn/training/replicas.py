@@ -18,7 +18,7 @@ from cnn.network.layers import Sequence, Shape
 from cnn.network.lenet1998 import LeNet5_1998
 from cnn.training.step import Answers, Program, Replica, Totals
 from cnn.training.strategies import Pace, strategy
-from cnn.training.tasks import Images, task
+from cnn.training.tasks import Classification, Images, Task, task
 
 
 class Epoch(NamedTuple):
@@ -30,8 +30,8 @@ class Epoch(NamedTuple):
 
 @functools.lru_cache(maxsize=1)
 def _on_device(dataset: Dataset) -> tuple[Images, Images]:
-    train = Images(jnp.asarray(dataset.train_images), jnp.asarray(dataset.train_labels))
-    return train, Images(jnp.asarray(dataset.test_images), jnp.asarray(dataset.test_labels))
+    train, test = (dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)
+    return Images(*_copied(train)), Images(*_copied(test))
 
 
 class Fit:
@@ -103,10 +103,10 @@ def program(config: TrialConfig, dataset: Dataset, examples: int) -> Program:
     size = config.training.batch_size
     if size > examples:
         raise RequestError(f"batch_size={size}: {dataset.name} has {examples} training images, so at most {examples}")
-    asked = task(config, dataset.image_shape, dataset.classes)
+    asked: Task = task(config, dataset.image_shape, dataset.classes)
     network = models.build(config.network, asked.image_shape, asked.outputs)
     if isinstance(network, LeNet5_1998):
-        if config.scene.objects:
+        if not isinstance(asked, Classification):
             raise RequestError(f"objects={config.scene.objects}: lenet5_1998 only classifies, so must be 0")
         asked = dataclasses.replace(asked, rejection_logit=network.rejection_logit)
     micro_batch = _micro_batch(config, network, asked.image_shape)
@@ -131,8 +131,13 @@ def _micro_batch(config: TrialConfig, network: Sequence, image_shape: Shape) -> 
 
 def _replica(config: TrialConfig, dataset: Dataset, train: np.ndarray) -> Replica:
     mean, deviation = channel_statistics(dataset.train_images, train)
-    numbers = (jnp.int32(config.seed), jnp.float32(config.learning_rate), jnp.asarray(train))
-    return Replica(*numbers, jnp.asarray(mean), jnp.asarray(deviation))
+    numbers = (np.int32(config.seed), np.float32(config.learning_rate))
+    return Replica(*_copied((*numbers, train, mean, deviation)))
+
+
+def _copied(arrays: Any) -> Any:
+    """Arrays on the device; `jnp.asarray` would compile a small program for each shape."""
+    return jax.device_put(arrays, may_alias=False)
 
 
 def _means(part: str, totals: Totals) -> dict[str, float | None]:

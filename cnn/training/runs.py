@@ -181,7 +181,8 @@ class TrialFolder:
     def write_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Keep what an experiment measured, before the result; the file appears whole or not at all."""
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
+        named: dict[str, Any] = {**arrays}  # NumPy's own keywords are no names of ours
+        np.savez_compressed(buffer, **named)
         write(self.path / "measured.npz", buffer.getvalue())
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -218,7 +218,7 @@ class Program:
         images, targets = self.task.test_examples(indices, batch)
         x = preprocess.normalize(images, replica.mean, replica.deviation, self.training.precision)
         variables = {"params": self.weights(state.params), **state.statistics}
-        outputs = self.network.apply(variables, x).astype(jnp.float32)
+        outputs = jnp.asarray(self.network.apply(variables, x), jnp.float32)
         losses, right = self.task.loss(outputs, targets, 0.0), self.task.right(outputs, targets) & mask
         sums = Totals((losses * mask).sum(), right.sum(), jnp.sum(mask), jnp.int32(-1))
         return sums, Answers(right, outputs, targets)

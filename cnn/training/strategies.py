@@ -96,7 +96,7 @@ class PythonLoop:
         self.lanes = [parts[lane::count] for lane in range(count)]  # each adds its own parts, in order
         self.init = jax.jit(program.init, compiler_options=RUN_ONCE)
         self.shuffle = jax.jit(program.shuffle)
-        self.step = jax.jit(program.step, donate_argnums=(0, 1))
+        self.step: Callable[..., tuple[TrainState, Totals]] = jax.jit(program.step, donate_argnums=(0, 1))
         self.evaluate_batch = jax.jit(program.evaluate)
         self.take = jax.jit(Images.take)
         if len(parts) > 1:
@@ -149,8 +149,8 @@ class PythonLoop:
                 step += 1
             return state, jax.device_get(totals)
 
-        states, totals = zip(*_in_threads(one, states, totals, replicas))
-        return list(states), list(totals)
+        after, sums = zip(*_in_threads(one, states, totals, replicas))
+        return list(after), list(sums)
 
     def evaluate(
         self, states: list[TrainState], replicas: list[Replica], data: Images, parts: list[np.ndarray]

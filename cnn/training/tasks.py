@@ -37,7 +37,9 @@ class Images(flax.struct.PyTreeNode):
 class Task(Protocol):
     """What training and evaluation ask of a task; `batch` holds `objects` images for each example: [n, objects]."""
 
-    objects: int
+    @property
+    def objects(self) -> int:
+        """How many images make an example."""
 
     @property
     def image_shape(self) -> Shape:
@@ -50,7 +52,7 @@ class Task(Protocol):
     def training_examples(self, key: Array, batch: Images) -> tuple[Array, Any]:
         """Augmented uint8 images [n, height, width, channels] and their targets."""
 
-    def test_examples(self, indices: Array, batch: Images) -> tuple[Array, Any]:
+    def test_examples(self, indices: Array | np.ndarray, batch: Images) -> tuple[Array, Any]:
         """The same without chance: the places [n, objects] of its images decide what an example looks like."""
 
     def loss(self, outputs: Array, targets: Any, smoothing: float) -> Array:
@@ -133,7 +135,8 @@ class Localization:
         return self._scenes(jax.vmap(lambda index: jax.random.fold_in(jax.random.key(0), index))(indices[:, 0]), batch)
 
     def _scenes(self, keys: Array, batch: Images) -> tuple[Array, Found]:
-        images, boxes = scenes.compose(keys, batch.images, self.image_shape[:2])
+        height, width, _ = self.image_shape
+        images, boxes = scenes.compose(keys, batch.images, (height, width))
         return images, Found(batch.labels, boxes)
 
     def decode(self, outputs: Float[Array, "n outputs"]) -> Found:
@@ -155,8 +158,8 @@ class Localization:
 
     def _pair_loss(
         self,
-        logits: Float[Array, "n objects classes"],
-        boxes: Float[Array, "n objects 4"],
+        logits: Float[Array | np.ndarray, "n objects classes"],
+        boxes: Float[Array | np.ndarray, "n objects 4"],
         targets: Found,
         smoothing: float,
     ) -> Float[Array, "n objects"]:

@@ -10,13 +10,12 @@ Example:
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.serialization
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cnn.config import TrialConfig, to_json
@@ -35,7 +34,7 @@ from cnn.training.step import Answers, Totals, TrainState
 class Measured(NamedTuple):
     """What an experiment measured on one trained network: numbers for its result, arrays for a file beside it."""
 
-    values: dict[str, float]
+    values: Mapping[str, float | None]
     arrays: dict[str, np.ndarray]
 
 
@@ -54,11 +53,11 @@ def run(
     progress: Progress = Progress(),
 ) -> dict[str, Any]:
     """One trial; see `run_together`. A folder that another process writes into is refused as well."""
-    options = {"test": test, "keep": keep, "measure": measure, "progress": progress}
+    options: dict[str, Any] = {"test": test, "keep": keep, "measure": measure, "progress": progress}
     if folder is None:
         return run_together([config], dataset, **options)[0]
     result = _Record(config, dataset, TrialFolder(folder)).result
-    if result is not None:
+    if result:
         return result
     program(config, dataset, len(split(dataset.train_labels, config.validation_fraction, config.seed)[0]))
     with writer(folder):  # not before the settings are known to suit the data, so that nothing is written
@@ -94,8 +93,9 @@ def run_together(
     Raises:
         RequestError: settings that do not suit the data, or a folder that holds another trial.
     """
-    records = [_Record(config, dataset, folder) for config, folder in zip(configs, folders or [None] * len(configs))]
-    missing = [record for record in records if record.result is None]
+    own: Sequence[TrialFolder | None] = folders or [None] * len(configs)
+    records = [_Record(config, dataset, folder) for config, folder in zip(configs, own)]
+    missing = [record for record in records if not record.result]
     if missing:
         fit = Fit([record.config for record in missing], dataset)
         _restore(fit, missing, progress)
@@ -105,7 +105,7 @@ def run_together(
 
 
 class _Record:
-    """What one trial has so far: its epochs, its first bad step, and its folder, kept up to date."""
+    """What one trial has so far: epochs, first bad step, at its end the result; and its folder, kept up to date."""
 
     def __init__(self, config: TrialConfig, dataset: Dataset, folder: TrialFolder | None) -> None:
         self.config, self.folder = config, folder
@@ -113,7 +113,8 @@ class _Record:
         self.epochs: list[dict[str, Any]] = []
         self.bad_step: int | None = None
         self.same_machine = True
-        self.result = folder.result() if folder is not None and folder.check(self.settings) else None
+        kept = folder.result() if folder is not None and folder.check(self.settings) else None
+        self.result: dict[str, Any] = kept or {}
 
     def begin(self) -> None:
         """From the first step on; whatever an earlier start has left ends here."""
@@ -121,14 +122,14 @@ class _Record:
             self.folder.begin({**self.settings, PROVENANCE: provenance()})
             self.folder.write_metrics([])
 
-    def resume(self, values: dict[str, Any], progress: Progress) -> None:
+    def resume(self, folder: TrialFolder, values: dict[str, Any], progress: Progress) -> None:
         """From a checkpoint on; the lines of metrics past it are dropped."""
         self.epochs, self.bad_step = values["epochs"], values["bad_step"]
-        self.folder.write_metrics(self.epochs)
+        folder.write_metrics(self.epochs)
         changed = differences(values["machine"], machine())
         self.same_machine = values["same_machine"] and not changed
         if changed:
-            progress.line(f"{self.folder.path}: continued on another machine, to other bits ({'; '.join(changed)})")
+            progress.line(f"{folder.path}: continued on another machine, to other bits ({'; '.join(changed)})")
 
     def add(self, epoch: Epoch) -> None:
         if self.bad_step is None:
@@ -144,42 +145,42 @@ class _Record:
             self.folder.checkpoints().save(steps, state, values)
 
     def finish(self, fit: Fit, answers: Answers | None, measured: Measured | None, keep: bool) -> None:
-        self.result = _result(self, fit, answers) | (measured.values if measured else {})
+        self.result = {**_result(self, fit, answers), **(measured.values if measured else {})}
         if self.folder is not None:
             if measured is not None and measured.arrays:
                 self.folder.write_arrays(measured.arrays)
-            self.folder.finish(self.result, answers.right if answers else None)
+            self.folder.finish(self.result, np.asarray(answers.right) if answers else None)
             if not keep:
                 self.folder.checkpoints().remove()
 
 
 def _restore(fit: Fit, records: list[_Record], progress: Progress) -> None:
     """Continue from the newest state that every trial has a sound checkpoint of, or begin; later ones are dropped."""
-    kept = [set(record.folder.checkpoints().steps()) if record.folder else set() for record in records]
+    folders = [record.folder for record in records if record.folder is not None]  # every trial has one, or none has
+    kept = [set(folder.checkpoints().steps()) for folder in folders]
     first = [_kept(*pair) for pair in zip(fit.strategy.unstack(fit.states), fit.totals)]
     like = [flax.serialization.to_state_dict(state) for state in first]
     steps, found = 0, []
-    for candidate in sorted(set.intersection(*kept), reverse=True):
+    for candidate in sorted(set.intersection(*kept) if kept else (), reverse=True):
         try:
-            found = [record.folder.checkpoints().load(candidate, state) for record, state in zip(records, like)]
+            found = [folder.checkpoints().load(candidate, state) for folder, state in zip(folders, like)]
             steps = candidate
             break
         except DamagedError as error:
             progress.line(f"{error}: going back to the one before it")
-    for record in records:
-        if record.folder is not None:
-            record.folder.checkpoints().remove(after=steps)  # the steps to come would not replace them
+    for folder in folders:
+        folder.checkpoints().remove(after=steps)  # the steps to come would not replace them
     if not found:
         for record in records:
             record.begin()
         return
-    owned = jax.tree.map(jnp.array, [state for state, _ in found])  # a step takes away what it is given
+    owned = jax.device_put([state for state, _ in found], may_alias=False)  # a step takes away what it is given
     restored = [flax.serialization.from_state_dict(*pair) for pair in zip(first, owned)]
     fit.states = fit.strategy.stack([state["state"] for state in restored])
     fit.totals = [state["totals"] for state in restored]
     fit.steps, fit.seconds = steps, sum(values["seconds"] for _, values in found)
-    for record, (_, values) in zip(records, found):
-        record.resume(values, progress)
+    for record, folder, (_, values) in zip(records, folders, found):
+        record.resume(folder, values, progress)
 
 
 def _train(fit: Fit, records: list[_Record], keep: bool, progress: Progress) -> None:
@@ -223,16 +224,19 @@ def _kept(state: TrainState, totals: Totals) -> dict[str, Any]:
 def _finish(fit: Fit, records: list[_Record], test: bool, keep: bool, measure: Measure | None) -> None:
     """Read the test set, once, measure, and write the results."""
     read = test and not _diverged(records)
+    answers: list[Answers | None] = [None] * len(records)
+    measured: list[Measured | None] = [None] * len(records)
     try:
-        answers = fit.answers() if read else [None] * len(records)
-        answers = [own if record.bad_step is None else None for record, own in zip(records, answers)]
-        measured = measure(fit, answers) if measure and read else [None] * len(records)
+        if read:
+            answers = [own if record.bad_step is None else None for record, own in zip(records, fit.answers())]
+        if measure and read:
+            measured = measure(fit, answers)
     except KeyboardInterrupt:
         _save(fit, records)
         raise
     with Interrupt():
-        for record, *found in zip(records, answers, measured):
-            record.finish(fit, *found, keep)
+        for record, own, found in zip(records, answers, measured):
+            record.finish(fit, own, found, keep)
 
 
 def _note(epochs: list[Epoch]) -> str:

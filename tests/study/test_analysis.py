@@ -89,12 +89,12 @@ sweeps = (
 @given(sweeps, st.floats(0, 0.1), st.floats(0, 0.1))
 @settings(deadline=None)
 def test_rule_properties(values, margin, more):
-    index = analysis.choose(values, margin).index
+    index = analysis.choose(values, margin).chosen
     means = values.mean(axis=1)
     assert means[:index].max(initial=-1) < means.max()  # what is shallower and passed over is worse than the best
     assert index <= int(np.argmax(means > means.max() - 1e-9))
-    assert analysis.choose(values, margin + more).index <= index
-    assert analysis.choose(values + 0.25, margin).index == index
+    assert analysis.choose(values, margin + more).chosen <= index
+    assert analysis.choose(values + 0.25, margin).chosen == index
 
 
 @given(sweeps, st.floats(0, 0.1))
@@ -110,7 +110,7 @@ def test_rule_is_its_definition(values, margin):
         means[best] - mean <= max(margin, standard_error((values[best] - depth).tolist())) + 1e-9
         for mean, depth in zip(means, values, strict=True)
     ]
-    assert analysis.choose(values, margin).index == reached.index(True)
+    assert analysis.choose(values, margin).chosen == reached.index(True)
 
 
 CONTRACT = {

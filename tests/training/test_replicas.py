@@ -60,15 +60,6 @@ def test_together_equals_alone_to_the_bit(digits):
         assert [numbers(epochs)[0] for epochs in alone.epochs()] == list(row)
 
 
-def test_a_depth_compiles_once_for_all_seeds_and_rates(digits):
-    for seed, rate in ((0, 1e-3), (1, 1e-3), (2, 3e-3)):
-        fit = Fit([trial_config(seed, rate)], digits)
-        list(fit.epochs())
-        fit.answers()
-    assert isinstance(fit.strategy, PythonLoop)
-    assert fit.strategy.step._cache_size() == fit.strategy.evaluate_batch._cache_size() == 1
-
-
 @pytest.mark.parametrize("size", [1, 100, 360, 1000])
 def test_the_test_set_counts_once_at_any_batch_size(digits, size, monkeypatch):
     fit = Fit([trial_config()], digits)
