@@ -36,10 +36,11 @@ def require(condition: bool, name: str, value: Any, accepted: str) -> None:
         raise RequestError(f"{name}={value!r}: must be {accepted}")
 
 
-def require_integer(name: str, value: Any, minimum: int) -> None:
-    """Refuse anything but an integer of at least `minimum`."""
+def require_integer(name: str, value: Any, minimum: int, maximum: int | None = None) -> None:
+    """Refuse anything but an integer of at least `minimum`, and of at most `maximum` where one is given."""
     integer = isinstance(value, int) and not isinstance(value, bool)
     require(integer and value >= minimum, name, value, f"an integer of at least {minimum}")
+    require(maximum is None or value <= maximum, name, value, f"at most {maximum}")
 
 
 def require_known(name: str, value: str, known: Iterable[str]) -> None:
@@ -76,8 +77,11 @@ def _require_between(name: str, value: float, low: float, high: float) -> None:
 
 def _require_positive(name: str, value: float) -> None:
     require(_is_number(value) and 0 < value < math.inf, name, value, "a finite number above 0")
+    low, high = FLOAT32
+    require(low <= value <= high, name, value, f"a number that float32 holds, above 0: from {low} to {high}")
 
 
+FLOAT32 = (1.18e-38, 3.4e38)  # the smallest and largest normal numbers
 FIRST_TUNING_SEED = 1_000_000  # far from the seeds that compare, so that none is used twice
 POOLINGS = ("max", "average", "stride", "convolution")
 NORMALIZATIONS = ("none", "batch", "layer")
@@ -109,8 +113,8 @@ class BlockConfig:
 
     def __post_init__(self) -> None:
         require(_is_number(self.width) and 1 <= self.width <= 65536, "width", self.width, "from 1 to 65536")
-        for name in ("filter_size", "convolutions", "hidden"):
-            require_integer(name, getattr(self, name), 1)
+        for name, most in {"filter_size": 255, "convolutions": 64, "hidden": 65536}.items():
+            require_integer(name, getattr(self, name), 1, most)
         require(_is_number(self.growth) and 0 < self.growth <= 16, "growth", self.growth, "above 0 and at most 16")
         require(_is_number(self.bottleneck) and 0 <= self.bottleneck <= 1, "bottleneck", self.bottleneck, "from 0 to 1")
         require_known("pooling", self.pooling, POOLINGS)
@@ -156,10 +160,10 @@ class TrainingConfig:
     precision: str = setting("float32", "of images, activations and weights in use; sums stay float32: or bfloat16")
 
     def __post_init__(self) -> None:
-        require_integer("epochs", self.epochs, 1)
+        require_integer("epochs", self.epochs, 1, 1_000_000)
         require_integer("batch_size", self.batch_size, 1)
         require_integer("shift", self.shift, 0)
-        _require_between("weight_decay", self.weight_decay, 0.0, math.inf)
+        _require_between("weight_decay", self.weight_decay, 0.0, FLOAT32[1])
         _require_between("label_smoothing", self.label_smoothing, 0.0, 1.0)
         require_known("precision", self.precision, PRECISIONS)
 
@@ -174,8 +178,7 @@ class SceneConfig:
     canvas: float = setting(2.0, "side of a scene's canvas, as a multiple of the image's")
 
     def __post_init__(self) -> None:
-        require_integer("objects", self.objects, 0)
-        require(self.objects <= 2, "objects", self.objects, "at most 2")
+        require_integer("objects", self.objects, 0, 2)
         require(_is_number(self.canvas) and 1 <= self.canvas <= 8, "canvas", self.canvas, "from 1 to 8")
 
 
@@ -194,8 +197,7 @@ class TrialConfig:
     def __post_init__(self) -> None:
         _require_between("validation_fraction", self.validation_fraction, 0.0, 1.0)
         _require_positive("learning_rate", self.learning_rate)
-        require_integer("seed", self.seed, 0)
-        require(self.seed < 2**31, "seed", self.seed, "below 2147483648")
+        require_integer("seed", self.seed, 0, 2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -213,12 +215,11 @@ class StudyConfig:
     def __post_init__(self) -> None:
         fraction = self.validation_fraction
         require(_is_number(fraction) and 0 < fraction < 1, "validation_fraction", fraction, "above 0 and below 1")
-        require_integer("seeds", self.seeds, 1)
-        require(self.seeds <= FIRST_TUNING_SEED, "seeds", self.seeds, f"at most {FIRST_TUNING_SEED}")
+        require_integer("seeds", self.seeds, 1, FIRST_TUNING_SEED)
         _require_distinct("learning_rates", self.learning_rates)
         for rate in self.learning_rates:
             _require_positive("learning_rates", rate)
-        require_integer("tuning_seeds", self.tuning_seeds, 1)
+        require_integer("tuning_seeds", self.tuning_seeds, 1, FIRST_TUNING_SEED)
 
 
 @dataclass(frozen=True)

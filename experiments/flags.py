@@ -34,6 +34,7 @@ Config = TypeVar("Config", bound=StudyConfig | TrialConfig)
 Defaults = Mapping[str, Mapping[str, Any]]
 NONE: Defaults = {}
 _BROKEN_ENTRY = re.compile(r"Error (?:reading|writing) persistent compilation cache entry for '(.*?)'")
+_NO_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory|Unable to allocate")
 _MENDED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}  # by its owner
 
 flags.DEFINE_string("workdir", None, "folder for everything the run writes (default: runs/EXPERIMENT/DATASET-HASH)")
@@ -64,6 +65,16 @@ class _Parser(flags.ArgumentParser):
         return values if self.many else values[0]
 
 
+class _Switch(flags.BooleanParser):
+    """Text to true or false; the message says that these are accepted."""
+
+    def parse(self, argument: Any) -> bool:
+        try:
+            return super().parse(argument)
+        except ValueError:
+            raise ValueError("must be true or false") from None
+
+
 flags.DEFINE(
     _Parser(float, many=False),
     "checkpoint_seconds",
@@ -87,7 +98,9 @@ def define(config: Any, without: tuple[str, ...] = (), defaults: Defaults = NONE
         if dataclasses.is_dataclass(kind):
             define(kind, without, {**defaults, "": {**_changed(field), **defaults.get("", {})}})
         elif kind is bool:
-            flags.DEFINE_boolean(field.name, None, _help(field, defaults))
+            switch = flags.BooleanFlag(field.name, None, _help(field, defaults))
+            switch.parser = _Switch()
+            flags.DEFINE_flag(switch)
         else:
             many = hasattr(kind, "__args__")
             parser = _Parser(kind.__args__[0] if many else kind, many)
@@ -207,9 +220,7 @@ def run(main: Callable[[], int | None]) -> None:
             own = (module for module in (sys.argv[0], __name__) if module in FLAGS.flags_by_module_dict())
             print(sys.modules["__main__"].__doc__, *map(FLAGS.module_help, own))
             sys.exit(0)
-        stray = FLAGS(sys.argv)[1:]
-        if stray:
-            raise RequestError(f"{stray[0]!r} is a stray argument: accepted are flags alone, as --name=value")
+        _parse(sys.argv)
         _quieten()
         _keep_compiled()
         sys.exit(main() or 0)
@@ -222,9 +233,20 @@ def run(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt as error:
         print(f"interrupted; this continues: {_command()}", file=sys.stderr)
         sys.exit(error.args[0] if error.args else 130)
-    except Exception:  # a defect of ours: the trace is what a report of it needs
-        traceback.print_exc()
+    except Exception as error:
+        if _NO_MEMORY.search(str(error)):
+            _leave(1, f"the memory is not enough: {error}; a smaller network or batch may fit")
+        traceback.print_exc()  # a defect of ours: the trace is what a report of it needs
         sys.exit(1)
+
+
+def _parse(arguments: list[str]) -> None:
+    try:
+        stray = FLAGS(arguments)[1:]
+    except (ValueError, OSError) as error:  # `--noflip=1`, or a --flagfile that is no text
+        raise RequestError(str(error)) from error
+    if stray:
+        raise RequestError(f"{stray[0]!r} is a stray argument: accepted are flags alone, as --name=value")
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
