@@ -12,10 +12,24 @@ from cnn.training import replicas, trial
 from cnn.training.runs import default_workdir
 from experiments import flags
 
+# MNIST's recipe reaches a mean test accuracy of 99.0 % in the fewest seconds that were found (benchmarks/README.md). It
+# was chosen on validation images alone.
+DEFAULTS: flags.Defaults = {
+    "mnist": {
+        "epochs": 2,
+        "batch_size": 256,
+        "learning_rate": 0.03,
+        "label_smoothing": 0.1,
+        "width": 8,
+        "growth": 4.0,
+        "pooling": "average",
+    }
+}
+
 
 def main() -> int:
     """Train as the flags say, and print the result."""
-    config = flags.configure(TrialConfig)
+    config = flags.configure(TrialConfig, DEFAULTS)
     _refuse_unused(config)
     progress = flags.progress()
     dataset = flags.load(config.dataset, progress)
@@ -47,5 +61,5 @@ def _refuse_unused(config: TrialConfig) -> None:
 
 
 if __name__ == "__main__":
-    flags.define(TrialConfig)
+    flags.define(TrialConfig, defaults=DEFAULTS)
     flags.run(main)

@@ -1,8 +1,6 @@
 """What the tests of the data layer share."""
 
-import os
 import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -33,15 +31,3 @@ def scratch(tmp_path_factory, monkeypatch):
 @pytest.fixture
 def recorder() -> Recorder:
     return Recorder()
-
-
-@pytest.fixture(scope="session")
-def real_data_dir() -> Path:
-    """The folder with real prepared MNIST and CIFAR-10."""
-    folder = os.environ.get("TFDS_DATA_DIR")
-    if not folder:
-        pytest.skip("TFDS_DATA_DIR is not set")
-    for name in ("mnist", "cifar10"):
-        if not (Path(folder) / name).is_dir():
-            pytest.skip(f"TFDS_DATA_DIR={folder} holds no {name}")
-    return Path(folder)

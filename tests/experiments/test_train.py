@@ -45,3 +45,13 @@ def test_nothing_compiled_is_kept_without_a_folder(command, tmp_path, monkeypatc
     done = command("train", "--epochs=1", "--width=4", "--compiled_dir=", "--workdir=w")
     assert done.returncode == 0, done.stderr
     assert not list((tmp_path / "cache").rglob("*-cache"))
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_mnist_is_learned_in_two_epochs(command, real_data_dir, tmp_path):
+    done = command("train", "--dataset=mnist", f"--data_dir={real_data_dir}", "--workdir=w")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "w" / "result.json").read_text())
+    assert result["epochs"] == 2 and result["test_examples"] == 10_000
+    assert result["test_accuracy"] >= 0.988  # of one seed; its mean over ten is in benchmarks/README.md

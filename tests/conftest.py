@@ -1,0 +1,18 @@
+"""What tests of several rooms share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data_dir() -> Path:
+    """The folder with real prepared MNIST and CIFAR-10."""
+    folder = os.environ.get("TFDS_DATA_DIR")
+    if not folder:
+        pytest.skip("TFDS_DATA_DIR is not set")
+    for name in ("mnist", "cifar10"):
+        if not (Path(folder) / name).is_dir():
+            pytest.skip(f"TFDS_DATA_DIR={folder} holds no {name}")
+    return Path(folder)
