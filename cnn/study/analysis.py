@@ -355,8 +355,11 @@ def _rule(depths: list[dict[str, Any]], margin: float, by: str) -> str:
     best = min(ranked, key=lambda depth: depth["shortfall"], default=None)
     reference = f" ({variant_name(by, best[by])}: {best['val_mean']:.4f})" if best else ""
     kind = "depth" if by == "blocks" else "variant"
+    unknown = (
+        "" if any(depth["n"] > 1 for depth in ranked) else "; of one seed SE is unknown, so the margin alone counts"
+    )
     order = "smallest" if by == "blocks" else "first"
     return (
         f"the {order} {kind} whose mean validation accuracy falls short of the best {kind}'s{reference} by at most "
-        f"max(margin, SE), with margin {margin:g} and SE the standard error of the seed-paired difference"
+        f"max(margin, SE), with margin {margin:g} and SE the standard error of the seed-paired difference{unknown}"
     )

@@ -78,6 +78,25 @@ def test_variants_that_are_words_keep_their_order():
     assert analysis.table(answer).splitlines()[2].startswith("| max *")
 
 
+@pytest.mark.parametrize("missing", ["no row", "failed", "diverged", "no accuracy"])
+def test_a_missing_cell_takes_its_depth_out_of_the_ranking_whatever_became_of_it(missing):
+    results = compared({1: [0.97, 0.96, 0.97], 2: [0.99, 0.99, 0.98], 3: [0.98, 0.97, 0.98]})
+    cell = (results["blocks"] == 2) & (results["seed"] == 1)
+    if missing == "no row":
+        results = results[~cell]
+    else:
+        results.loc[cell, ["val_accuracy", "test_accuracy"]] = NAN
+        results.loc[cell, "status"] = missing if missing != "no accuracy" else "done"
+    answer = analysis.answer(results, dataset="mnist", match="width", margin=0.002)
+    one, two, three = answer["depths"]
+    assert answer["recommended_blocks"] == 3  # 2 would be, with all of its seeds
+    assert two["shortfall"] is two["allowance"] is None
+    assert (one["shortfall"], three["shortfall"]) == (pytest.approx(0.01), 0.0)
+    # 2 against 3 on the seeds that both have, 0 and 2: differences 0.01, 0.00
+    assert two["p_adjusted"] == pytest.approx(0.5) and two["test_mean"] == pytest.approx(0.985)
+    json.dumps(answer, allow_nan=False)
+
+
 accuracy = st.integers(0, 360).map(lambda right: right / 360)
 sweeps = (
     st.integers(1, 5)
@@ -187,6 +206,9 @@ def test_answer_of_one_seed():
     assert answer["recommended_blocks"] == 2 and answer["indistinguishable"] == [1]
     names = ("val_std", "val_low", "val_high", "test_std", "test_low", "test_high", "p_adjusted")
     assert all(depth[name] is None for depth in answer["depths"] for name in names)
+    assert "of one seed SE is unknown, so the margin alone counts" in answer["rule"]
+    assert "unknown" not in answered({1: [0.9, 0.91], 2: [0.97, 0.98]})["rule"]
+    assert "97.00 % (n=1);" in analysis.sentence(answer) and "[" not in analysis.table(answer)
     json.dumps(answer, allow_nan=False)
 
 

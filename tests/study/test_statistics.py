@@ -64,16 +64,17 @@ def test_holm_by_hand():
 
 def test_bootstrap_against_every_resample():
     correct = np.array([[1, 1, 0], [0, 1, 1]], bool)
+    spread = {(0, 0): (1 + 2**0.5, 1 - 2**0.5), (1, 1): (1 - 2**0.5, 1 + 2**0.5), (0, 1): (1, 1), (1, 0): (1, 1)}
     every = [
-        np.mean([[correct[s, i] for i in images] for s in seeds])
+        np.mean([[weight * correct[s, i] for i in images] for s, weight in enumerate(spread[seeds])])
         for seeds in itertools.product(range(2), repeat=2)
         for images in itertools.product(range(3), repeat=3)
     ]
-    for confidence in (0.5, 0.8, 0.95):
-        tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-        expected = np.quantile(every, tails, method="inverted_cdf")
-        interval = statistics.bootstrap_interval(correct, confidence=confidence, resamples=50_000)
-        assert interval == pytest.approx(expected, abs=1e-9)
+    # Both seeds have two thirds right, so only the images vary, with two degrees of freedom: Student's t in the place
+    # of the normal quantile. Weights of seeds are 1 + (count - 1) sqrt(2 / 1).
+    low, high = np.quantile(every, [0.025, 0.975], method="inverted_cdf")
+    expected = [2 / 3 + (end - 2 / 3) * T[2] / 1.959964 for end in (low, high)]
+    assert statistics.bootstrap_interval(correct, resamples=50_000) == pytest.approx(expected, abs=1e-5)
 
 
 def test_bootstrap_is_wider_than_either_source_alone():
@@ -81,9 +82,10 @@ def test_bootstrap_is_wider_than_either_source_alone():
     skill, ease = generator.uniform(0.7, 0.99, (6, 1)), generator.uniform(0, 1, (1, 300))
     correct = ease < skill
     low, high = statistics.bootstrap_interval(correct)
-    over_seeds = correct.mean(axis=1).std() / math.sqrt(6)
-    over_images = correct.mean(axis=0).std() / math.sqrt(300)
-    assert (high - low) / (2 * 1.96) == pytest.approx(math.hypot(over_seeds, over_images), rel=0.1)
+    over_seeds = correct.mean(axis=1).std(ddof=1) / math.sqrt(6)
+    over_images = correct.mean(axis=0).std(ddof=1) / math.sqrt(300)
+    both = math.hypot(over_seeds, over_images)
+    assert 0.95 * 1.96 * both < (high - low) / 2 < 1.05 * 2.5706 * both  # normal quantile; Student's of 5 degrees
 
 
 def test_bootstrap_is_fixed_by_its_seed_and_knows_its_limits():
