@@ -130,8 +130,11 @@ def check_folder(study: Study, dataset: Dataset, workdir: Path) -> None:
     old = settings_of(old)
     fixed = {name: value for name, value in new.items() if name not in (*GROWABLE, *study.grows)}
     changed = differences({name: old.get(name) for name in fixed}, fixed)
-    if old.keys() == new.keys():
-        changed += _shrunk(old, new, ("learning_rates", *(study.grows or ("variants",)))) + _reshaped(old, new)
+    try:
+        if old.keys() == new.keys():
+            changed += _shrunk(old, new, ("learning_rates", *(study.grows or ("variants",)))) + _reshaped(old, new)
+    except (AttributeError, TypeError) as error:  # not what this project writes
+        raise RequestError(f"{workdir / 'config.json'}: is damaged; remove it, or choose another workdir") from error
     if changed:
         raise RequestError(f"workdir={str(workdir)!r} holds other settings ({'; '.join(changed)}): choose another")
 
@@ -147,7 +150,9 @@ def open_folder(study: Study, dataset: Dataset, workdir: Path) -> dict[str, Any]
     """
     check_folder(study, dataset, workdir)
     new, old = _settings(study, dataset), read_json(workdir / "config.json") or {}
-    made_by = old.get(PROVENANCE) or provenance()
+    made_by = old.get(PROVENANCE)
+    if not isinstance(made_by, dict) or not isinstance(made_by.get("machine"), dict):
+        made_by = provenance()
     if old != {**new, PROVENANCE: made_by}:
         write_json(workdir / "config.json", {**new, PROVENANCE: made_by})
     return made_by["machine"]

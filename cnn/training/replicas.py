@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn.config import RequestError, TrialConfig
+from cnn.config import RequestError, TrialConfig, require
 from cnn.data.datasets import Dataset, channel_statistics, split
 from cnn.network import models, summary
 from cnn.network.layers import Sequence, Shape
@@ -99,18 +99,25 @@ class Fit:
 
 
 def program(config: TrialConfig, dataset: Dataset, examples: int) -> Program:
-    """What is compiled for a trial, given how many training images are left after the split."""
-    size = config.training.batch_size
+    """What is compiled for a trial, given how many training images are left after the split.
+
+    Raises:
+        RequestError: settings that do not suit the images, or more steps than 32 bits count.
+    """
+    size, shift, epochs = config.training.batch_size, config.training.shift, config.training.epochs
     if size > examples:
         raise RequestError(f"batch_size={size}: {dataset.name} has {examples} training images, so at most {examples}")
+    side, steps = min(dataset.image_shape[:2]), examples // size
+    require(shift < side, "shift", shift, f"at most {side - 1}, or nothing of an image is left")
+    require(epochs * steps < 2**31, "epochs", epochs, f"at most {(2**31 - 1) // steps}, with {steps} steps in each")
+    if config.network.model == "lenet5_1998" and config.scene.objects:
+        raise RequestError(f"objects={config.scene.objects}: lenet5_1998 only classifies, so must be 0")
     asked: Task = task(config, dataset.image_shape, dataset.classes)
     network = models.build(config.network, asked.image_shape, asked.outputs)
-    if isinstance(network, LeNet5_1998):
-        if not isinstance(asked, Classification):
-            raise RequestError(f"objects={config.scene.objects}: lenet5_1998 only classifies, so must be 0")
+    if isinstance(network, LeNet5_1998) and isinstance(asked, Classification):
         asked = dataclasses.replace(asked, rejection_logit=network.rejection_logit)
     micro_batch = _micro_batch(config, network, asked.image_shape)
-    return Program(network, asked, config.training, examples // size, micro_batch)
+    return Program(network, asked, config.training, steps, micro_batch)
 
 
 def _micro_batch(config: TrialConfig, network: Sequence, image_shape: Shape) -> int:

@@ -81,7 +81,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise RequestError(f"{path}: cannot be read ({error.strerror}); choose another workdir") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"{path}: is not JSON ({error}); remove it, or choose another workdir") from None
 
 
@@ -190,15 +190,28 @@ class TrialFolder:
         path = self.path / "measured.npz"
         if not path.exists():
             return {}
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                return dict(stored)
+        except Exception as error:  # whatever NumPy, zipfile and its decoders raise for a damaged file
+            raise self._damaged(path) from error
 
     def correct_images(self) -> np.ndarray | None:
         """Which test images were right, as booleans, or None where the test set was not read."""
         path, result = self.path / "test_correct.npy", self.result()
         if result is None or not path.exists():
             return None
-        return np.unpackbits(np.load(path, allow_pickle=False))[: result["test_examples"]].astype(bool)
+        try:
+            count = result["test_examples"]
+            right = np.unpackbits(np.load(path, allow_pickle=False))[:count].astype(bool)
+            if right.shape != (count,) or right.sum() != round(result["test_accuracy"] * count):
+                raise ValueError("it does not go with the result")
+            return right
+        except Exception as error:  # as above
+            raise self._damaged(path) from error
+
+    def _damaged(self, path: Path) -> RequestError:
+        return RequestError(f"{path}: is damaged; remove {self.path}, and the same command runs that trial again")
 
     def checkpoints(self) -> Checkpoints:
         """The trial's checkpoints."""

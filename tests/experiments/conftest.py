@@ -38,7 +38,8 @@ class Driver:
         """Run `experiments.NAME FLAGS` in a folder, with more in its environment."""
         if self.process is None:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-            self.process = subprocess.Popen([sys.executable, "-m", driver.__name__], env=ENVIRONMENT, **pipes)
+            arguments = [sys.executable, "-W", "error", "-m", driver.__name__]
+            self.process = subprocess.Popen(arguments, env=ENVIRONMENT, **pipes)
         self.process.stdin.write(json.dumps([str(folder), environment, name, list(flags)]) + "\n")
         self.process.stdin.flush()
         answered, _, _ = select.select([self.process.stdout], [], [], 300)

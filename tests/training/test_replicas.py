@@ -75,6 +75,11 @@ def test_a_batch_larger_than_the_training_part_is_refused(digits):
         Fit([trial_config(batch_size=1294)], digits)
 
 
+def test_steps_are_counted_in_32_bits(digits):
+    with pytest.raises(RequestError, match=r"^epochs=500000: must be at most 429496, with 5000 steps in each$"):
+        program(TrialConfig("digits", training=TrainingConfig(500_000, 1)), digits, 5000)
+
+
 @pytest.mark.parametrize(
     "shape, width, batch_size, normalization, micro_batch",
     [

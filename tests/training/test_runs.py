@@ -59,7 +59,7 @@ def test_a_trial_folder_keeps_what_it_is_given(tmp_path):
     folder.write_metrics([{"epoch": 1}, {"epoch": 2}])
     assert folder.metrics() == [{"epoch": 1}, {"epoch": 2}]
     right = np.array([True, False, True] * 5)
-    folder.finish({"status": "done", "test_examples": 15}, right)
+    folder.finish({"status": "done", "test_examples": 15, "test_accuracy": 10 / 15}, right)
     np.testing.assert_array_equal(folder.correct_images(), right)
     assert json.loads((folder.path / "result.json").read_text())["status"] == "done"
 

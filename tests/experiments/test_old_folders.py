@@ -1,0 +1,170 @@
+"""A work folder that holds another run, or damaged files: one line that names what differs, and nothing is changed."""
+
+import json
+import shutil
+
+import pytest
+
+SMALL = ("--epochs=1", "--width=4", "--hidden=8", "--batch_size=512", "--workdir=w")
+STUDY = (*SMALL, "--seeds=1", "--tuning_seeds=1", "--learning_rates=1e-3")
+RUNS = {
+    "train": (*SMALL, "--blocks=1"),
+    "sweep_blocks": (*STUDY, "--blocks=0"),
+    "one_by_one": (*STUDY, "--blocks=2"),
+}
+SHARED = {  # another value of each setting, and what the line says of it
+    "batch_size": ("256", "training.batch_size: 512, now 256"),
+    "convolutions": ("2", "network.convolutions: 1, now 2"),
+    "dropout": ("0.1", "network.dropout: 0, now 0.1"),
+    "epochs": ("2", "training.epochs: 1, now 2"),
+    "filter_size": ("5", "network.filter_size: 3, now 5"),
+    "flip": ("true", "training.flip: False, now True"),
+    "growth": ("1.5", "network.growth: 2, now 1.5"),
+    "hidden": ("9", "network.hidden: 8, now 9"),
+    "label_smoothing": ("0.1", "training.label_smoothing: 0, now 0.1"),
+    "normalization": ("layer", "network.normalization: 'none', now 'layer'"),
+    "permute": ("true", "network.permute: False, now True"),
+    "pooling": ("average", "network.pooling: 'max', now 'average'"),
+    "precision": ("bfloat16", "training.precision: 'float32', now 'bfloat16'"),
+    "shift": ("1", "training.shift: 0, now 1"),
+    "weight_decay": ("0.1", "training.weight_decay: 0.0001, now 0.1"),
+    "width": ("5", "network.width: 4, now 5"),
+}
+STUDIES = {
+    **SHARED,
+    "learning_rates": ("2e-3", "learning_rates: [0.001], now [0.002]"),
+    "tuning_seeds": ("2", "tuning_seeds: 1, now 2"),
+    "validation_fraction": ("0.2", "validation_fraction: 0.1, now 0.2"),
+}
+OTHER = {
+    "train": {
+        **SHARED,
+        "blocks": ("2", "network.blocks: 1, now 2"),
+        "bottleneck": ("0.5", "network.bottleneck: 0, now 0.5"),
+        "learning_rate": ("2e-3", "learning_rate: 0.001, now 0.002"),
+        "seed": ("1", "seed: 0, now 1"),
+        "validation_fraction": ("0.2", "validation_fraction: 0, now 0.2"),
+    },
+    "sweep_blocks": {
+        **STUDIES,
+        "blocks": ("1", "blocks: [0], now [1]"),
+        "bottleneck": ("0.5", "network.bottleneck: 0, now 0.5"),
+        "margin": ("0.1", "margin: 0.002, now 0.1"),
+        "match": ("parameters", "match: 'width', now 'parameters'"),
+    },
+    "one_by_one": {**STUDIES, "blocks": ("3", "network.blocks: 2, now 3")},
+}
+
+
+@pytest.fixture(scope="module")
+def finished(answering, tmp_path_factory):
+    """A finished run of each experiment; the folder above its work folder."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in RUNS}
+    for name, flags in RUNS.items():
+        done = answering.ask(folders[name], name, *flags)
+        assert done.returncode == 0, done.stderr
+    return folders
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(done, *parts):
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1 and all(part in done.stderr for part in parts), done.stderr
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_another_configuration_is_named(answering, finished, name):
+    before = content(finished[name])
+    for flag, (value, said) in OTHER[name].items():
+        refused(answering.ask(finished[name], name, *RUNS[name], f"--{flag}={value}"), said, "choose another")
+    several = answering.ask(finished[name], name, *RUNS[name], "--width=5", "--epochs=2")
+    refused(several, OTHER[name]["width"][1], OTHER[name]["epochs"][1])
+    assert content(finished[name]) == before
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_another_experiment_is_named(answering, finished, name):
+    """The folder of each experiment is refused by the two others."""
+    before = content(finished[name])
+    for other in RUNS.keys() - {name}:
+        done = answering.ask(finished[name], other, *RUNS[other])
+        refused(done, "network.blocks" if name == "train" else "experiment" if other != "train" else "tuning_seeds")
+    assert content(finished[name]) == before
+
+
+def changed(**changes):
+    return lambda whole: json.dumps({**json.loads(whole), **changes}).encode()
+
+
+DAMAGE = {
+    "empty": lambda whole: b"",
+    "cut": lambda whole: whole[: len(whole) // 2],
+    "no object": lambda whole: b"[]",
+    "no settings": lambda whole: b"{}",
+    "no text": lambda whole: whole.decode().encode("utf-16"),
+    "too deep": lambda whole: b"[" * 100_000,
+    "settings of other types": changed(training=None, learning_rates=3, seeds="x", variants=[1], blocks=None),
+    "variants of other types": changed(variants={"0": "x"}, learning_rates=[[1]]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize("name", RUNS)
+def test_a_damaged_configuration(ask, finished, tmp_path, name, damage):
+    shutil.copytree(finished[name] / "w", tmp_path / "w")
+    config = tmp_path / "w" / "config.json"
+    config.write_bytes(damage(config.read_bytes()))
+    before = content(tmp_path)
+    refused(ask(name, *RUNS[name]), "choose another")
+    assert content(tmp_path) == before
+
+
+def test_settings_of_the_wrong_type(ask, finished, tmp_path):
+    """One at a time, so that none hides behind another."""
+    shutil.copytree(finished["sweep_blocks"] / "w", tmp_path / "w")
+    config = tmp_path / "w" / "config.json"
+    whole = config.read_bytes()
+    for changes in ({"learning_rates": 3}, {"seeds": "x"}, {"variants": [1]}, {"blocks": None}, {"blocks": [[0]]}):
+        config.write_bytes(changed(**changes)(whole))
+        refused(ask("sweep_blocks", *RUNS["sweep_blocks"]), "config.json: is damaged")
+
+
+@pytest.mark.parametrize("provenance", [None, {}, "x", {"machine": "x"}])
+def test_a_damaged_provenance_is_written_anew(ask, finished, tmp_path, provenance):
+    shutil.copytree(finished["sweep_blocks"] / "w", tmp_path / "w")
+    config = tmp_path / "w" / "config.json"
+    config.write_bytes(changed(provenance=provenance)(config.read_bytes()))
+    assert ask("sweep_blocks", *RUNS["sweep_blocks"]).returncode == 0
+    assert json.loads(config.read_text())["provenance"]["machine"]["packages"]
+
+
+BYTES = {
+    "empty": lambda whole: b"",
+    "cut": lambda whole: whole[: len(whole) // 2],
+    "pickled": lambda whole: b"cbuiltins\nexit\n(tR.",
+    "one image more": lambda whole: whole[:-1] + bytes([whole[-1] ^ 1]),
+}
+
+
+@pytest.mark.parametrize("damage", BYTES.values(), ids=BYTES)
+def test_damaged_answers_of_a_finished_trial(ask, finished, tmp_path, damage):
+    shutil.copytree(finished["sweep_blocks"] / "w", tmp_path / "w")
+    (right,) = (tmp_path / "w").rglob("test_correct.npy")
+    whole = right.read_bytes()
+    right.write_bytes(damage(whole))
+    refused(ask("sweep_blocks", *RUNS["sweep_blocks"]), "test_correct.npy: is damaged", "remove")
+    shutil.rmtree(right.parent)  # what the line says
+    assert ask("sweep_blocks", *RUNS["sweep_blocks"]).returncode == 0 and right.read_bytes() == whole
+
+
+@pytest.mark.parametrize("file", ["results.csv", "answer.json", "accuracy_vs_blocks.png"])
+def test_what_follows_from_the_trials_is_made_anew(ask, finished, tmp_path, file):
+    shutil.copytree(finished["sweep_blocks"] / "w", tmp_path / "w")
+    damaged = tmp_path / "w" / file
+    whole = damaged.read_bytes()
+    for data in (b"", whole[:30], bytes(range(256))):
+        damaged.write_bytes(data)
+        assert ask("sweep_blocks", *RUNS["sweep_blocks"]).returncode == 0 and damaged.read_bytes() == whole
