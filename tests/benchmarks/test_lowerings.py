@@ -4,8 +4,8 @@ import sys
 
 
 def test_each_choice_is_measured_with_and_without():
-    arguments = ["-W", "error", "-m", "benchmarks.lowerings", "--rounds=1", "--steps=1"]
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-W", "error", "-m", "benchmarks.lowerings", "--rounds=1", "--steps=1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("|")][2:]
     assert len(rows) == 9

@@ -53,6 +53,6 @@ def test_command(tmp_path):
 
 
 def test_a_value_that_is_no_count():
-    command = [sys.executable, "-m", "benchmarks.sweep_cost", "--seeds=2,none"]
+    command = [sys.executable, "-W", "error", "-m", "benchmarks.sweep_cost", "--seeds=2,none"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode != 0 and "must be integers above 0" in done.stderr

@@ -70,7 +70,8 @@ def test_a_side_learns_its_batch(build, precision):
 
 
 def test_command(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.train_step", "--networks=sweep", "--rounds=2", "--steps=1"]
+    command = [sys.executable, "-W", "error", "-m", "benchmarks.train_step"]
+    command += ["--networks=sweep", "--rounds=2", "--steps=1"]
     done = subprocess.run([*command, f"--output={tmp_path / 't.json'}"], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "t.json").read_text())["rows"]

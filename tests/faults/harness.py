@@ -35,7 +35,8 @@ def start(run, folder, *flags, compiled, first="", **options):
     where = (f"--workdir={folder}", f"--compiled_dir={compiled}")
     arguments = [sys.executable, "-W", "error", "-m", f"experiments.{name}", *given, *where, *flags]
     if first:
-        arguments = [sys.executable, "-c", f"import os, sys; {first}; os.execv(sys.argv[1], sys.argv[1:])", *arguments]
+        begin = f"import os, sys; {first}; os.execv(sys.argv[1], sys.argv[1:])"
+        arguments = [sys.executable, "-W", "error", "-c", begin, *arguments]
     environment = {key: value for key, value in os.environ.items() if key not in ("TFDS_DATA_DIR", "PYTHONPATH")}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(arguments, env=environment, **pipes, **options)
