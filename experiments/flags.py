@@ -184,7 +184,9 @@ def folder(name: str) -> Path | None:
         usable = there.is_dir() and (there == found or os.access(there, os.W_OK | os.X_OK))
     except OSError:  # a name too long, or a folder that may not be searched
         usable = False
-    require(usable, name, value, "a folder, or a place where one can be made")
+    require(
+        usable and value.isprintable(), name, value, "a folder, or a place where one can be made, of printable name"
+    )
     return found
 
 
@@ -228,8 +230,7 @@ def run(main: Callable[[], int | None]) -> None:
         _leave(2, str(error))
     except OSError as error:
         known = f"{error.strerror}: {error.filename}" if error.strerror and error.filename else str(error)
-        again = f"; when that is mended, this continues: {_command()}" if error.errno in _MENDED else ""
-        _leave(1, f"{known}{again}")
+        _leave(1, known, f"; when that is mended, this continues: {_command()}" if error.errno in _MENDED else "")
     except KeyboardInterrupt as error:
         print(f"interrupted; this continues: {_command()}", file=sys.stderr)
         sys.exit(error.args[0] if error.args else 130)
@@ -306,8 +307,9 @@ def _keep_compiled() -> None:
     warnings.showwarning = mend
 
 
-def _leave(status: int, message: str) -> None:
-    line = " ".join(message.split())
+def _leave(status: int, message: str, again: str = "") -> None:
+    line = " ".join(part.strip() for part in message.strip().splitlines())
     # A name may hold what moves a terminal's cursor; it is shown, not obeyed.
-    print("error:", "".join(c if c.isprintable() else repr(c)[1:-1] for c in line), file=sys.stderr)
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    print(f"error: {shown}{again}", file=sys.stderr)  # the command as it is: two blanks in a name stay two
     sys.exit(status)

@@ -18,7 +18,7 @@ import zipfile
 
 import numpy as np
 
-from cnn.config import RequestError, user_path
+from cnn.config import RequestError, require, user_path
 from cnn.data.cache import Content
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -52,6 +52,7 @@ def read(name: str) -> Content:
 
 def _open(name: str) -> dict[str, np.ndarray]:
     path = user_path("dataset", name)
+    require(name.isprintable(), "dataset", name, "a path of printable characters")  # it is part of sentences
     try:
         if not path.is_file():
             raise RequestError(f"dataset={name!r}: no such file; must be the path of an .npz with {', '.join(KEYS)}")

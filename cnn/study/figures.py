@@ -9,6 +9,7 @@ Example:
 
 import io
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,15 @@ BLUE, VERMILION, GREEN, PURPLE, ORANGE, INK = "#0072B2", "#D55E00", "#009E73", "
 SEEDS, MEAN, VALIDATION = -0.16, 0.02, 0.2  # where the marks stand, left and right of a depth's tick
 LINES = ((BLUE, "o"), ("#7FB8D8", "s"), (VERMILION, "^"), (ORANGE, "D"), (GREEN, "v"), (PURPLE, "P"))
 DOTS_PER_INCH = 150
+# A data set's name is text: a $ in it begins no formula.
+TITLE: dict[str, Any] = {
+    "fontsize": 14,
+    "fontweight": "bold",
+    "color": INK,
+    "x": 0.01,
+    "ha": "left",
+    "parse_math": False,
+}
 LEGEND: dict[str, Any] = {
     "loc": "center left",
     "bbox_to_anchor": (1.0, 0.5),
@@ -67,7 +77,7 @@ def accuracy_vs_blocks(answer: Mapping[str, Any], results: "pd.DataFrame", path:
             index = [depth[by] for depth in answer["depths"]].index(chosen)
             axes.axvspan(index - 0.5, index + 0.5, color=BLUE, alpha=0.08, linewidth=0, zorder=0)
     title, subtitle = _titles(answer, by)
-    figure.suptitle(title, fontsize=14, fontweight="bold", color=INK, x=0.01, ha="left")
+    figure.suptitle(title, **TITLE)
     above.set_title(subtitle, fontsize=10, color=INK, loc="left", pad=24)
     write_png(figure, path)
 
@@ -165,7 +175,7 @@ def scenes(
     columns = max((len(found["scenes"]) for found in shown.values()), default=1)
     height = 2.6 + 2.0 * len(shown)
     figure = Figure(figsize=(11, height), dpi=DOTS_PER_INCH, layout="constrained")
-    figure.suptitle(title, fontsize=14, fontweight="bold", color=INK, x=0.01, ha="left")
+    figure.suptitle(title, **TITLE)
     halves: Any = figure.subfigures(2, 1, height_ratios=(1.9, max(2.0 * len(shown), 0.1)))  # an array, for several
     above, below = halves
     _by_variant(above.subplots(), comparison, done, "scenes with every class and box right")
@@ -197,7 +207,8 @@ def _scene(axes: "Axes", found: Mapping[str, np.ndarray], class_names: Sequence[
             place = (low[1], low[0] if side == "top" else high[0])
             style: dict[str, Any] = {"color": colour, "fontsize": 8, "annotation_clip": True}
             offset = (0, 2 if side == "top" else -9)
-            axes.annotate(class_names[number], place, xytext=offset, textcoords="offset points", **style)
+            named = axes.annotate(class_names[number], place, xytext=offset, textcoords="offset points", **style)
+            named.set_parse_math(False)  # as in a title
 
 
 def _rows(
@@ -207,7 +218,7 @@ def _rows(
 
     height = 1.9 + 0.55 * len(comparison["variants"])
     figure = Figure(figsize=(11, max(height, 4.0)), dpi=DOTS_PER_INCH, layout="constrained")
-    figure.suptitle(title, fontsize=14, fontweight="bold", color=INK, x=0.01, ha="left")
+    figure.suptitle(title, **TITLE)
     return figure, figure.subplots(1, len(widths), width_ratios=widths, sharey=sharey)
 
 
@@ -255,7 +266,11 @@ def _by_variant(
 def write_png(figure: "Figure", path: str | os.PathLike[str]) -> None:
     """Write a figure as a PNG that appears whole or not at all."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=figure.dpi)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing from font"
+        )  # of a name in another script: a box stands there
+        figure.savefig(buffer, format="png", dpi=figure.dpi)
     runs.write(Path(path), buffer.getvalue())
 
 
