@@ -10,8 +10,9 @@ Example:
 
 import sys
 import time
+from io import TextIOBase
 from types import TracebackType
-from typing import TextIO
+from typing import Any
 
 
 class Progress:
@@ -54,7 +55,7 @@ class Lines(Progress):
     A task that ends within a second says nothing.
     """
 
-    def __init__(self, stream: TextIO, seconds: float = 10.0) -> None:
+    def __init__(self, stream: TextIOBase, seconds: float = 10.0) -> None:
         self.stream, self.seconds = stream, seconds
 
     def task(self, label: str, total: int, done: int = 0) -> Task:
@@ -84,7 +85,7 @@ class _LineTask(Task):
 class Bars(Progress):
     """Bars drawn by rich, on a terminal or in a notebook; the display lives while any task does."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIOBase) -> None:
         from rich import console, progress
 
         label, note = (
@@ -92,7 +93,8 @@ class Bars(Progress):
         )
         columns = (label, progress.BarColumn(), progress.MofNCompleteColumn())
         times = (progress.TimeElapsedColumn(), progress.TimeRemainingColumn(), note)
-        self.display = progress.Progress(*columns, *times, console=console.Console(file=stream), transient=True)
+        file: Any = stream  # rich asks for the type that a file has, which a notebook's stream has not
+        self.display = progress.Progress(*columns, *times, console=console.Console(file=file), transient=True)
         self.open = 0
 
     def task(self, label: str, total: int, done: int = 0) -> Task:
@@ -125,10 +127,10 @@ class _BarTask(Task):
             self.bars.display.live.ipy_widget = None  # stopping closed it: the next display needs one of its own
 
 
-def automatic(stream: TextIO | None = None) -> Progress:
+def automatic(stream: TextIOBase | None = None) -> Progress:
     """Bars where the stream (standard error by default) is a terminal or a notebook, lines elsewhere."""
     from rich.console import Console
 
-    stream = stream or sys.stderr
-    console = Console(file=stream)
-    return Bars(stream) if console.is_terminal or console.is_jupyter else Lines(stream)
+    chosen: Any = stream or sys.stderr
+    console = Console(file=chosen)
+    return Bars(chosen) if console.is_terminal or console.is_jupyter else Lines(chosen)
