@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 EDGE, PALE, QUIET = "#BDBDBD", "#F2F2F2", "#767676"  # of a picture; where there is nothing; words of less weight
 MAPS = 12  # feature maps in a row; more would be too small to see
+TITLE = 0.35  # inches of its height
 GAP = 0.1  # between two tiles, whose width is 1
 BRIGHT, STRONG = 0.55, 0.7  # grey from which ink, and colour from which white, is easier to read
 SMALLEST = 5.0  # points of a number that can still be read
@@ -42,7 +43,7 @@ class _Box(NamedTuple):
     height: float
 
 
-def filters(kernel: Num[np.ndarray, "f_height f_width c_in count"]) -> "Figure":
+def filters(kernel: Num[np.ndarray, "f_height f_width c_in count"], title: str = "") -> "Figure":
     """The filters of a first layer as a grid, numbered.
 
     Filters over one channel are signed numbers in one scale; those over three are colours, each spread over the whole
@@ -56,7 +57,7 @@ def filters(kernel: Num[np.ndarray, "f_height f_width c_in count"]) -> "Figure":
     columns, tall = min(8, count), height / width
     rows, pitch = math.ceil(count / columns), tall + 0.3
     wide = GAP + columns * (1 + GAP)
-    figure, axes = _canvas(wide + (0.9 if channels == 1 else 0.0), rows * pitch + GAP, inches=0.95)
+    figure, axes = _canvas(wide + (0.9 if channels == 1 else 0.0), rows * pitch + GAP, inches=0.95, title=title)
     for number in range(count):
         row, column = divmod(number, columns)
         box = _Box(GAP + column * (1 + GAP), row * pitch + 0.27, 1, tall)
@@ -79,7 +80,9 @@ def _scale(axes: "Axes", box: _Box, limit: float) -> None:
         axes.text(*place, text, fontsize=9, color=INK, va=("top", "center", "bottom")[round(2 * share)])
 
 
-def feature_maps(image: Num[np.ndarray, "height width c"], maps: Mapping[str, Num[np.ndarray, "..."]]) -> "Figure":
+def feature_maps(
+    image: Num[np.ndarray, "height width c"], maps: Mapping[str, Num[np.ndarray, "..."]], title: str = ""
+) -> "Figure":
     """One image and, a row for each layer, what the layers make of it.
 
     Args:
@@ -87,12 +90,13 @@ def feature_maps(image: Num[np.ndarray, "height width c"], maps: Mapping[str, Nu
         maps: by the name of a layer, its output for this image, in order: [height, width, channels], of which the
             first 12 channels are shown, or [units], shown as a strip (numbered, if at most 16). Each layer
             has a scale of its own.
+        title: what is shown.
     """
     label, space, rows = 1.9, 2 * GAP, {"image": image, **maps}
     columns = max(min(MAPS, values.shape[2]) if values.ndim == 3 else MAPS for values in maps.values())
     wide = columns * (1 + GAP)
     heights = [values.shape[0] / values.shape[1] if values.ndim == 3 else 0.4 for values in rows.values()]
-    figure, axes = _canvas(label + wide, sum(heights) + space * (len(rows) + 1), inches=0.66)
+    figure, axes = _canvas(label + wide, sum(heights) + space * (len(rows) + 1), inches=0.66, title=title)
     top = space
     for (name, values), height in zip(rows.items(), heights):
         _label(axes, label - 0.2, top + height / 2, name, values.shape)
@@ -118,16 +122,18 @@ def _label(axes: "Axes", right: float, middle: float, name: str, shape: tuple[in
     axes.text(right, middle + 0.06, size, fontsize=7, color=QUIET, ha="right", va="top")
 
 
-def patches(patches: Num[np.ndarray, "filters k height width c"], names: Sequence[str]) -> "Figure":
+def patches(patches: Num[np.ndarray, "filters k height width c"], names: Sequence[str], title: str = "") -> "Figure":
     """The patches that excite each filter most, a row for each, the most exciting first.
 
     Args:
-        patches: pieces of images, [filters, k, height, width, 1 or 3], in one scale of grey or colour.
+        patches: pieces of images, [filters, k, height, width, 1 or 3], in one scale of grey or colour; where they are
+            NaN, beyond the border of an image, they are pale.
         names: of the filters, shown at the left.
+        title: what is shown.
     """
     label, tall = 1.4, patches.shape[2] / patches.shape[3]
     size = (label + patches.shape[1] * (1 + GAP), GAP + len(patches) * (tall + GAP))
-    figure, axes = _canvas(*size, inches=0.66)
+    figure, axes = _canvas(*size, inches=0.66, title=title)
     for row, (name, mine) in enumerate(zip(names, patches, strict=True)):
         top = GAP + row * (tall + GAP)
         axes.text(label - 0.2, top + tall / 2, name, fontsize=9, color=INK, ha="right", va="center")
@@ -218,13 +224,16 @@ def _image_and_output(
     _outline(axes, _Box(output.left + step.cell[1], output.top + step.cell[0], 1, 1))
 
 
-def _canvas(width: float, height: float, inches: float) -> tuple["Figure", "Axes"]:
-    """An empty figure whose units are `inches` long, the origin at the top left."""
+def _canvas(width: float, height: float, inches: float, title: str = "") -> tuple["Figure", "Axes"]:
+    """An empty figure whose units are `inches` long, the origin at the top left, with room above it for a title."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * inches, height * inches), dpi=DOTS_PER_INCH)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    above = TITLE / inches if title else 0.0
+    figure = Figure(figsize=(width * inches, (above + height) * inches), dpi=DOTS_PER_INCH)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, -above))
     axes.set_axis_off()
+    if title:
+        axes.text(GAP, -above / 2, title, fontsize=11, fontweight="bold", color=INK, va="center")
     return figure, axes
 
 
@@ -235,6 +244,8 @@ def _image(axes: "Axes", image: np.ndarray, box: _Box, low: float, high: float) 
     scaled = _shade(image, low, high)
     if image.shape[2] == 1:
         scaled = matplotlib.colormaps["gray"].with_extremes(bad=PALE)(np.ma.masked_invalid(scaled[..., 0]))
+    else:
+        scaled = np.where(np.isnan(scaled), matplotlib.colors.to_rgb(PALE), scaled)
     _draw(axes, scaled, box)
 
 

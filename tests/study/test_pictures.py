@@ -89,6 +89,31 @@ def test_patches(channels):
     assert_allclose(shades, [1, 0, 0, 0, 0, 0, 0, 0, 0, 0.5], atol=0.01)  # one scale for all
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_where_there_is_no_image_a_patch_is_pale(channels):
+    patches = np.zeros((1, 2, 3, 3, channels), np.float32)
+    patches[0, 0, 0], patches[0, 1, 2, 2] = np.nan, 255
+    pixels, _ = drawn(pictures.patches(patches, ["filter 7"]))
+    pale = to_rgba(pictures.PALE)[:3]
+    assert_allclose(pixels[0][0, :, :3], [pale] * 3, atol=0.005)
+    assert_allclose(pixels[0][1:, :, :3], 0, atol=0.005)
+    assert_allclose(pixels[1][2, 2, :3], 1, atol=0.005)
+
+
+def test_a_title_stands_above_the_picture():
+    kernel, maps, patches = np.ones((3, 3, 1, 4)), {"relu": np.ones((4, 4, 2))}, np.eye(3).reshape(1, 1, 3, 3, 1)
+    for plain, titled in (
+        (pictures.filters(kernel), pictures.filters(kernel, "digits: conv1")),
+        (pictures.feature_maps(IMAGE, maps), pictures.feature_maps(IMAGE, maps, "digits: conv1")),
+        (pictures.patches(patches, ["0"]), pictures.patches(patches, ["0"], "digits: conv1")),
+    ):
+        texts, titled_texts = drawn(plain)[1], drawn(titled)[1]
+        assert titled_texts == ["digits: conv1", *texts]
+        assert titled.get_figheight() == pytest.approx(plain.get_figheight() + pictures.TITLE)
+        (axes,) = titled.axes
+        assert axes.texts[0].get_position()[1] < 0  # above what is drawn
+
+
 def test_each_row_of_patches_needs_a_name():
     with pytest.raises(ValueError):
         pictures.patches(np.zeros((2, 5, 3, 3, 1)), ["filter 7"])
