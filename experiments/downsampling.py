@@ -1,17 +1,19 @@
 """Is it worse to reduce the resolution by convolution alone than by pooling?
 
     python -m experiments.downsampling
-    python -m experiments.downsampling --dataset=mnist --epochs=3 --seeds=5
+    python -m experiments.downsampling --dataset=mnist --epochs=2 --learning_rates=3e-3
 
 Each block halves the image in one of four ways: maximum or average pooling, which have no parameters; a stride of 2 in
 the block's own convolution; or one more convolution with stride 2 in the place of the pooling layer (Springenberg et
 al. 2015, "Striving for simplicity"). The first three have equal parameters at equal width; the fourth runs twice, at
 equal width and, narrower, at equal parameters.
+
+The second command (benchmarks/README.md): max pooling 99.08 % (98.94 to 99.22, n=5), a stride 0.19 points less (0.11 to
+0.28) with 37 % of the multiply-accumulates; the others are not to be told apart from max pooling.
 """
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cnn.config import POOLINGS, ExperimentConfig, NetworkConfig, require_integer, to_json
 from cnn.data.datasets import Dataset
@@ -19,7 +21,7 @@ from cnn.progress import Progress
 from cnn.study import comparison, figures, grid
 from experiments import flags
 
-NARROWER = "convolution, equal parameters"
+NARROWER = "narrower convolution"
 
 
 def study(config: ExperimentConfig, dataset: Dataset) -> grid.Study:
@@ -39,24 +41,17 @@ def experiment(
     finished = comparison.run(study(config, dataset), dataset, workdir, progress)
     found = comparison.compare(finished.results, by="downsampling", reference="max")
     others = [
-        f"{name}, with {comparison.share(found, name)}, {comparison.versus(found, name)}"
-        for name in (*POOLINGS[1:], NARROWER)
+        f"{row['downsampling']}, {comparison.versus(found, row['downsampling'])}, with "
+        f"{comparison.share(found, row['downsampling'])}"
+        for row in found["variants"][1:]
     ]
-    accuracy = comparison.accuracy(found, "max")
-    sentence = f"On {config.dataset}, max pooling reaches {accuracy}; {'; '.join(others)}. {_verdict(found)}"
+    sentence = (
+        f"On {config.dataset}, max pooling reaches {comparison.accuracy(found, 'max')}. Against it: "
+        f"{'; '.join(others)}. {comparison.verdict(found, 'max pooling')}"
+    )
     title = f"{config.dataset}: ways to halve the image, {config.network.blocks} blocks"
     draw = {"downsampling": lambda path: figures.variants(found, finished.done, title, path)}
     return comparison.report(finished, found, sentence, draw)
-
-
-def _verdict(found: dict[str, Any]) -> str:
-    """What the measurement says to the lecture's advice, by the variants that have no pooling layer."""
-    apart = {row["downsampling"]: comparison.side(row["difference"]) for row in found["variants"]}
-    convolved = {name: apart[name] for name in ("stride", "convolution", NARROWER)}
-    names = {side: [name for name, own in convolved.items() if own == side] for side in ("worse", "alike", "better")}
-    kinds = {"worse": "worse than", "alike": "not to be told apart from", "better": "better than"}
-    parts = [f"{' and '.join(names[side])} {kind} max pooling" for side, kind in kinds.items() if names[side]]
-    return f"Halving by convolution alone: {'; '.join(parts)}."
 
 
 if __name__ == "__main__":

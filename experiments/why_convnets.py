@@ -1,12 +1,15 @@
 """Does a dense layer ignore where pixels are, and does a ConvNet use it?
 
     python -m experiments.why_convnets
-    python -m experiments.why_convnets --dataset=mnist --epochs=3 --seeds=5
+    python -m experiments.why_convnets --dataset=mnist --epochs=2 --learning_rates=3e-3
 
 A ConvNet against an MLP of equal parameters, on the images as they are and under one fixed permutation of their pixels.
 A dense layer sums over all pixels, so that their order cannot matter to it; a filter looks at neighbours, and the
 permutation takes them away. Each trained network then reads the test images moved by 0 pixels to a fifth of their side
 (the mean over up, down, left and right): what was learnt at one place must hold at another.
+
+The second command (benchmarks/README.md): the permutation costs the ConvNet 2.79 points (2.62 to 2.97, n=5) and the MLP
+nothing that shows; moved by 5 of 28 pixels they have 37.1 % (35.8 to 38.4) and 16.6 % (15.6 to 17.6) right.
 """
 
 from dataclasses import replace
@@ -43,18 +46,19 @@ def study(config: ExperimentConfig, dataset: Dataset) -> grid.Study:
     return grid.Study("why_convnets", "network", variants, config, measure=moved_accuracies)
 
 
-def moved_accuracies(fit: Fit, answers: list[Answers | None]) -> list[Measured | None]:
-    """Accuracy on the test images moved by 0, 1, ... pixels, `moved_0`, `moved_1`, ..., and what is `lost` at last."""
+def moved_accuracies(fit: Fit, answers: list[Answers | None], progress: Progress) -> list[Measured | None]:
+    """Accuracy on the test images moved by 0, 1, ... pixels: `moved_0`, `moved_1`, ..."""
     images, farthest = np.asarray(fit.dataset.test_images), distance(fit.dataset)
     right = np.zeros((len(answers), farthest + 1))
     right[:, 0] = [0 if own is None else own.right.mean() for own in answers]
-    for pixels in range(1, farthest + 1):
-        for down, along in DIRECTIONS:
-            data = Images(jnp.asarray(moved(images, pixels * down, pixels * along)), fit.test_data.labels)
-            right[:, pixels] += [own.right.mean() / len(DIRECTIONS) for own in fit.answers(data)]
+    with progress.task("moved test images", farthest * len(DIRECTIONS)) as task:
+        for pixels in range(1, farthest + 1):
+            for down, along in DIRECTIONS:
+                data = Images(jnp.asarray(moved(images, pixels * down, pixels * along)), fit.test_data.labels)
+                right[:, pixels] += [own.right.mean() / len(DIRECTIONS) for own in fit.answers(data)]
+                task.advance(note=f"{pixels} of {farthest} pixels")
     values = [{f"moved_{pixels}": float(mean) for pixels, mean in enumerate(row)} for row in right]
-    lost = [{"lost": float(row[0] - row[-1])} for row in right]
-    return [None if own is None else Measured(row | loss, {}) for own, row, loss in zip(answers, values, lost)]
+    return [None if own is None else Measured(row, {}) for own, row in zip(answers, values)]
 
 
 def distance(dataset: Dataset) -> int:
@@ -73,14 +77,14 @@ def experiment(
     mlps = finished.results[finished.results["network"].isin(["mlp", "mlp, permuted"])]
     dense = comparison.compare(mlps, by="network", reference="mlp")
     plain = finished.results[finished.results["network"].isin(["convnet", "mlp"])]
-    lost = comparison.compare(plain, by="network", reference="convnet", metric="lost")
+    far = comparison.compare(plain, by="network", reference="convnet", metric=moves[-1])
     sentence = (
-        f"On {config.dataset}, the ConvNet reaches {comparison.accuracy(found, 'convnet')}; the MLP of equal "
-        f"parameters has {comparison.versus(found, 'mlp')}. The permutation of the pixels leaves the ConvNet with "
-        f"{comparison.versus(found, 'convnet, permuted')} and the MLP with "
-        f"{comparison.versus(dense, 'mlp, permuted')}. When test images move by {farthest} of "
-        f"{min(dataset.image_shape[:2])} pixels, the ConvNet loses {comparison.accuracy(lost, 'convnet', 'lost')} and "
-        f"the MLP {comparison.versus(lost, 'mlp')}."
+        f"On {config.dataset}, the ConvNet has {comparison.accuracy(found, 'convnet')} of the test images right, and "
+        f"the MLP of equal parameters {comparison.versus(found, 'mlp')}. With permuted pixels, each against "
+        f"itself: the ConvNet {comparison.versus(found, 'convnet, permuted')}, the MLP "
+        f"{comparison.versus(dense, 'mlp, permuted')}. On test images moved by {farthest} of "
+        f"{min(dataset.image_shape[:2])} pixels, the ConvNet has {comparison.accuracy(far, 'convnet', moves[-1])} "
+        f"right, and the MLP {comparison.versus(far, 'mlp')}."
     )
     titles = {comparison.ACCURACY: "test accuracy %", moves[-1]: f"moved by {farthest} %"}
     title = f"{config.dataset}: what neighbourhood is worth"
@@ -90,7 +94,7 @@ def experiment(
         figures.variants_and_lines(found, finished.done, title, columns, "pixels that the image is moved", path)
 
     return comparison.report(
-        finished, found, sentence, {"why_convnets": draw}, titles, more={"mlp": dense, "lost": lost}
+        finished, found, sentence, {"why_convnets": draw}, titles, more={"mlp": dense, "moved": far}
     )
 
 

@@ -223,8 +223,17 @@ def percent(mean: float | None, low: float | None = None, high: float | None = N
     """
     if mean is None:
         return None
-    interval = "" if low is None or high is None else f" [{100 * low:.2f}, {100 * high:.2f}]"
-    return f"{100 * mean:.2f}{interval}"
+    interval = "" if low is None or high is None else f" [{points(low):.2f}, {points(high):.2f}]"
+    return f"{points(mean):.2f}{interval}"
+
+
+def points(share: float) -> float:
+    """A fraction in percent as it is written, with two decimals, so that what is shown as 0 has no sign.
+
+    >>> points(-0.00001), points(-0.0123)
+    (0.0, -1.23)
+    """
+    return round(100 * share, 2) + 0.0
 
 
 def mean_in_words(found: Mapping[str, Any]) -> str:
@@ -238,15 +247,10 @@ def mean_in_words(found: Mapping[str, Any]) -> str:
     """
     if found["mean"] is None:
         return "an unknown share (no trial finished)"
-    known = [*interval_in_words(found), f"n={found['n']}"]
-    return f"{100 * found['mean']:.2f} % ({', '.join(known)})"
-
-
-def interval_in_words(found: Mapping[str, Any], sign: str = "") -> list[str]:
-    """The interval of a mean in percent; empty where it is unknown."""
-    if found["low"] is None:
-        return []
-    return [f"95% interval {100 * found['low']:{sign}.2f} to {100 * found['high']:{sign}.2f}"]
+    known = [f"n={found['n']}"]
+    if found["low"] is not None:
+        known.insert(0, f"95% interval {points(found['low']):.2f} to {points(found['high']):.2f}")
+    return f"{points(found['mean']):.2f} % ({', '.join(known)})"
 
 
 def _verdict(answer: Mapping[str, Any]) -> str:

@@ -34,9 +34,9 @@ from cnn.study.analysis import (
     compared_trials,
     cost_cells,
     describe,
-    interval_in_words,
     mean_in_words,
     percent,
+    points,
 )
 from cnn.study.tuning import best_learning_rates, values_of
 from cnn.training.runs import TrialFolder, write_json
@@ -146,9 +146,10 @@ def compare(
 
     Returns:
         Plain values for JSON, `None` where unknown: `by`, `reference`, `metric`, and `variants`, each with its costs,
-        counts, `measured` (for each column `n`, `mean`, `std`, `low`, `high`: a 95 % t interval) and `difference` to
-        the reference on the metric (the same, and `p_adjusted`: paired t-test, Holm-adjusted; `None` for the reference
-        itself).
+        counts, `measured` (for each column `n`, `mean`, `std`, `low`, `high`: a 95 % t interval), `difference` to the
+        reference on the metric (the same, and `p_adjusted`: paired t-test, Holm-adjusted) and `seconds_ratio`, its
+        training time over the reference's, seed by seed (the same again; seeds that trained together share one timing,
+        which counts once in `n`). The last two are `None` for the reference itself.
     """
     trials, variants, rates = compared_trials(results, by), values_of(results, by), best_learning_rates(results, by)
     columns = list(dict.fromkeys((metric, *others)))
@@ -156,13 +157,16 @@ def compare(
     base = values[metric][variants.index(reference)]
     compared = {variant: row for variant, row in zip(variants, values[metric]) if variant != reference}
     adjusted = statistics.holm({variant: statistics.paired_p_value(base, row) for variant, row in compared.items()})
+    seconds = by_seed(trials, "train_seconds", variants, by)
+    ratios = seconds / seconds[variants.index(reference)]
     rows = []
     for index, variant in enumerate(variants):
         row = {by: variant, **describe(trials[trials[by] == variant], rates.get(variant))}
         row["measured"] = {column: statistics.moments(values[column][index]) for column in columns}
-        row["difference"] = None
+        row["difference"] = row["seconds_ratio"] = None
         if variant != reference:
             row["difference"] = {**statistics.moments(compared[variant] - base), "p_adjusted": adjusted[variant]}
+            row["seconds_ratio"] = statistics.moments(np.unique(ratios[index]))  # together: one timing, not several
         rows.append(row)
     return {"by": by, "reference": reference, "metric": metric, "variants": rows}
 
@@ -203,19 +207,26 @@ def _percent(found: Mapping[str, Any]) -> str | None:
 def versus(comparison: Mapping[str, Any], variant: Any) -> str:
     """How a variant differs from the reference, in words: points, interval and p-value.
 
+    The interval has the sign of the words: where it reaches below 0, the data allow the opposite too.
+
     Example:
         >>> row = {"pooling": "stride", "difference": {"mean": -0.02, "low": -0.03, "high": -0.01, "p_adjusted": 0.004}}
-        >>> versus({"by": "pooling", "reference": "max", "variants": [row]}, "stride")
-        '2.00 points less than max (95% interval -3.00 to -1.00, p = 0.004)'
+        >>> versus({"by": "pooling", "variants": [row]}, "stride")
+        '2.00 points less (95% interval 1.00 to 3.00, p = 0.004)'
     """
     found = _row(comparison, variant)["difference"]
     if found is None or found["mean"] is None:
-        return "nothing to compare: no common seed finished"
-    points = f"{100 * abs(found['mean']):.2f} points {'less' if found['mean'] < 0 else 'more'}"
-    known = interval_in_words(found, sign="+")
+        return "an unknown number of points more or less (no common seed finished)"
+    in_points = points(found["mean"])
+    word = "apart" if in_points == 0 else "less" if in_points < 0 else "more"
+    known = []
+    if found["low"] is not None:
+        ends = [points(found[end]) for end in ("low", "high")]
+        low, high = sorted(0 - end for end in ends) if in_points < 0 else ends
+        known.append(f"95% interval {low:.2f} to {high:.2f}")
     if found["p_adjusted"] is not None:
         known.append(f"p = {found['p_adjusted']:.2g}")
-    return f"{points} than {comparison['reference']}" + (f" ({', '.join(known)})" if known else "")
+    return f"{abs(in_points):.2f} points {word}" + (f" ({', '.join(known)})" if known else "")
 
 
 def accuracy(comparison: Mapping[str, Any], variant: Any, column: str = ACCURACY) -> str:
@@ -230,29 +241,60 @@ def accuracy(comparison: Mapping[str, Any], variant: Any, column: str = ACCURACY
 
 
 def share(comparison: Mapping[str, Any], variant: Any) -> str:
-    """What a variant costs, as shares of the reference's cost.
+    """What a variant costs, as shares of the reference's cost; the time with its interval, paired by seed.
 
     Example:
-        >>> rows = [{"at": "a", "parameters": 10, "macs": 100}, {"at": "b", "parameters": 5, "macs": 120}]
+        >>> time = {"n": 3, "mean": 0.8, "low": None, "high": None}
+        >>> rows = [{"at": "a", "parameters": 10, "macs": 100, "seconds_ratio": None}]
+        >>> rows.append({"at": "b", "parameters": 5, "macs": 120, "seconds_ratio": time})
         >>> share({"by": "at", "reference": "a", "variants": rows}, "b")
-        '50% of the parameters and 120% of the multiply-accumulates'
+        '50% of the parameters, 120% of the multiply-accumulates and 80% of the training time (3 timings)'
     """
     own, reference = _row(comparison, variant), _row(comparison, comparison["reference"])
     parameters, macs = (own[cost] / reference[cost] for cost in ("parameters", "macs"))
-    return f"{parameters:.0%} of the parameters and {macs:.0%} of the multiply-accumulates"
+    time = own["seconds_ratio"]
+    if time is None or time["mean"] is None:
+        return f"{parameters:.0%} of the parameters and {macs:.0%} of the multiply-accumulates"
+    known = [f"{time['n']} timing{'' if time['n'] == 1 else 's'}"]
+    if time["low"] is not None:
+        known.insert(0, f"95% interval {100 * time['low']:.0f} to {100 * time['high']:.0f}")
+    return (
+        f"{parameters:.0%} of the parameters, {macs:.0%} of the multiply-accumulates and {time['mean']:.0%} of the "
+        f"training time ({', '.join(known)})"
+    )
 
 
 def _row(comparison: Mapping[str, Any], variant: Any) -> Mapping[str, Any]:
     return next(row for row in comparison["variants"] if row[comparison["by"]] == variant)
 
 
-def side(difference: Mapping[str, Any] | None) -> str:
-    """On which side of the reference a difference lies: `better` or `worse` where its adjusted p-value is below 0.05.
+def verdict(comparison: Mapping[str, Any], reference: str) -> str:
+    """Which variants the tests tell apart from the reference, on which side, and which they do not.
+
+    Args:
+        comparison: as `compare` gives it, on a metric of which more is better.
+        reference: the reference in words.
 
     Example:
-        >>> side({"mean": -0.01, "p_adjusted": 0.01}), side({"mean": -0.01, "p_adjusted": 0.2}), side(None)
-        ('worse', 'alike', 'alike')
+        >>> stride, average = {"mean": -0.01, "p_adjusted": 0.01}, {"mean": 0.01, "p_adjusted": 0.3}
+        >>> rows = {"max": None, "stride": stride, "average": average}
+        >>> rows = [{"at": name, "difference": difference} for name, difference in rows.items()]
+        >>> verdict({"by": "at", "reference": "max", "variants": rows}, "max pooling")
+        'Worse than max pooling: stride; not to be told apart from max pooling: average.'
     """
+    by, rows = comparison["by"], comparison["variants"]
+    names: dict[str, list[str]] = {"worse": [], "alike": [], "better": []}
+    for row in rows:
+        if row[by] != comparison["reference"]:
+            names[_side(row["difference"])].append(str(row[by]))
+    kinds = {"worse": "worse than", "alike": "not to be told apart from", "better": "better than"}
+    parts = [f"{kind} {reference}: {', '.join(names[side])}" for side, kind in kinds.items() if names[side]]
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _side(difference: Mapping[str, Any] | None) -> str:
+    """On which side of the reference a difference lies, where its adjusted p-value is below 0.05."""
     if difference is None or difference["p_adjusted"] is None or difference["p_adjusted"] >= SIGNIFICANCE:
         return "alike"
     return "better" if difference["mean"] > 0 else "worse"

@@ -233,7 +233,7 @@ def _canvas(width: float, height: float, inches: float, title: str = "") -> tupl
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, -above))
     axes.set_axis_off()
     if title:
-        axes.text(GAP, -above / 2, title, fontsize=11, fontweight="bold", color=INK, va="center")
+        axes.text(GAP, -above / 2, title, fontsize=11, fontweight="bold", color=INK, va="center", parse_math=False)
     return figure, axes
 
 

@@ -38,8 +38,9 @@ class Measured(NamedTuple):
     arrays: dict[str, np.ndarray]
 
 
-# Given each replica's answers to the test set, or None for one that diverged, which has nothing to measure.
-Measure = Callable[[Fit, list[Answers | None]], list[Measured | None]]
+# Given each replica's answers to the test set, or None for one that diverged, which has nothing to measure; and where
+# to show how long it takes.
+Measure = Callable[[Fit, list[Answers | None], Progress], list[Measured | None]]
 
 
 def run(
@@ -100,7 +101,7 @@ def run_together(
         fit = Fit([record.config for record in missing], dataset)
         _restore(fit, missing, progress)
         _train(fit, missing, keep, progress)
-        _finish(fit, missing, test, keep, measure)
+        _finish(fit, missing, test, keep, measure, progress)
     return [record.result for record in records]
 
 
@@ -221,7 +222,9 @@ def _kept(state: TrainState, totals: Totals) -> dict[str, Any]:
     return {"state": state, "totals": totals}
 
 
-def _finish(fit: Fit, records: list[_Record], test: bool, keep: bool, measure: Measure | None) -> None:
+def _finish(
+    fit: Fit, records: list[_Record], test: bool, keep: bool, measure: Measure | None, progress: Progress
+) -> None:
     """Read the test set, once, measure, and write the results."""
     read = test and not _diverged(records)
     answers: list[Answers | None] = [None] * len(records)
@@ -230,7 +233,7 @@ def _finish(fit: Fit, records: list[_Record], test: bool, keep: bool, measure: M
         if read:
             answers = [own if record.bad_step is None else None for record, own in zip(records, fit.answers())]
         if measure and read:
-            measured = measure(fit, answers)
+            measured = measure(fit, answers, progress)
     except KeyboardInterrupt:
         _save(fit, records)
         raise

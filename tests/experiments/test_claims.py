@@ -29,7 +29,7 @@ CLAIMS = {
     ),
     "downsampling": (
         TINY,
-        ("downsampling", ["max", "average", "stride", "convolution", "convolution, equal parameters"]),
+        ("downsampling", ["max", "average", "stride", "convolution", "narrower convolution"]),
         [],
         ["downsampling.png"],
     ),

@@ -10,6 +10,7 @@ import pytest
 from cnn.config import ConvNetConfig, ExperimentConfig, NetworkConfig, SceneConfig, TrainingConfig, TrialConfig
 from cnn.data import datasets
 from cnn.network.summary import Cost
+from cnn.progress import Progress
 from cnn.training import tasks, trial
 from experiments import downsampling, features, lenet5, localize, one_by_one, why_convnets
 
@@ -39,20 +40,41 @@ def test_a_diverged_neighbour_leaves_the_others_their_measurements(digits, exper
     timeless = {name: value for name, value in good.items() if name != "train_seconds"}
     assert timeless == {name: value for name, value in alone.items() if name != "train_seconds"}
     assert bad["status"] == "diverged" and not (good.keys() - bad.keys()) & bad.keys()
-    assert len(good.keys() - bad.keys()) >= 3 and bad["test_accuracy"] is None
+    assert len(good.keys() - bad.keys()) >= 2 and bad["test_accuracy"] is None
 
 
 def test_images_that_do_not_move_are_the_test_images(digits):
     result = trial.run_together([config(3e-3)], digits, measure=why_convnets.moved_accuracies)[0]
     assert result["moved_0"] == result["test_accuracy"]
-    assert result["lost"] == pytest.approx(result["moved_0"] - result["moved_1"])
     assert result["moved_1"] < result["moved_0"]
+
+
+@pytest.mark.parametrize("experiment, steps", [(why_convnets, 1 * 4), (features, 2 * 5)])
+def test_work_after_training_is_shown(digits, experiment, steps):
+    """Moved images: four directions of one pixel; features: four kinds and the pictures, of two networks."""
+
+    class Seen(Progress):
+        def __init__(self):
+            self.tasks = []
+
+        def task(self, label, total, done=0):
+            self.tasks.append(super().task(label, total, done))
+            return self.tasks[-1]
+
+    data, measure, progress = digits, why_convnets.moved_accuracies, Seen()
+    if experiment is features:
+        classes = features.halves(digits)
+        data, measure = classes.known, features.study(ExperimentConfig(network=ConvNetConfig()), classes).measure
+    configs = [dataclasses.replace(config(3e-3), seed=seed) for seed in (0, 1)]
+    trial.run_together(configs, data, measure=measure, progress=progress)
+    last = progress.tasks[-1]
+    assert last.label in ("moved test images", "features") and last.done == last.total == steps
 
 
 def test_a_network_that_sees_nothing_loses_nothing(digits):
     blank = dataclasses.replace(digits, test_images=np.full_like(digits.test_images, 7))
     result = trial.run_together([config(3e-3)], blank, measure=why_convnets.moved_accuracies)[0]
-    assert result["moved_0"] == pytest.approx(result["moved_1"]) and result["lost"] == pytest.approx(0)
+    assert result["moved_0"] == pytest.approx(result["moved_1"])
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 2])
@@ -106,3 +128,10 @@ def test_a_setting_that_is_not_varied_has_a_folder_of_its_own(digits):
         }
         assert len(folders) == 2
     assert lenet5.study(ExperimentConfig()).default_workdir().parts[:2] == ("runs", "lenet5")
+
+
+@pytest.mark.parametrize(
+    "name, paper", [("mnist", True), ("mnist:3.0.1", True), ("mnist_corrupted/shot_noise", False), ("mnist.npz", False)]
+)
+def test_only_the_papers_own_data_stand_beside_its_error(name, paper):
+    assert lenet5.is_mnist(name) == paper

@@ -177,14 +177,14 @@ def test_a_folder_of_something_else_is_refused(digits, tmp_path, content, messag
     assert (tmp_path / "config.json").read_text() == content
 
 
-def exhausts_memory(fit, answers):
+def exhausts_memory(fit, answers, progress):
     """A measurement that fits some networks and not others."""
     if fit.config.network.blocks == 1:
         jnp.zeros((1 << 45,)).block_until_ready()
     return [None] * len(answers)
 
 
-def refuses_a_seed(fit, answers):
+def refuses_a_seed(fit, answers, progress):
     """A measurement that fails for one of the trials that run together."""
     if any(config.seed == 1 and config.network.blocks == 0 for config in fit.configs):
         raise ZeroDivisionError("no two\nclasses")
