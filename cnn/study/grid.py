@@ -17,7 +17,7 @@ import numpy as np
 
 from cnn.config import FIRST_TUNING_SEED, NetworkConfig, RequestError, SceneConfig, StudyConfig, TrialConfig, to_json
 from cnn.data.datasets import Dataset, split
-from cnn.network import summary
+from cnn.network import models, summary
 from cnn.progress import Progress
 from cnn.study.tuning import best_learning_rates
 from cnn.training import replicas, trial
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 GROWABLE = ("learning_rates", "seeds", "variants")  # what may grow in an old folder, beside `Study.grows`
 IMAGES = SceneConfig()  # the images as they are
 RESULTS = "results.csv"
+SIZES = ("width", "hidden")  # empty where the model has no such setting
 FIRST_COLUMNS = ("status", "parameters", "macs", "val_accuracy", "test_accuracy", "train_seconds")
 
 
@@ -101,7 +102,8 @@ class Cell:
     def row(self, result: dict[str, Any]) -> dict[str, Any]:
         """Its line of `results.csv`."""
         trial_columns = {"learning_rate": self.config.learning_rate, "seed": self.config.seed}
-        network = {"width": self.config.network.width, "hidden": self.config.network.hidden}
+        used = models.SETTINGS[self.config.network.model]
+        network = {name: getattr(self.config.network, name) if name in used else "" for name in SIZES}
         first = {name: result.get(name) for name in FIRST_COLUMNS}
         rest = {name: value for name, value in result.items() if name not in FIRST_COLUMNS}
         return {"phase": self.phase, self.column: self.value, **trial_columns, **first, **network, **rest}

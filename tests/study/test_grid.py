@@ -82,6 +82,14 @@ def test_a_study_tunes_then_compares_and_does_nothing_twice(digits, tmp_path, co
         assert correct[blocks].mean(axis=1).tolist() == pytest.approx(trials["test_accuracy"].tolist())
 
 
+def test_a_row_has_the_sizes_that_its_model_knows():
+    networks = {model: NetworkConfig(model=model, width=4, hidden=8) for model in ("convnet", "mlp", "lenet5")}
+    cells = grid.Study("e", "model", networks, CONFIG).cells("compare", {name: (1e-3,) for name in networks}, range(1))
+    rows = {cell.value: cell.row({}) for cell in cells}
+    sizes = {model: (row["width"], row["hidden"]) for model, row in rows.items()}
+    assert sizes == {"convnet": (4, 8), "mlp": ("", 8), "lenet5": ("", "")}
+
+
 def test_a_grid_may_grow(digits, tmp_path, counted):
     config = dataclasses.replace(CONFIG, blocks=(0,), learning_rates=(1e-3,), seeds=1)
     grid.run(study(config), digits, tmp_path)
