@@ -64,13 +64,11 @@ def test_processes_that_tests_start_refuse_rank_promotion_too():
 
 def started(path):
     """The beginnings of the commands that a file starts Python with."""
-    tree = ast.parse(path.read_text())
-    no_command = {
-        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Assign) and "argv" in ast.dump(node)
-    }
-    for node in ast.walk(tree):
+    text = path.read_text()
+    lines = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
         first = ast.unparse(node.elts[0]) if isinstance(node, ast.List) and node.elts else ""
-        if first == "sys.executable" and id(node) not in no_command:
+        if first == "sys.executable" and "argv" not in lines[node.lineno - 1]:  # sys.argv is set, and nothing started
             yield [ast.unparse(element) for element in node.elts[1:]]
 
 
