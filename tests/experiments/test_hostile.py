@@ -87,7 +87,7 @@ def test_the_line_that_continues_can_be_pasted(monkeypatch, tmp_path):
     """A shell gives the program each argument as it was."""
     program = "import json, sys; print(json.dumps(sys.argv[1:]))"
     arguments = [f"--workdir={name}" for name in (*NAMES, *UNPRINTABLE[:-1])]
-    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-c", program, *arguments])
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-W", "error", "-c", program, *arguments])
     done = subprocess.run(flags._command(), shell=True, capture_output=True, text=True, cwd=tmp_path)
     assert json.loads(done.stdout) == arguments and done.stderr == "" and list(tmp_path.iterdir()) == []
 
