@@ -16,7 +16,13 @@ from experiments import sweep_blocks
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SAYS = {
-    "01_convnets_by_hand": ["[[6, 8]", "\n0 parameters", "(1, 56, 56, 32)\n32 filters of 64 weights", "shows a 7", "60,000 parameters, 340,908 connections"],
+    "01_convnets_by_hand": [
+        "[[6, 8]",
+        "\n0 parameters",
+        "(1, 56, 56, 32)\n32 filters of 64 weights",
+        "shows a 7",
+        "60,000 parameters, 340,908 connections",
+    ],
     "02_how_many_blocks": ["28 trials on digits", "| 1 ", "On digits, use", "within reach", "95% interval"],
     "03_anywhere": ["JAX ", "Test accuracy 0.9", "on 360 images", "True", "On digits, use"],
 }
