@@ -223,10 +223,10 @@ def _scene(axes: "Axes", found: Mapping[str, np.ndarray], class_names: Sequence[
                 Rectangle((float(low[1]), float(low[0])), wide, tall, fill=False, edgecolor=colour, linewidth=1.6)
             )
             # In a corner of its box, above all lines, in white on the colour of the box: else lines cross the letters.
-            place = (low[1] if across == "left" else high[1], low[0] if up == "top" else high[0])
+            x, y = float(low[1] if across == "left" else high[1]), float(low[0] if up == "top" else high[0])
             style: dict[str, Any] = {"color": "white", "fontsize": 8, "ha": across, "va": up, "zorder": 5}
             ground = {"boxstyle": "square,pad=0.15", "facecolor": colour, "edgecolor": "none"}
-            axes.text(*place, class_names[number], bbox=ground, parse_math=False, **style)  # as in a title
+            axes.text(x, y, class_names[number], bbox=ground, parse_math=False, **style)  # as in a title
     ratios = overlap(found["true_boxes"], found["boxes"]).ratio
     axes.set_xlabel(f"IoU {', '.join(f'{ratio:.2f}' for ratio in ratios)}", fontsize=9, labelpad=3)
 
