@@ -18,7 +18,7 @@ from pathlib import Path
 from cnn.config import POOLINGS, ExperimentConfig, NetworkConfig, require_integer, to_json
 from cnn.data.datasets import Dataset
 from cnn.progress import Progress
-from cnn.study import comparison, figures, grid
+from cnn.study import comparison, comparison_figures, grid
 from experiments import flags
 
 NARROWER = "narrower convolution"
@@ -50,7 +50,7 @@ def experiment(
         f"{'; '.join(others)}. {comparison.verdict(found, 'max pooling')}"
     )
     title = f"{config.dataset}: ways to halve the image, {config.network.blocks} blocks"
-    draw = {"downsampling": lambda path: figures.variants(found, finished.done, title, path)}
+    draw = {"downsampling": lambda path: comparison_figures.variants(found, finished.done, title, path)}
     return comparison.report(finished, found, sentence, draw)
 
 

@@ -27,7 +27,7 @@ from cnn.config import ExperimentConfig, NetworkConfig, TrialConfig, require_int
 from cnn.data.datasets import Dataset, subset
 from cnn.network import models, summary
 from cnn.progress import Progress, Task
-from cnn.study import comparison, features, figures, grid, pictures
+from cnn.study import comparison, comparison_figures, features, figures, grid, pictures
 from cnn.training.replicas import Fit
 from cnn.training.step import Answers, Replica, TrainState
 from cnn.training.trial import Measured
@@ -170,7 +170,11 @@ def experiment(
     seen, done = finished.arrays("convnet", seed=0), long[long["status"] == "done"]
 
     columns, along = {k: f"{k}" for k in examples}, "examples of each new class"
-    draw = {"features": lambda path: figures.variants_and_lines(found, done, title, columns, along, path, log=True)}
+    draw = {
+        "features": lambda path: comparison_figures.variants_and_lines(
+            found, done, title, columns, along, path, log=True
+        )
+    }
     if seen and seen["image"].shape[-1] in (1, 3):  # other channels are no picture
         maps = {name.removeprefix("map "): value for name, value in seen.items() if name.startswith("map ")}
         names = [f"filter {number}" for number in range(len(seen["patches"]))]

@@ -19,7 +19,7 @@ from cnn.config import NetworkConfig, StudyConfig
 from cnn.data import prepared
 from cnn.data.datasets import Dataset
 from cnn.progress import Progress
-from cnn.study import comparison, figures, grid
+from cnn.study import comparison, comparison_figures, grid
 from experiments import flags
 
 MODELS = ("lenet5_1998", "lenet5")
@@ -52,7 +52,7 @@ def experiment(
         error, words = PAPER_ERROR[config.training.shift > 0]
         sentence, lines = f"{sentence}; the paper's is {words}", {f"the paper's {words}": error}
     title = f"{config.dataset}: LeNet-5 as of 1998 and as of today"
-    draw = {"lenet5": lambda path: figures.variants(found, done, title, path, "test error", lines)}
+    draw = {"lenet5": lambda path: comparison_figures.variants(found, done, title, path, "test error", lines)}
     return comparison.report(finished, found, f"{sentence}.", draw, {ERROR: "test error %"})
 
 

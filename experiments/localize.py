@@ -24,7 +24,7 @@ from cnn.config import ExperimentConfig, NetworkConfig, SceneConfig, TrialConfig
 from cnn.data import scenes
 from cnn.data.datasets import Dataset
 from cnn.progress import Progress
-from cnn.study import comparison, detection, figures, grid
+from cnn.study import comparison, comparison_figures, detection, grid
 from cnn.training import tasks
 from cnn.training.replicas import Fit
 from cnn.training.step import Answers, members
@@ -118,7 +118,7 @@ def experiment(
     def draw(path: Path) -> None:
         panels = {name: TITLES[name].removesuffix(" %") for name in PANELS}
         pictured = {name: arrays for name, arrays in shown.items() if arrays}
-        figures.scenes(found, finished.done, title, panels, pictured, dataset.class_names, path)
+        comparison_figures.scenes(found, finished.done, title, panels, pictured, dataset.class_names, path)
 
     return comparison.report(finished, found, sentence, {"localize": draw}, TITLES)
 

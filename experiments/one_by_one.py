@@ -24,7 +24,7 @@ from pathlib import Path
 from cnn.config import ExperimentConfig, NetworkConfig, require_integer, to_json
 from cnn.data.datasets import Dataset
 from cnn.progress import Progress
-from cnn.study import comparison, figures, grid
+from cnn.study import comparison, comparison_figures, grid
 from experiments import flags
 
 SHARES = {"none": 0.0, "to a half": 0.5, "to a quarter": 0.25}
@@ -54,7 +54,7 @@ def experiment(
         f"bottleneck {'; '.join(others)}. {comparison.verdict(found, 'no bottleneck')}"
     )
     title = f"{config.dataset}: a 1x1 convolution before each block but the first"
-    draw = {"one_by_one": lambda path: figures.variants(found, finished.done, title, path)}
+    draw = {"one_by_one": lambda path: comparison_figures.variants(found, finished.done, title, path)}
     return comparison.report(finished, found, sentence, draw)
 
 

@@ -22,7 +22,7 @@ from cnn.config import ExperimentConfig, NetworkConfig, require_integer, to_json
 from cnn.data.datasets import Dataset
 from cnn.data.preprocess import moved
 from cnn.progress import Progress
-from cnn.study import comparison, figures, grid
+from cnn.study import comparison, comparison_figures, grid
 from cnn.training.replicas import Fit
 from cnn.training.step import Answers
 from cnn.training.tasks import Images
@@ -91,7 +91,9 @@ def experiment(
 
     def draw(path: Path) -> None:
         columns = dict(enumerate(moves))
-        figures.variants_and_lines(found, finished.done, title, columns, "pixels that the image is moved", path)
+        comparison_figures.variants_and_lines(
+            found, finished.done, title, columns, "pixels that the image is moved", path
+        )
 
     return comparison.report(
         finished, found, sentence, {"why_convnets": draw}, titles, more={"mlp": dense, "moved": far}

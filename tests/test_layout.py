@@ -34,6 +34,7 @@ ROOMS = {
         "detection",
         "features",
         "figures",
+        "comparison_figures",
         "pictures",
     ],
 }
