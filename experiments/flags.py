@@ -35,7 +35,10 @@ Defaults = Mapping[str, Mapping[str, Any]]
 NONE: Defaults = {}
 _BROKEN_ENTRY = re.compile(r"Error (?:reading|writing) persistent compilation cache entry for '(.*?)'")
 _NO_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory|Unable to allocate")
-_MENDED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}  # by its owner
+_MENDED = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT),
+}  # by the machine's owner
 
 flags.DEFINE_string("workdir", None, "folder for everything the run writes (default: runs/EXPERIMENT/DATASET-HASH)")
 flags.DEFINE_string("data_dir", None, "where TensorFlow Datasets keeps its data (default: TFDS_DATA_DIR, or its own)")

@@ -23,6 +23,7 @@ import jax
 import numpy as np
 
 KEPT = 2
+_CONTENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL}  # what damage can lead to
 
 
 class DamagedError(Exception):
@@ -57,22 +58,23 @@ class Checkpoints:
             with self._manager() as manager:
                 manager.save(steps, args=arguments)
         except Exception as error:  # tensorstore has errors of its own for a full disk
-            stated = re.search(r"os_error_code='(\d+)'", str(error))
-            number = int(stated[1]) if stated else getattr(error, "errno", None)
+            number = _number(error)
             reason = os.strerror(number) if number else _line(error)
             raise OSError(number or errno.EIO, reason, str(self.path)) from error
 
     def steps(self) -> list[int]:
         """After how many steps a state is kept, in ascending order; half-written ones have other names."""
-        if not self.path.exists():
+        try:
+            return sorted(int(entry.name) for entry in self.path.iterdir() if entry.name.isdecimal())
+        except FileNotFoundError:
             return []
-        return sorted(int(entry.name) for entry in self.path.iterdir() if entry.name.isdecimal())
 
     def load(self, steps: int, like: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """The state kept after so many steps, in the shapes and dtypes of `like`, and the values beside it.
 
         Raises:
-            DamagedError: it cannot be read, or is not what was written.
+            DamagedError: a part is missing, or it is not what was written.
+            OSError: the system does not let it be read, or there is no memory for it; it may be sound.
         """
         import orbax.checkpoint as ocp
 
@@ -85,6 +87,9 @@ class Checkpoints:
                 raise ValueError("its content was altered")
             jax.tree.map(_same_kind, state, like)
         except Exception as error:  # whatever Orbax and tensorstore make of damaged files
+            number = _refusal(error) or _refusal_to_read(self.path / str(steps))
+            if number:
+                raise OSError(number, os.strerror(number), str(self.path / str(steps))) from error
             raise DamagedError(f"{self.path / str(steps)}: the checkpoint is damaged ({_line(error)})") from error
         return state, trial
 
@@ -117,6 +122,38 @@ def _digest(state: dict[str, Any], trial: dict[str, Any]) -> str:
         found.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
         found.update(np.ascontiguousarray(leaf).tobytes())
     return found.hexdigest()
+
+
+def _number(error: BaseException) -> int | None:
+    """The system's number for an error; tensorstore has it in its text."""
+    stated = re.search(r"os_error_code='(\d+)'", str(error))
+    return int(stated[1]) if stated else getattr(error, "errno", None)
+
+
+def _refusal(error: BaseException | None) -> int | None:
+    """Why the system refuses, if an error or one that led to it says so; damage is no such reason."""
+    while error is not None:
+        number = errno.ENOMEM if isinstance(error, MemoryError) else _number(error)
+        if number and number not in _CONTENT:
+            return number
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _refusal_to_read(folder: Path) -> int | None:
+    """Why the system refuses to read a file in a folder: Orbax takes one that it may not look at for missing."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    try:
+        for parent, _, names in os.walk(folder, onerror=fail):
+            for name in names:
+                with open(os.path.join(parent, name), "rb") as file:
+                    hashlib.file_digest(file, "sha256")  # each byte, in pieces
+    except OSError as error:
+        return _refusal(error)
+    return None
 
 
 def _line(error: BaseException) -> str:

@@ -25,8 +25,8 @@ SWEEP = (
 )
 # What a child does before it becomes the run. No file grows beyond so many bytes, as on a full disk:
 SMALL_FILES = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))"
-# Root too may write only where permissions allow it (PR_CAPBSET_DROP of CAP_DAC_OVERRIDE):
-OBEDIENT = "import ctypes; os.geteuid() or ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)"
+# Root too may read and write only where permissions allow it (PR_CAPBSET_DROP of CAP_DAC_OVERRIDE, _DAC_READ_SEARCH):
+OBEDIENT = "import ctypes; os.geteuid() or [ctypes.CDLL(None).prctl(24, right, 0, 0, 0) for right in (1, 2)]"
 
 
 def start(run, folder, *flags, compiled, first="", **options):

@@ -1,7 +1,8 @@
-"""A full disk, or a folder that cannot be written any more: one line, status 1, nothing corrupt, and it continues."""
+"""A full disk, a folder that cannot be written or read: one line, status 1, nothing corrupt, and it continues."""
 
 import errno
 import os
+import signal
 
 import pytest
 
@@ -45,5 +46,25 @@ def test_a_folder_that_becomes_unwritable(train, compiled, tmp_path):
     one_line(finish(process, 1)[1], errno.EACCES)
     for path in (folder, folder / "checkpoints"):
         path.chmod(0o700)
+    finish(start(TRAIN, folder, compiled=compiled))
+    assert_same(folder, train.folder)
+
+
+@pytest.mark.parametrize("depth", ["*", "*/state", "*/state/d/*"])
+def test_checkpoints_that_may_not_be_read_for_a_while(train, compiled, tmp_path, depth):
+    folder = tmp_path / "w"
+    process = start(TRAIN, folder, compiled=compiled)
+    wait_for(process, lambda: len(TrialFolder(folder).checkpoints().steps()) == 2)
+    process.send_signal(signal.SIGTERM)
+    finish(process, 143)
+    kept = TrialFolder(folder).checkpoints()
+    before, closed = kept.steps(), {path: path.stat().st_mode for path in kept.path.glob(depth)}
+    assert len(before) == 2 and len(closed) >= 2
+    for path in closed:
+        path.chmod(0)
+    one_line(finish(start(TRAIN, folder, compiled=compiled, first=OBEDIENT), 1)[1], errno.EACCES)
+    for path, mode in closed.items():
+        path.chmod(mode)
+    assert kept.steps() == before
     finish(start(TRAIN, folder, compiled=compiled))
     assert_same(folder, train.folder)

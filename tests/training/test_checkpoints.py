@@ -1,3 +1,4 @@
+import errno
 import json
 
 import numpy as np
@@ -90,3 +91,23 @@ def test_what_an_interrupted_save_has_left_is_removed(checkpoints):
     assert checkpoints.steps() == [11]
     checkpoints.remove(after=11)
     assert [path.name for path in checkpoints.path.iterdir()] == ["11"]
+
+
+def test_a_file_that_cannot_be_read_is_no_damage(checkpoints):
+    save(checkpoints)
+    noticed = 0
+    for path in files(checkpoints, 12):
+        content = path.read_bytes()
+        path.unlink()
+        path.symlink_to("/proc/self/mem")  # there, but at byte 0 lies no memory of the process
+        with pytest.raises(OSError, match="Input/output error"):
+            path.read_bytes()
+        try:
+            checkpoints.load(12, STATES[0])
+        except OSError as error:
+            assert (error.errno, error.filename) == (errno.EIO, str(checkpoints.path / "12"))
+            noticed += 1
+        path.unlink()
+        path.write_bytes(content)
+    assert noticed >= 3
+    checkpoints.load(12, STATES[0])
