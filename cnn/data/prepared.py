@@ -30,6 +30,8 @@ from cnn.data.download import quiet, require_packages
 from cnn.progress import Progress
 
 BATCH = 500  # records decoded at a time: twice as fast as 64, and larger batches are no faster
+# How Pillow reads what has 8 bits a channel, and what it holds in another form: of one bit, and of a palette's colours.
+_MODES = {"L": "L", "RGB": "RGB", "RGBA": "RGBA", "1": "L", "P": "RGB"}
 _NAME = re.compile(  # as TFDS writes names: no part is "..", and none is longer than a file's name may be
     r"(?P<base>[a-z0-9_]{1,100})(/(?P<config>\w[\w.+-]{0,99}))?(:(?P<version>((\d{1,9}|\*)\.){2}(\d{1,9}|\*)))?",
     re.ASCII,
@@ -201,12 +203,13 @@ def _decode(name: str, builder: Any, split: str, keys: tuple[str, str], progress
     count = builder.info.splits[split].num_examples
     images, labels, done = None, np.empty(count, np.int32), 0
     with progress.task(f"decoding {name} {split}", total=count) as task:
-        for rows in _batches(name, builder, split):
-            shapes = [row[image_key].shape for row in rows]
+        for rows in _batches(name, builder, split, image_key):
+            pixels = _pixels(name, builder, split, image_key, rows)
+            shapes = [image.shape for image in pixels]
             if images is None:
                 images = np.empty((count, *shapes[0]), np.uint8)
             _require_same_shape(name, [images.shape[1:], *shapes])
-            images[done : done + len(rows)] = [row[image_key] for row in rows]
+            images[done : done + len(rows)] = pixels
             labels[done : done + len(rows)] = [row[label_key] for row in rows]
             done += len(rows)
             task.advance(len(rows))
@@ -215,16 +218,41 @@ def _decode(name: str, builder: Any, split: str, keys: tuple[str, str], progress
     return images, labels
 
 
-def _batches(name: str, builder: Any, split: str) -> Iterator[list[dict[str, Any]]]:
+def _pixels(name: str, builder: Any, split: str, key: str, rows: list[dict[str, Any]]) -> list[np.ndarray]:
+    """The pixels of the rows' image files, each [height, width, channels]; a grey one has the described channels.
+
+    TFDS would decode them too, but wraps 16 bits into 8 and takes the index into a palette for a colour.
+    """
+    from PIL import Image
+
+    channels, found = builder.info.features[key].shape[-1], []
+    for row in rows:
+        try:
+            with Image.open(io.BytesIO(row[key])) as image:
+                mode = image.mode
+                converted = image if _MODES.get(mode, mode) == mode else image.convert(_MODES[mode])
+                pixels = np.asarray(converted)
+        except Exception as error:  # Pillow's readers raise whatever they like
+            _refuse_damaged(name, builder.data_dir, f"split {split}: {_first_line(error)}")
+        if mode not in _MODES:
+            _refuse(name, f"has an image of mode {mode} in its split {split}", "a set with images of 8 bits a channel")
+        found.append(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], channels, axis=-1))
+    return found
+
+
+def _batches(name: str, builder: Any, split: str, image: str) -> Iterator[list[dict[str, Any]]]:
+    """Rows of a split, the image as the bytes of its file."""
     import tensorflow_datasets as tfds
 
+    encoded = {image: tfds.decode.SkipDecoding()}
     try:
         if builder.info.file_format is tfds.core.FileFormat.ARRAY_RECORD:
-            source = builder.as_data_source(split=split)
+            source = builder.as_data_source(split=split, decoders=encoded)
             for start in range(0, len(source), BATCH):
                 yield source.__getitems__(range(start, min(start + BATCH, len(source))))
         else:
-            rows = iter(tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False)))
+            stored = builder.as_dataset(split=split, shuffle_files=False, decoders=encoded)
+            rows = iter(tfds.as_numpy(stored))
             yield from iter(lambda: list(itertools.islice(rows, BATCH)), [])
     except Exception as error:  # the readers raise whatever they like
         _refuse_damaged(name, builder.data_dir, f"split {split}: {_first_line(error)}")

@@ -22,11 +22,15 @@ needs_no_tensorflow = pytest.mark.skipif(
 )
 
 
-def png(image):
+def saved(image, form="png"):
     file = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "png")
+    image.save(file, form)
     file.seek(0)
     return file
+
+
+def png(image):
+    return saved(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image))
 
 
 def write(root, set_name, splits, features=None, version="1.0.0", config=None, supervised=("image", "label")):
@@ -99,6 +103,23 @@ def test_read(tmp_path, capfd, recorder, shape, test_split):
         assert content(images, labels) == content(*written)
         assert images.dtype == np.uint8 and labels.dtype == np.int32
     assert capfd.readouterr() == ("", "")
+
+
+def test_colours_of_other_files_than_24_bits(tmp_path):
+    """Grey, one bit and a palette, as colours; the palette's first colour is its commonest, not black."""
+    grey = RNG.integers(0, 256, (4, 6), np.uint8)
+    colours = np.where(RNG.random((4, 6, 1)) < 0.5, (250, 10, 20), (30, 40, 200)).astype(np.uint8)
+    files = {
+        "grey": (Image.fromarray(grey), np.stack([grey] * 3, -1)),
+        "one bit": (Image.fromarray(grey > 99), np.stack([255 * (grey > 99).astype(np.uint8)] * 3, -1)),
+        "palette": (Image.fromarray(colours).quantize(2), colours),
+    }
+    assert [image.mode for image, _ in files.values()] == ["L", "1", "P"]
+    part = [{"image": saved(image), "label": label} for label, (image, _) in enumerate(files.values())]
+    write(tmp_path, "toy", {"train": part, "test": rows(3)})
+    found = load(tmp_path, "toy")
+    expected = [image for _, image in files.values()]
+    assert content(found.train_images, found.train_labels) == content(expected, range(3))
 
 
 def test_cached_arrays_go_with_the_folder(tmp_path):
@@ -242,10 +263,16 @@ BAD_ROWS = {
     "an image that is none": ({"image": io.BytesIO(b"no picture"), "label": 0}, "damaged or incomplete"),
     "half an image": ({"image": io.BytesIO(png(np.ones((64, 64, 3), np.uint8)).read()[:90]), "label": 0}, "damaged"),
     "a label beyond the classes": ({"image": png(np.zeros((4, 6, 3), np.uint8)), "label": 3}, "labels 0 to 3"),
-    "16 bits": (
+    "a file's first bytes alone": (
         {"image": io.BytesIO(b"\x89PNG\r\n\x1a\n" + bytes(40)), "label": 0},
         "damaged or incomplete",
     ),
+    "16 bits": (
+        {"image": saved(Image.fromarray(np.arange(0, 48000, 2000, dtype=np.uint16).reshape(4, 6))), "label": 0},
+        "image of mode I;16 in its split train; must be a set with images of 8 bits a channel",
+    ),
+    "32 bits": ({"image": saved(Image.new("F", (6, 4), 300.5), "tiff"), "label": 0}, "image of mode F"),
+    "four inks": ({"image": saved(Image.new("CMYK", (6, 4)), "jpeg"), "label": 0}, "image of mode CMYK"),
 }
 
 
