@@ -51,6 +51,18 @@ def test_what_the_line_names_continues_to_the_same_bits(train, compiled, tmp_pat
     assert_same(folder, train.folder)
 
 
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("module", ["experiments", "absl", "numpy", "jaxlib"])
+def test_a_stop_while_modules_are_imported_is_one_line(compiled, tmp_path, monkeypatch, number, status, module):
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # a line for each module that has been imported
+    process = start(LONG, tmp_path / "w", compiled=compiled)
+    next(line for line in process.stderr if line.rpartition("|")[2].strip().split(".")[0] == module)
+    process.send_signal(number)
+    lines = [line for line in process.stderr if "|" not in line]
+    finish(process, status)
+    assert len(lines) == 1 and f"--workdir={tmp_path / 'w'}" in shlex.split(interrupted(lines[0])), lines
+
+
 @pytest.mark.slow
 def test_a_sweep_stops_and_continues(sweep, compiled, tmp_path):
     folder = tmp_path / "w"
