@@ -230,6 +230,8 @@ class _Running:
         """
         results = {cell: self._folder(cell).result() for cell in cells}
         missing = [cell for cell in cells if results[cell] is None]
+        for cell in set(cells) - set(missing):
+            self._folder(cell).remove_leftovers()
         if missing and self.elsewhere:
             changed, self.elsewhere = "; ".join(self.elsewhere), []
             self.progress.line(f"{self.workdir}: continued on another machine, to other bits ({changed})")

@@ -56,9 +56,12 @@ def write(path: Path, content: str | bytes) -> None:
 
 def remove_temporary(folder: Path) -> None:
     """Delete what a process that was killed while it wrote has left in a folder; only its one writer may ask for it."""
-    for path in folder.glob(".*"):
-        if _TEMPORARY.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+    for path in _temporary(folder):
+        path.unlink(missing_ok=True)
+
+
+def _temporary(folder: Path) -> list[Path]:
+    return [path for path in folder.glob(".*") if _TEMPORARY.fullmatch(path.name)]
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -172,6 +175,18 @@ class TrialFolder:
             write(self.path / "test_correct.npy", buffer.getvalue())
         write_json(self.path / "result.json", result)
         (self.path / FAILURE).unlink(missing_ok=True)
+
+    def leftovers(self) -> list[Path]:
+        """What a finished trial has no use for: checkpoints, and what a kill at its end did not let it remove."""
+        named = [self.path / FAILURE, self.checkpoints().path]
+        return [*_temporary(self.path), *(path for path in named if path.exists())]
+
+    def remove_leftovers(self) -> None:
+        """Delete these; only the folder's one writer may ask for it."""
+        if self.leftovers():
+            remove_temporary(self.path)
+            (self.path / FAILURE).unlink(missing_ok=True)
+            self.checkpoints().remove()
 
     def fail(self, result: dict[str, Any], trace: str) -> None:
         """Write the result of a trial that failed, after where in the code it did; the next run tries it again."""

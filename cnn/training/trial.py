@@ -27,7 +27,7 @@ from cnn.training.interrupt import Interrupt
 from cnn.training.lock import writer
 from cnn.training.provenance import digest, machine, provenance
 from cnn.training.replicas import Epoch, Fit, program
-from cnn.training.runs import PROVENANCE, TrialFolder, differences
+from cnn.training.runs import PROVENANCE, TrialFolder, differences, remove_temporary
 from cnn.training.step import Answers, Totals, TrainState
 
 
@@ -57,12 +57,13 @@ def run(
     options: dict[str, Any] = {"test": test, "keep": keep, "measure": measure, "progress": progress}
     if folder is None:
         return run_together([config], dataset, **options)[0]
-    result = _Record(config, dataset, TrialFolder(folder)).result
-    if result:
+    own = TrialFolder(folder)
+    result = _Record(config, dataset, own).result
+    if result and (keep or not own.leftovers()):
         return result
     program(config, dataset, len(split(dataset.train_labels, config.validation_fraction, config.seed)[0]))
     with writer(folder):  # not before the settings are known to suit the data, so that nothing is written
-        return run_together([config], dataset, [TrialFolder(folder)], **options)[0]
+        return run_together([config], dataset, [own], **options)[0]
 
 
 def run_together(
@@ -82,7 +83,7 @@ def run_together(
         dataset: what they learn from.
         folders: where each leaves its files; without folders nothing is written.
         test: read the test set, once, at the end.
-        keep: leave a checkpoint of the finished state.
+        keep: leave a checkpoint of the finished state; otherwise none stays, in the folder of a finished trial either.
         measure: what else to measure once the test set has been read; its values join the results.
         progress: shows the epochs.
 
@@ -97,6 +98,9 @@ def run_together(
     own: Sequence[TrialFolder | None] = folders or [None] * len(configs)
     records = [_Record(config, dataset, folder) for config, folder in zip(configs, own)]
     missing = [record for record in records if not record.result]
+    for record in records:
+        if record.result and record.folder is not None and not keep:
+            record.folder.remove_leftovers()
     if missing:
         fit = Fit([record.config for record in missing], dataset)
         _restore(fit, missing, progress)
@@ -126,6 +130,7 @@ class _Record:
     def resume(self, folder: TrialFolder, values: dict[str, Any], progress: Progress) -> None:
         """From a checkpoint on; the lines of metrics past it are dropped."""
         self.epochs, self.bad_step = values["epochs"], values["bad_step"]
+        remove_temporary(folder.path)
         folder.write_metrics(self.epochs)
         changed = differences(values["machine"], machine())
         self.same_machine = values["same_machine"] and not changed

@@ -82,6 +82,18 @@ def test_a_study_tunes_then_compares_and_does_nothing_twice(digits, tmp_path, co
         assert correct[blocks].mean(axis=1).tolist() == pytest.approx(trials["test_accuracy"].tolist())
 
 
+def test_what_a_kill_left_in_a_finished_trial_goes_with_the_next_run(digits, tmp_path, counted):
+    grid.run(study(), digits, tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    for path in (tmp_path / "trials").iterdir():
+        (path / f".result.json.{0:032x}").write_text("{")
+        (path / "failure.txt").write_text("Trace")
+        (path / "checkpoints" / "5" / "state").mkdir(parents=True)
+    counted.clear()
+    grid.run(study(), digits, tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before and counted == []
+
+
 def test_a_row_has_the_sizes_that_its_model_knows():
     networks = {model: NetworkConfig(model=model, width=4, hidden=8) for model in ("convnet", "mlp", "lenet5")}
     cells = grid.Study("e", "model", networks, CONFIG).cells("compare", {name: (1e-3,) for name in networks}, range(1))

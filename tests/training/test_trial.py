@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 
 import jax
@@ -213,6 +214,34 @@ def test_replicas_in_threads_stop_after_the_same_step(digits, whole, tmp_path):
 def test_no_checkpoint_before_its_time(digits, tmp_path):
     trial.run(CONFIG, digits, tmp_path)
     assert not TrialFolder(tmp_path).checkpoints().path.exists()
+
+
+TEMPORARY = f".metrics.jsonl.{0:032x}"  # what a process that is killed while it writes leaves
+FINISHED = {"config.json", "metrics.jsonl", "result.json", "test_correct.npy"}
+
+
+def test_what_a_kill_left_half_written_goes_when_the_trial_continues(digits, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        trial.run_together([CONFIG], digits, [TrialFolder(tmp_path)], progress=StopsAfter(1))
+    (tmp_path / TEMPORARY).write_text('{"epo')
+    trial.run_together([CONFIG], digits, [TrialFolder(tmp_path)])
+    assert {path.name for path in tmp_path.iterdir()} == FINISHED
+
+
+@pytest.mark.parametrize("run", ["alone", "together"])
+def test_what_a_kill_after_the_result_left_goes_when_the_trial_is_found(digits, whole, tmp_path, run):
+    folder = tmp_path / "w"
+    shutil.copytree(whole, folder)
+    for name in (TEMPORARY, "failure.txt"):
+        (folder / name).write_text("Trace")
+    result = TrialFolder(folder).result()
+    if run == "alone":
+        trial.run(CONFIG, digits, folder, keep=True)
+        assert TrialFolder(folder).checkpoints().steps() == [20]
+        assert trial.run(CONFIG, digits, folder) == result
+    else:
+        assert trial.run_together([CONFIG], digits, [TrialFolder(folder)]) == [result]
+    assert {path.name for path in folder.iterdir()} - {".lock"} == FINISHED
 
 
 @pytest.mark.parametrize("damaged", [1, 2])
