@@ -167,13 +167,15 @@ def _restore(fit: Fit, records: list[_Record], progress: Progress) -> None:
     first = [_kept(*pair) for pair in zip(fit.strategy.unstack(fit.states), fit.totals)]
     like = [flax.serialization.to_state_dict(state) for state in first]
     steps, found = 0, []
-    for candidate in sorted(set.intersection(*kept) if kept else (), reverse=True):
+    candidates = sorted(set.intersection(*kept) if kept else ())
+    while candidates:
+        candidate = candidates.pop()
         try:
             found = [folder.checkpoints().load(candidate, state) for folder, state in zip(folders, like)]
             steps = candidate
             break
         except DamagedError as error:
-            progress.line(f"{error}: going back to the one before it")
+            progress.line(f"{error}: {f'going back to step {candidates[-1]}' if candidates else 'beginning anew'}")
     for folder in folders:
         folder.checkpoints().remove(after=steps)  # the steps to come would not replace them
     if not found:

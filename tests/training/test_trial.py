@@ -257,6 +257,8 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_it(digits, whole, tmp
     said = Said()
     trial.run(CONFIG, digits, tmp_path, keep=True, progress=said)
     assert len(said.lines) == damaged and all("is damaged (" in line and "\n" not in line for line in said.lines)
+    ends = [line.rpartition(": ")[2] for line in said.lines]
+    assert ends == ["going back to step 9", "beginning anew"][:damaged]
     assert_ends_alike(tmp_path, whole)
 
 
