@@ -19,7 +19,7 @@ class Progress:
     """The silent progress, and the interface of the others.
 
     Whoever watches long work also says how many seconds of it may be lost: `checkpoint_seconds` lie between two
-    checkpoints, and work that takes less writes none.
+    checkpoints, and work that takes less writes none before its end.
     """
 
     checkpoint_seconds = 30.0

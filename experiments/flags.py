@@ -82,7 +82,7 @@ flags.DEFINE(
     _Parser(float, many=False),
     "checkpoint_seconds",
     Progress.checkpoint_seconds,
-    "seconds between two checkpoints of a trial; one that takes less writes none",
+    "seconds between two checkpoints of a trial; one that takes less writes none (`train` leaves its last state)",
 )
 
 
