@@ -38,20 +38,20 @@ def experiment(
     config: ExperimentConfig, dataset: Dataset, workdir: Path | None = None, progress: Progress = Progress()
 ) -> comparison.Report:
     """Run what is missing, and say what the measurement says."""
-    finished = comparison.run(study(config, dataset), dataset, workdir, progress)
-    found = comparison.compare(finished.results, by="downsampling", reference="max")
-    others = [
-        f"{row['downsampling']}, {comparison.versus(found, row['downsampling'])}, with "
-        f"{comparison.share(found, row['downsampling'])}"
-        for row in found["variants"][1:]
-    ]
-    sentence = (
-        f"On {config.dataset}, max pooling reaches {comparison.accuracy(found, 'max')}. Against it: "
-        f"{'; '.join(others)}. {comparison.verdict(found, 'max pooling')}"
-    )
-    title = f"{config.dataset}: ways to halve the image, {config.network.blocks} blocks"
-    draw = {"downsampling": lambda path: comparison_figures.variants(found, finished.done, title, path)}
-    return comparison.report(finished, found, sentence, draw)
+    with comparison.run(study(config, dataset), dataset, workdir, progress) as finished:
+        found = comparison.compare(finished.results, by="downsampling", reference="max")
+        others = [
+            f"{row['downsampling']}, {comparison.versus(found, row['downsampling'])}, with "
+            f"{comparison.share(found, row['downsampling'])}"
+            for row in found["variants"][1:]
+        ]
+        sentence = (
+            f"On {config.dataset}, max pooling reaches {comparison.accuracy(found, 'max')}. Against it: "
+            f"{'; '.join(others)}. {comparison.verdict(found, 'max pooling')}"
+        )
+        title = f"{config.dataset}: ways to halve the image, {config.network.blocks} blocks"
+        draw = {"downsampling": lambda path: comparison_figures.variants(found, finished.done, title, path)}
+        return comparison.report(finished, found, sentence, draw)
 
 
 if __name__ == "__main__":

@@ -152,43 +152,43 @@ def experiment(
 ) -> comparison.Report:
     """Run what is missing, and say what the measurement says."""
     classes = halves(dataset)
-    finished = comparison.run(study(config, classes), classes.known, workdir, progress)
-    examples = classes.examples
-    few = f"{examples[min(1, len(examples) - 1)]}"
-    long = by_kind(finished.compared, examples, frozen_cost(config, classes.known))
-    found = comparison.compare(
-        long, by="features", reference=KINDS[0], metric=few, others=tuple(f"{k}" for k in examples)
-    )
-    others = "; ".join(f"{kind}, {comparison.versus(found, kind)}" for kind in KINDS[1:])
-    sentence = (
-        f"On {config.dataset}, filters learnt on {classes.known.classes} classes let a linear classifier tell the "
-        f"{classes.new.classes} others apart with {comparison.accuracy(found, KINDS[0], few)} after {few} examples of "
-        f"each. Against them: {others}. {comparison.verdict(found, KINDS[0])}"
-    )
-    titles = {f"{k}": f"{k} example{'' if k == 1 else 's'} %" for k in examples}
-    title = f"{config.dataset}: features for {classes.new.classes} new classes, {few} examples of each"
-    seen, done = finished.arrays("convnet", seed=0), long[long["status"] == "done"]
-
-    columns, along = {k: f"{k}" for k in examples}, "examples of each new class"
-    draw = {
-        "features": lambda path: comparison_figures.variants_and_lines(
-            found, done, title, columns, along, path, log=True
+    with comparison.run(study(config, classes), classes.known, workdir, progress) as finished:
+        examples = classes.examples
+        few = f"{examples[min(1, len(examples) - 1)]}"
+        long = by_kind(finished.compared, examples, frozen_cost(config, classes.known))
+        found = comparison.compare(
+            long, by="features", reference=KINDS[0], metric=few, others=tuple(f"{k}" for k in examples)
         )
-    }
-    if seen and seen["image"].shape[-1] in (1, 3):  # other channels are no picture
-        maps = {name.removeprefix("map "): value for name, value in seen.items() if name.startswith("map ")}
-        names = [f"filter {number}" for number in range(len(seen["patches"]))]
-        convolutions = [row.name for row in _rows(config, classes.known) if row.kind == "Conv"]
-        on = f"{config.dataset}, {classes.known.classes} classes learnt"
-        drawn = {
-            "filters": pictures.filters(seen["kernel"], f"{on}: the filters of {convolutions[0]}"),
-            "feature_maps": pictures.feature_maps(seen["image"], maps, f"{on}: what the layers make of an image"),
-            "patches": pictures.patches(
-                seen["patches"], names, f"{on}: what excites filters of {convolutions[-1]} most"
-            ),
+        others = "; ".join(f"{kind}, {comparison.versus(found, kind)}" for kind in KINDS[1:])
+        sentence = (
+            f"On {config.dataset}, filters learnt on {classes.known.classes} classes let a linear classifier tell the "
+            f"{classes.new.classes} others apart with {comparison.accuracy(found, KINDS[0], few)} after {few} examples "
+            f"of each. Against them: {others}. {comparison.verdict(found, KINDS[0])}"
+        )
+        titles = {f"{k}": f"{k} example{'' if k == 1 else 's'} %" for k in examples}
+        title = f"{config.dataset}: features for {classes.new.classes} new classes, {few} examples of each"
+        seen, done = finished.arrays("convnet", seed=0), long[long["status"] == "done"]
+
+        columns, along = {k: f"{k}" for k in examples}, "examples of each new class"
+        draw = {
+            "features": lambda path: comparison_figures.variants_and_lines(
+                found, done, title, columns, along, path, log=True
+            )
         }
-        draw |= {name: functools.partial(figures.write_png, figure) for name, figure in drawn.items()}
-    return comparison.report(finished, found, sentence, draw, titles)
+        if seen and seen["image"].shape[-1] in (1, 3):  # other channels are no picture
+            maps = {name.removeprefix("map "): value for name, value in seen.items() if name.startswith("map ")}
+            names = [f"filter {number}" for number in range(len(seen["patches"]))]
+            convolutions = [row.name for row in _rows(config, classes.known) if row.kind == "Conv"]
+            on = f"{config.dataset}, {classes.known.classes} classes learnt"
+            drawn = {
+                "filters": pictures.filters(seen["kernel"], f"{on}: the filters of {convolutions[0]}"),
+                "feature_maps": pictures.feature_maps(seen["image"], maps, f"{on}: what the layers make of an image"),
+                "patches": pictures.patches(
+                    seen["patches"], names, f"{on}: what excites filters of {convolutions[-1]} most"
+                ),
+            }
+            draw |= {name: functools.partial(figures.write_png, figure) for name, figure in drawn.items()}
+        return comparison.report(finished, found, sentence, draw, titles)
 
 
 if __name__ == "__main__":

@@ -39,21 +39,21 @@ def experiment(
     config: StudyConfig, dataset: Dataset, workdir: Path | None = None, progress: Progress = Progress()
 ) -> comparison.Report:
     """Run what is missing, and say what the measurement says."""
-    finished = comparison.run(study(config), dataset, workdir, progress)
-    results, done = (
-        trials.assign(**{ERROR: 1 - trials[comparison.ACCURACY]}) for trials in (finished.results, finished.done)
-    )
-    found = comparison.compare(results, by="model", reference="lenet5_1998", metric=ERROR)
-    old, new = (comparison.accuracy(found, model, ERROR) for model in MODELS)
-    difference = comparison.versus(found, "lenet5")
-    sentence = f"Mean test error on {config.dataset}: lenet5_1998 {old}, lenet5 {new}, {difference}"
-    lines: dict[str, float] = {}
-    if is_mnist(config.dataset):
-        error, words = PAPER_ERROR[config.training.shift > 0]
-        sentence, lines = f"{sentence}; the paper's is {words}", {f"the paper's {words}": error}
-    title = f"{config.dataset}: LeNet-5 as of 1998 and as of today"
-    draw = {"lenet5": lambda path: comparison_figures.variants(found, done, title, path, "test error", lines)}
-    return comparison.report(finished, found, f"{sentence}.", draw, {ERROR: "test error %"})
+    with comparison.run(study(config), dataset, workdir, progress) as finished:
+        results, done = (
+            trials.assign(**{ERROR: 1 - trials[comparison.ACCURACY]}) for trials in (finished.results, finished.done)
+        )
+        found = comparison.compare(results, by="model", reference="lenet5_1998", metric=ERROR)
+        old, new = (comparison.accuracy(found, model, ERROR) for model in MODELS)
+        difference = comparison.versus(found, "lenet5")
+        sentence = f"Mean test error on {config.dataset}: lenet5_1998 {old}, lenet5 {new}, {difference}"
+        lines: dict[str, float] = {}
+        if is_mnist(config.dataset):
+            error, words = PAPER_ERROR[config.training.shift > 0]
+            sentence, lines = f"{sentence}; the paper's is {words}", {f"the paper's {words}": error}
+        title = f"{config.dataset}: LeNet-5 as of 1998 and as of today"
+        draw = {"lenet5": lambda path: comparison_figures.variants(found, done, title, path, "test error", lines)}
+        return comparison.report(finished, found, f"{sentence}.", draw, {ERROR: "test error %"})
 
 
 def is_mnist(dataset: str) -> bool:

@@ -102,25 +102,26 @@ def experiment(
     config: LocalizeConfig, dataset: Dataset, workdir: Path | None = None, progress: Progress = Progress()
 ) -> comparison.Report:
     """Run what is missing, and say what the measurement says."""
-    finished = comparison.run(study(config, dataset), dataset, workdir, progress)
-    found = comparison.compare(finished.results, by="network", reference="convnet", others=tuple(TITLES))
-    boxes = {name: comparison.accuracy(found, name, "mean_iou") for name in ("convnet", "mlp")}
-    precision = {name: comparison.accuracy(found, name, "average_precision") for name in ("convnet", "mlp")}
-    objects = OBJECTS[config.scene.objects]
-    sentence = (
-        f"On scenes of {objects} from {config.dataset}, the ConvNet has {comparison.accuracy(found, 'convnet')} all "
-        f"right, and the MLP of equal parameters {comparison.versus(found, 'mlp')}. Mean IoU: {boxes['convnet']} "
-        f"against {boxes['mlp']}; average precision: {precision['convnet']} against {precision['mlp']}."
-    )
-    title = f"{config.dataset}: {objects} in a scene, classified and located"
-    shown = {name: finished.arrays(name, seed=0) for name in ("convnet", "mlp")}
+    with comparison.run(study(config, dataset), dataset, workdir, progress) as finished:
+        found = comparison.compare(finished.results, by="network", reference="convnet", others=tuple(TITLES))
+        boxes = {name: comparison.accuracy(found, name, "mean_iou") for name in ("convnet", "mlp")}
+        precision = {name: comparison.accuracy(found, name, "average_precision") for name in ("convnet", "mlp")}
+        objects = OBJECTS[config.scene.objects]
+        sentence = (
+            f"On scenes of {objects} from {config.dataset}, the ConvNet has {comparison.accuracy(found, 'convnet')} "
+            f"all right, and the MLP of equal parameters {comparison.versus(found, 'mlp')}. "
+            f"Mean IoU: {boxes['convnet']} against {boxes['mlp']}; average precision: {precision['convnet']} "
+            f"against {precision['mlp']}."
+        )
+        title = f"{config.dataset}: {objects} in a scene, classified and located"
+        shown = {name: finished.arrays(name, seed=0) for name in ("convnet", "mlp")}
 
-    def draw(path: Path) -> None:
-        panels = {name: TITLES[name].removesuffix(" %") for name in PANELS}
-        pictured = {name: arrays for name, arrays in shown.items() if arrays}
-        comparison_figures.scenes(found, finished.done, title, panels, pictured, dataset.class_names, path)
+        def draw(path: Path) -> None:
+            panels = {name: TITLES[name].removesuffix(" %") for name in PANELS}
+            pictured = {name: arrays for name, arrays in shown.items() if arrays}
+            comparison_figures.scenes(found, finished.done, title, panels, pictured, dataset.class_names, path)
 
-    return comparison.report(finished, found, sentence, {"localize": draw}, TITLES)
+        return comparison.report(finished, found, sentence, {"localize": draw}, TITLES)
 
 
 if __name__ == "__main__":

@@ -43,19 +43,19 @@ def experiment(
     config: ExperimentConfig, dataset: Dataset, workdir: Path | None = None, progress: Progress = Progress()
 ) -> comparison.Report:
     """Run what is missing, and say what the measurement says."""
-    finished = comparison.run(study(config, dataset), dataset, workdir, progress)
-    found = comparison.compare(finished.results, by="bottleneck", reference="none")
-    others = [
-        f"{name} of the channels, {comparison.versus(found, name)}, with {comparison.share(found, name)}"
-        for name in list(SHARES)[1:]
-    ]
-    sentence = (
-        f"On {config.dataset}, blocks without a bottleneck reach {comparison.accuracy(found, 'none')}. Against them, a "
-        f"bottleneck {'; '.join(others)}. {comparison.verdict(found, 'no bottleneck')}"
-    )
-    title = f"{config.dataset}: a 1x1 convolution before each block but the first"
-    draw = {"one_by_one": lambda path: comparison_figures.variants(found, finished.done, title, path)}
-    return comparison.report(finished, found, sentence, draw)
+    with comparison.run(study(config, dataset), dataset, workdir, progress) as finished:
+        found = comparison.compare(finished.results, by="bottleneck", reference="none")
+        others = [
+            f"{name} of the channels, {comparison.versus(found, name)}, with {comparison.share(found, name)}"
+            for name in list(SHARES)[1:]
+        ]
+        sentence = (
+            f"On {config.dataset}, blocks without a bottleneck reach {comparison.accuracy(found, 'none')}. "
+            f"Against them, a bottleneck {'; '.join(others)}. {comparison.verdict(found, 'no bottleneck')}"
+        )
+        title = f"{config.dataset}: a 1x1 convolution before each block but the first"
+        draw = {"one_by_one": lambda path: comparison_figures.variants(found, finished.done, title, path)}
+        return comparison.report(finished, found, sentence, draw)
 
 
 if __name__ == "__main__":

@@ -38,11 +38,13 @@ def sweep(
     """Run a sweep, or what is missing of it; returns what `answer.json` holds, the work folder and the failures."""
     plan = study(config, dataset)
     workdir = workdir or plan.default_workdir()
-    results = grid.run(plan, dataset, workdir, progress)
-    correct = grid.correct_images(plan, results, workdir)
-    answer = analysis.answer(results, dataset=config.dataset, match=config.match, margin=config.margin, correct=correct)
-    write_json(workdir / "answer.json", answer)
-    figures.accuracy_vs_blocks(answer, results, workdir / "accuracy_vs_blocks.png")
+    with grid.running(plan, dataset, workdir, progress) as results:
+        correct = grid.correct_images(plan, results, workdir)
+        answer = analysis.answer(
+            results, dataset=config.dataset, match=config.match, margin=config.margin, correct=correct
+        )
+        write_json(workdir / "answer.json", answer)
+        figures.accuracy_vs_blocks(answer, results, workdir / "accuracy_vs_blocks.png")
     return answer | {"workdir": str(workdir), "failed": int((results["status"] == "failed").sum())}
 
 

@@ -70,34 +70,34 @@ def experiment(
     config: ExperimentConfig, dataset: Dataset, workdir: Path | None = None, progress: Progress = Progress()
 ) -> comparison.Report:
     """Run what is missing, and say what the measurement says."""
-    finished = comparison.run(study(config, dataset), dataset, workdir, progress)
-    farthest = distance(dataset)
-    moves = [f"moved_{pixels}" for pixels in range(farthest + 1)]
-    found = comparison.compare(finished.results, by="network", reference="convnet", others=tuple(moves))
-    mlps = finished.results[finished.results["network"].isin(["mlp", "mlp, permuted"])]
-    dense = comparison.compare(mlps, by="network", reference="mlp")
-    plain = finished.results[finished.results["network"].isin(["convnet", "mlp"])]
-    far = comparison.compare(plain, by="network", reference="convnet", metric=moves[-1])
-    sentence = (
-        f"On {config.dataset}, the ConvNet has {comparison.accuracy(found, 'convnet')} of the test images right, and "
-        f"the MLP of equal parameters {comparison.versus(found, 'mlp')}. With permuted pixels, each against "
-        f"itself: the ConvNet {comparison.versus(found, 'convnet, permuted')}, the MLP "
-        f"{comparison.versus(dense, 'mlp, permuted')}. On test images moved by {farthest} of "
-        f"{min(dataset.image_shape[:2])} pixels, the ConvNet has {comparison.accuracy(far, 'convnet', moves[-1])} "
-        f"right, and the MLP {comparison.versus(far, 'mlp')}."
-    )
-    titles = {comparison.ACCURACY: "test accuracy %", moves[-1]: f"moved by {farthest} %"}
-    title = f"{config.dataset}: what neighbourhood is worth"
-
-    def draw(path: Path) -> None:
-        columns = dict(enumerate(moves))
-        comparison_figures.variants_and_lines(
-            found, finished.done, title, columns, "pixels that the image is moved", path
+    with comparison.run(study(config, dataset), dataset, workdir, progress) as finished:
+        farthest = distance(dataset)
+        moves = [f"moved_{pixels}" for pixels in range(farthest + 1)]
+        found = comparison.compare(finished.results, by="network", reference="convnet", others=tuple(moves))
+        mlps = finished.results[finished.results["network"].isin(["mlp", "mlp, permuted"])]
+        dense = comparison.compare(mlps, by="network", reference="mlp")
+        plain = finished.results[finished.results["network"].isin(["convnet", "mlp"])]
+        far = comparison.compare(plain, by="network", reference="convnet", metric=moves[-1])
+        sentence = (
+            f"On {config.dataset}, the ConvNet has {comparison.accuracy(found, 'convnet')} of the test images right, "
+            f"and the MLP of equal parameters {comparison.versus(found, 'mlp')}. With permuted pixels, each against "
+            f"itself: the ConvNet {comparison.versus(found, 'convnet, permuted')}, the MLP "
+            f"{comparison.versus(dense, 'mlp, permuted')}. On test images moved by {farthest} of "
+            f"{min(dataset.image_shape[:2])} pixels, the ConvNet has {comparison.accuracy(far, 'convnet', moves[-1])} "
+            f"right, and the MLP {comparison.versus(far, 'mlp')}."
         )
+        titles = {comparison.ACCURACY: "test accuracy %", moves[-1]: f"moved by {farthest} %"}
+        title = f"{config.dataset}: what neighbourhood is worth"
 
-    return comparison.report(
-        finished, found, sentence, {"why_convnets": draw}, titles, more={"mlp": dense, "moved": far}
-    )
+        def draw(path: Path) -> None:
+            columns = dict(enumerate(moves))
+            comparison_figures.variants_and_lines(
+                found, finished.done, title, columns, "pixels that the image is moved", path
+            )
+
+        return comparison.report(
+            finished, found, sentence, {"why_convnets": draw}, titles, more={"mlp": dense, "moved": far}
+        )
 
 
 if __name__ == "__main__":

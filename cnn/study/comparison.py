@@ -15,7 +15,8 @@ Example:
     (-0.015, 0.205)
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -97,10 +98,14 @@ def equal_parameters(
     return summary.matched(network, "parameters", wanted, image_shape, outputs)
 
 
-def run(study: grid.Study, dataset: Dataset, workdir: Path | None, progress: Progress = Progress()) -> Finished:
-    """Run what is missing of a study, in its default work folder if none is given; see `grid.run`."""
+@contextlib.contextmanager
+def run(
+    study: grid.Study, dataset: Dataset, workdir: Path | None, progress: Progress = Progress()
+) -> Iterator[Finished]:
+    """Run what is missing of a study, in its default work folder if none is given; see `grid.running`."""
     workdir = workdir or study.default_workdir()
-    return Finished(study, grid.run(study, dataset, workdir, progress), workdir)
+    with grid.running(study, dataset, workdir, progress) as results:
+        yield Finished(study, results, workdir)
 
 
 def report(
@@ -111,7 +116,7 @@ def report(
     titles: Mapping[str, str] | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Leave `answer.json` and the pictures in the work folder.
+    """Leave `answer.json` and the pictures in the work folder, while `run` still holds it.
 
     Args:
         finished: the study.

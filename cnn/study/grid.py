@@ -5,6 +5,7 @@ data alone; `compare` runs each variant at its best rate on fresh seeds and read
 trial is one folder under `trials/`; what is finished is kept, so that the same command again does only what is missing.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import re
@@ -178,8 +179,16 @@ def _reshaped(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def run(study: Study, dataset: Dataset, workdir: Path, progress: Progress = Progress()) -> "pd.DataFrame":
-    """Run the trials that are missing, tuning first; returns and writes `results.csv`, a row for each trial.
+    """Run the trials that are missing, tuning first; returns what `running` gives."""
+    with running(study, dataset, workdir, progress) as results:
+        return results
 
+
+@contextlib.contextmanager
+def running(study: Study, dataset: Dataset, workdir: Path, progress: Progress = Progress()) -> Iterator["pd.DataFrame"]:
+    """Run the trials that are missing, tuning first; writes and gives `results.csv`, a row for each trial.
+
+    Nobody else writes into the work folder before the block ends, so an answer written inside goes with the results.
     A diverged trial is a result. A trial that fails while it runs is recorded with its reason, and the study goes on;
     it is tried again by the next run.
 
@@ -190,7 +199,7 @@ def run(study: Study, dataset: Dataset, workdir: Path, progress: Progress = Prog
     check_folder(study, dataset, workdir)
     with writer(workdir):
         _Running(study, dataset, workdir, open_folder(study, dataset, workdir), progress).run()
-    return read_results(workdir)
+        yield read_results(workdir)
 
 
 def _given(rates: tuple[float, ...], read: float) -> float:

@@ -7,12 +7,22 @@ import jax.numpy as jnp
 import pandas as pd
 import pytest
 
-from cnn.config import BlockConfig, NetworkConfig, RequestError, SweepConfig, TrainingConfig
+from cnn.config import (
+    BlockConfig,
+    ConvNetConfig,
+    ExperimentConfig,
+    NetworkConfig,
+    RequestError,
+    SweepConfig,
+    TrainingConfig,
+)
 from cnn.data import datasets
 from cnn.progress import Progress
-from cnn.study import analysis, figures, grid
+from cnn.study import analysis, comparison, comparison_figures, figures, grid
 from cnn.training import trial
+from cnn.training.lock import writer
 from cnn.training.provenance import machine
+from experiments import one_by_one, sweep_blocks
 
 CONFIG = SweepConfig(
     "digits",
@@ -22,6 +32,13 @@ CONFIG = SweepConfig(
     tuning_seeds=1,
     network=BlockConfig(width=4, hidden=8),
     training=TrainingConfig(epochs=1, batch_size=256),
+)
+ONE_RATE = ExperimentConfig(
+    "digits",
+    learning_rates=(1e-3,),
+    seeds=2,
+    network=ConvNetConfig(blocks=2, width=8, hidden=8),
+    training=CONFIG.training,
 )
 
 
@@ -273,6 +290,42 @@ def test_finished_rows_stay_while_a_grown_grid_tunes_again(digits, tmp_path, mon
         rows = results[results["phase"] == "compare"].reset_index(drop=True)
         pd.testing.assert_frame_equal(rows, compared, check_dtype=False)
     assert len(after) == 6 + 4
+
+
+@pytest.mark.parametrize(
+    "experiment, writes",
+    [
+        (
+            lambda *where: sweep_blocks.sweep(CONFIG, *where),
+            [(grid, "read_results"), (sweep_blocks, "write_json"), (figures, "accuracy_vs_blocks")],
+        ),
+        (
+            lambda *where: one_by_one.experiment(ONE_RATE, *where),
+            [(grid, "read_results"), (comparison, "write_json"), (comparison_figures, "variants")],
+        ),
+    ],
+    ids=["sweep_blocks", "one_by_one"],
+)
+def test_nobody_else_writes_until_the_answer_is_made(digits, tmp_path, monkeypatch, experiment, writes):
+    refused = []
+
+    def spy(module, name):
+        real = getattr(module, name)
+
+        def call(*arguments, **options):
+            with pytest.raises(RequestError, match="in use by process"), writer(tmp_path):
+                pass
+            refused.append((module, name))
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(module, name, call)
+
+    for module, name in writes:
+        spy(module, name)
+    experiment(digits, tmp_path)
+    assert set(refused) == set(writes)
+    with writer(tmp_path):
+        assert (tmp_path / "answer.json").exists()
 
 
 def test_trials_that_stopped_at_different_steps_are_not_run_together(digits, tmp_path):
