@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -14,6 +15,19 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         write(path, "new")
     assert path.read_text() == "old" and [entry.name for entry in path.parent.iterdir()] == ["file.json"]
+
+
+def test_json_and_its_name_are_flushed_to_disk(tmp_path, monkeypatch):
+    flushed, flush = [], os.fsync
+
+    def fsync(file):
+        flushed.append((os.fstat(file).st_ino, (tmp_path / "result.json").exists()))
+        flush(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_json(tmp_path / "result.json", {"status": "done"})
+    named = [tmp_path / "result.json", tmp_path]
+    assert flushed == [(path.stat().st_ino, renamed) for path, renamed in zip(named, (False, True))]
 
 
 def test_json_refuses_what_json_has_not(tmp_path):
