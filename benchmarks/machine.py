@@ -9,6 +9,8 @@ are summed in float32. It is the highest of several: other work can only lower i
 
 import functools
 import importlib.metadata
+import importlib.util
+import json
 import os
 import platform
 import time
@@ -18,7 +20,7 @@ from typing import Any
 
 from absl import flags
 
-from benchmarks import report
+from benchmarks import processes, report
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "numpy")
 PRECISIONS = ("float32", "bfloat16")
@@ -45,6 +47,8 @@ def describe() -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         **{package: _version(package) for package in PACKAGES},
+        "torch_threads": None,
+        **_torch(),
     }
 
 
@@ -97,6 +101,14 @@ def _memory_gib() -> float | None:
     if "SC_PHYS_PAGES" not in os.sysconf_names:
         return None
     return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
+
+
+def _torch() -> dict[str, Any]:
+    """What PyTorch itself says of its version and threads, in a process of its own, as the peers have."""
+    if importlib.util.find_spec("torch") is None:
+        return {}
+    ask = "import json; from benchmarks import peers; print(json.dumps(peers.use_every_core()))"
+    return json.loads(processes.python("-c", ask).output)
 
 
 def _version(package: str) -> str | None:

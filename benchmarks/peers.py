@@ -8,6 +8,7 @@ that no process holds another's. PyTorch takes a thread for each core that it ma
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,18 @@ def plain_flax(problem: Problem, precision: str, steps: int) -> Callable[[], flo
     return run
 
 
+def use_every_core() -> dict[str, Any]:
+    """Give PyTorch a thread for each core that this process may use; it would take those that it finds physical.
+
+    Returns:
+        PyTorch's version and its number of threads.
+    """
+    import torch
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return {"torch": str(torch.__version__), "torch_threads": torch.get_num_threads()}
+
+
 def torch_network(problem: Problem) -> "torch.nn.Sequential":
     """The network of PyTorch's own layers."""
     from torch import nn
@@ -101,6 +114,7 @@ def pytorch(problem: Problem, precision: str, steps: int, compiled: bool = False
         import torch
     except ModuleNotFoundError:
         raise Unavailable("PyTorch is not installed") from None
+    use_every_core()
     network = torch_network(problem).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), LEARNING_RATE, MOMENTUM)
     forward = torch.compile(network) if compiled else network

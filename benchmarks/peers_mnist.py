@@ -8,6 +8,8 @@ multiplied by 0.7 after each epoch, batches of 64, at most 14 epochs. The code i
 images are in memory as normalised floats, a batch is gathered by index, and only training is timed, neither imports nor
 loading nor the tests after each epoch.
 
+PyTorch takes a thread for each core that it may use.
+
 Prints a line of JSON: the epochs with the seconds of training so far and the test accuracy, and whether it was reached.
 """
 
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from benchmarks import report
+from benchmarks import peers, report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +48,7 @@ def train(dataset: str, seed: int, target: float, epochs: int) -> list[dict[str,
 
     from cnn.data import datasets
 
+    peers.use_every_core()
     data = datasets.load(dataset)
     mean, deviation = datasets.channel_statistics(data.train_images)
     train_images, test_images = (_normalized(part, mean, deviation) for part in (data.train_images, data.test_images))

@@ -112,7 +112,16 @@ def define_flags(options: flags.FlagValues) -> None:
     for name, values in defaults.items():
         flags.DEFINE_list(name, values, f"numbers of {name}, each an integer", flag_values=options)
         flags.register_validator(name, _are_counts, "must be integers above 0, one or more", flag_values=options)
+    flags.register_multi_flags_validator(
+        SETTINGS, _vary, "one of them must have two values or more, none twice: a line goes through points", options
+    )
     flags.DEFINE_string("output", None, "file to write the JSON to", flag_values=options)
+
+
+def _vary(values: dict[str, list[str]]) -> bool:
+    return any(len(several) > 1 for several in values.values()) and all(
+        len(set(map(int, several))) == len(several) for several in values.values()
+    )
 
 
 def _are_counts(values: list[str]) -> bool:

@@ -124,7 +124,10 @@ def define_flags(options: flags.FlagValues) -> None:
     names = list(PROBLEMS)
     flags.DEFINE_list("networks", names, f"which of {', '.join(names)} to measure", flag_values=options)
     flags.register_validator(
-        "networks", lambda chosen: set(chosen) <= set(names), f"must be of {', '.join(names)}", flag_values=options
+        "networks",
+        lambda chosen: set() < set(chosen) <= set(names),
+        f"must be of {', '.join(names)}, one or more",
+        flag_values=options,
     )
     flags.DEFINE_integer("rounds", 9, "turns of each side", lower_bound=1, flag_values=options)
     flags.DEFINE_integer("steps", 10, "training steps of a turn", lower_bound=1, flag_values=options)

@@ -16,6 +16,19 @@ def test_the_machine_and_the_versions_are_named():
     assert set(machine.PACKAGES) <= set(description)
 
 
+def test_pytorch_has_a_thread_for_each_core_that_it_may_use():
+    """Whatever PyTorch itself would take: for a part of the cores too."""
+    pytest.importorskip("torch")
+    allowed = os.sched_getaffinity(0)
+    try:
+        for cores in (allowed, {min(allowed)}):
+            os.sched_setaffinity(0, cores)
+            description = machine.describe()
+            assert description["torch_threads"] == len(cores) == description["cores"]
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 @pytest.mark.parametrize("precision", machine.PRECISIONS)
 def test_a_product_sums_in_float32(precision):
     product = machine.matrix_product(precision, 8)()

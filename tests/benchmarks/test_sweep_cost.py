@@ -52,7 +52,16 @@ def test_command(tmp_path):
     assert sum(line.startswith("| seeds") for line in done.stdout.splitlines()) == 4
 
 
-def test_a_value_that_is_no_count():
-    command = [sys.executable, "-W", "error", "-m", "benchmarks.sweep_cost", "--seeds=2,none"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode != 0 and "must be integers above 0" in done.stderr
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        (["--seeds=2,none"], "must be integers above 0"),
+        (["--seeds="], "must be integers above 0"),
+        (["--depths=2", "--seeds=2", "--epochs=1", "--examples=200"], "one of them must have two values or more"),
+        (["--seeds=2,2"], "none twice"),
+    ],
+)
+def test_what_cannot_be_measured(asked, message):
+    command = [sys.executable, "-W", "error", "-m", "benchmarks.sweep_cost", *asked]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and message in done.stderr and "Traceback" not in done.stderr

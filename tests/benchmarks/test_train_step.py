@@ -86,3 +86,11 @@ def test_command(tmp_path):
     assert flax["ratios"] == pytest.approx(np.divide(flax["ms_of_rounds"], by_side[OURS]["ms_of_rounds"]))
     assert flax["share"] * flax["ms"] == pytest.approx(by_side[OURS]["share"] * by_side[OURS]["ms"])
     assert flax["share"] == pytest.approx(flax["gflop"] / flax["ms"] * 1e3 / flax["matrix_product_gflop_per_second"])
+
+
+@pytest.mark.parametrize("networks", ["", "C"])
+def test_unknown_or_no_networks(networks):
+    command = [sys.executable, "-W", "error", "-m", "benchmarks.train_step", f"--networks={networks}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "must be of A, B, sweep, one or more" in done.stderr
+    assert "Traceback" not in done.stderr
