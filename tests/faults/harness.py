@@ -1,13 +1,16 @@
 """Real runs in child processes, what is done to them, and whether what they leave is the same to the bit."""
 
+import itertools
 import json
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import orbax.checkpoint as ocp
@@ -23,6 +26,8 @@ SWEEP = (
     *("--epochs=2", "--batch_size=512", "--width=4", "--hidden=8", "--dropout=0.2", "--shift=1"),
     *("--blocks=0,1", "--learning_rates=1e-3,1e-2", "--seeds=2", "--tuning_seeds=1", "--checkpoint_seconds=0"),
 )
+# What each writes last:
+LAST = {"train": "result.json", "sweep_blocks": "accuracy_vs_blocks.png"}
 # What a child does before it becomes the run. No file grows beyond so many bytes, as on a full disk:
 SMALL_FILES = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))"
 # Root too may read and write only where permissions allow it (PR_CAPBSET_DROP of CAP_DAC_OVERRIDE, _DAC_READ_SEARCH):
@@ -109,17 +114,37 @@ def leaves(tree, prefix=""):
         yield prefix, np.asarray(tree)
 
 
+class Kill(NamedTuple):
+    """What was there when a process was killed: checkpoints that it had written itself, and where it had come to."""
+
+    own: int
+    phase: str
+
+
+def saved(folder):
+    """The checkpoints in a folder, those of its trials too."""
+    return {path for path in folder.glob("**/checkpoints/*") if path.name.isdecimal()}
+
+
 class Delays:
-    """Kills after random delays, spread over what an untouched run takes."""
+    """Kills after random delays: one in four from the start on, the others from a random checkpoint of its own on."""
 
     def __init__(self, seed, seconds):
         self.random, self.seconds = random.Random(seed), seconds
 
-    def wait(self, process, folder):
-        """Return when it is time to kill."""
-        end = time.monotonic() + self.random.uniform(0.1, self.seconds)
-        while process.poll() is None and time.monotonic() < end:
+    def wait(self, process, folder, compiled):
+        """Return when it is time to kill, with the phase that was reached."""
+        there, own = saved(folder), set()
+        early = self.random.random() < 0.25
+        wanted = 0 if early else self.random.randint(1, 6)
+        while process.poll() is None and len(own) < wanted:
+            own |= saved(folder) - there
             time.sleep(0.002)
+        end = time.monotonic() + self.random.uniform(0, self.seconds if early else 0.1)
+        while process.poll() is None and time.monotonic() < end:
+            own |= saved(folder) - there
+            time.sleep(0.002)
+        return Kill(len(own), "random")
 
 
 class Writes:
@@ -128,33 +153,59 @@ class Writes:
     def __init__(self, seed):
         self.random = random.Random(seed)
 
-    def wait(self, process, folder):
-        """Return when it is time to kill."""
-        sightings, seen = self.random.randint(1, 12), set()
+    def wait(self, process, folder, compiled):
+        """Return when it is time to kill, with the phase that was reached."""
+        sightings, seen, there = self.random.randint(1, 12), set(), saved(folder)
         while process.poll() is None and len(seen) < sightings:
             for parent, folders, names in os.walk(folder):
                 half = [name for name in (*folders, *names) if "orbax-checkpoint-tmp" in name or len(name) > 34]
                 seen.update(f"{parent}/{name}" for name in half)
+        return Kill(len(saved(folder) - there), "write")
+
+
+class Compiles:
+    """Kills while the first program is compiled: the network's table is printed, and nothing compiled is kept yet."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+
+    def wait(self, process, folder, compiled):
+        """Return when it is time to kill, with the phase that was reached."""
+        select.select([process.stdout], [], [], 120)
+        end = time.monotonic() + self.random.uniform(0, 0.3)
+        while process.poll() is None and time.monotonic() < end and not list(compiled.glob("*-cache")):
+            time.sleep(0.002)
+        printed = bool(select.select([process.stdout], [], [], 0)[0])
+        nothing_kept = not list(compiled.glob("*-cache"))
+        phase = "compile" if printed and nothing_kept else "other"
+        return Kill(len(saved(folder)), phase)
 
 
 def kill_until_done(run, folder, compiled, when, kills):
-    """SIGKILL a run again and again, then let it finish; how many kills hit a living process until it was done."""
-    for hit in range(kills):
+    """SIGKILL a run again and again, then let it finish; the kills that hit a process with work left to do."""
+    found = []
+    while len(found) < kills and not (folder / LAST[run[0]]).exists():
         process = start(run, folder, compiled=compiled)
-        when.wait(process, folder)
+        kill = when.wait(process, folder, compiled)
         process.kill()
         _, err = process.communicate(timeout=60)
         if process.returncode != -signal.SIGKILL:
             assert process.returncode == 0, err
-            return hit
+            return found
+        found.append(kill)
     finish(start(run, folder, compiled=compiled))
-    return kills
+    return found
 
 
 def survive(run, tmp_path, whole, compiled, when, kills):
-    """Kill so often in all, in as many folders as that takes; each must end as the untouched run did."""
-    left = kills
-    while left:
-        folder = Path(tmp_path) / f"killed-{left}"
-        left -= kill_until_done(run, folder, compiled, when, left)
+    """Kill so often in all, in as many folders as that takes; each must end as the untouched run did. The kills."""
+    found, empty = [], 0
+    for number in itertools.count():
+        folder = Path(tmp_path) / f"killed-{number}"
+        hits = kill_until_done(run, folder, compiled, when, kills - len(found))
         assert_same(folder, whole)
+        found += hits
+        if len(found) == kills:
+            return found
+        empty = 0 if hits else empty + 1
+        assert empty < 5, f"{empty} runs one after another ended before a kill: {len(found)} of {kills} kills"
