@@ -123,7 +123,9 @@ class Kill(NamedTuple):
 
 def saved(folder):
     """The checkpoints in a folder, those of its trials too."""
-    return {path for path in folder.glob("**/checkpoints/*") if path.name.isdecimal()}
+    walked = os.walk(folder)  # which passes over what is removed meanwhile
+    kept = [(parent, names) for parent, names, _ in walked if os.path.basename(parent) == "checkpoints"]
+    return {f"{parent}/{name}" for parent, names in kept for name in names if name.isdecimal()}
 
 
 class Delays:
