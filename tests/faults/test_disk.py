@@ -10,8 +10,15 @@ from cnn.training.runs import TrialFolder
 from tests.faults.harness import OBEDIENT, SMALL_FILES, SWEEP, TRAIN, assert_same, finish, start
 from tests.faults.test_stops import wait_for
 
-# Bytes at which these fail: who writes, the configuration, a checkpoint, the metrics of the second epoch.
-LIMITS = [1500, *(pytest.param(size, marks=pytest.mark.slow) for size in (50, 900, 2500))]
+LONG = (*TRAIN, "--epochs=40", "--checkpoint_seconds=3600")  # its metrics outgrow its configuration
+
+
+def limits(whole):
+    """Bytes at which these fail first, by the sizes of an untouched run's files."""
+    config = (whole / "config.json").stat().st_size
+    largest = max(path.stat().st_size for path in (whole / "checkpoints").rglob("*") if path.is_file())
+    assert 2 * config < largest  # far apart, whatever the length of the paths in them
+    return {".writer.json": 20, "config.json": config // 2, "checkpoints": (config + largest) // 2}
 
 
 def one_line(err, number):
@@ -21,12 +28,34 @@ def one_line(err, number):
     )
 
 
-@pytest.mark.parametrize("size", LIMITS)
-def test_a_training_on_a_full_disk(train, compiled, tmp_path, size):
+def fails_at(err, path):
+    one_line(err, errno.EFBIG)
+    assert f": {path}; " in err, err
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoints", *(pytest.param(name, marks=pytest.mark.slow) for name in (".writer.json", "config.json"))]
+)
+def test_a_training_on_a_full_disk(train, compiled, tmp_path, name):
+    size = limits(train.folder)[name]
     process = start(TRAIN, tmp_path / "w", compiled=compiled, first=SMALL_FILES.format(size))
-    one_line(finish(process, 1)[1], errno.EFBIG)
+    fails_at(finish(process, 1)[1], tmp_path / "w" / name)
     finish(start(TRAIN, tmp_path / "w", compiled=compiled))
     assert_same(tmp_path / "w", train.folder)
+
+
+@pytest.mark.slow
+def test_a_training_whose_metrics_fill_the_disk(compiled, tmp_path):
+    whole, folder = tmp_path / "whole", tmp_path / "w"
+    finish(start(LONG, whole, compiled=compiled))
+    size = 2 * (whole / "config.json").stat().st_size
+    assert size < (whole / "metrics.jsonl").stat().st_size
+    fails_at(
+        finish(start(LONG, folder, compiled=compiled, first=SMALL_FILES.format(size)), 1)[1], folder / "metrics.jsonl"
+    )
+    assert 2 <= len(TrialFolder(folder).metrics()) < 40  # those before it, whole
+    finish(start(LONG, folder, compiled=compiled))
+    assert_same(folder, whole)
 
 
 @pytest.mark.slow
