@@ -11,18 +11,17 @@ depth; real depths share their validation images and often their mistakes, so th
 of a depth's mean holds the true accuracy, over all depths, among the intervals that exist.
 
     python -m benchmarks.answer_simulation
-    python -m benchmarks.answer_simulation --repeats=200 --json=answer_simulation.json
+    python -m benchmarks.answer_simulation --repeats=200 --output=answer_simulation.json
 """
 
-import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from benchmarks import report
 from cnn.study import analysis
 
 MARGIN = 0.002
@@ -86,28 +85,24 @@ def table(rows: list[dict[str, Any]]) -> str:
     return tabulate(shown, headers="keys", tablefmt="github")
 
 
-def main(arguments: list[str], options: flags.FlagValues) -> None:
+def main(options: flags.FlagValues) -> None:
     """Simulate, print the table and how long it took, and write the rows where asked."""
-    if len(arguments) > 1:
-        raise app.UsageError(f"stray arguments: {' '.join(arguments[1:])}")
     started = time.perf_counter()
     rows = simulate(options.repeats, options.seed)
     print(table(rows))
     seconds = time.perf_counter() - started
     print(f"\n{options.repeats} repeats of each row, margin {MARGIN}, seed {options.seed}; {seconds:.0f} s")
-    if options.json:
-        settings = {"repeats": options.repeats, "seed": options.seed, "margin": MARGIN, "shapes": SHAPES}
-        settings |= {"seed_deviation": SEED_DEVIATION, "trial_deviation": TRIAL_DEVIATION}
-        Path(options.json).write_text(json.dumps({**settings, "rows": rows}, indent=2, allow_nan=False) + "\n")
+    settings = {"repeats": options.repeats, "seed": options.seed, "margin": MARGIN, "shapes": SHAPES}
+    settings |= {"seed_deviation": SEED_DEVIATION, "trial_deviation": TRIAL_DEVIATION}
+    report.write(options.output, settings, {"rows": rows})
 
 
 def define_flags(options: flags.FlagValues) -> None:
     """The flags of the command line."""
     flags.DEFINE_integer("repeats", 2000, "simulated sweeps of each row", lower_bound=1, flag_values=options)
     flags.DEFINE_integer("seed", 0, "of the random numbers", lower_bound=0, flag_values=options)
-    flags.DEFINE_string("json", None, "file to write the rows to", flag_values=options)
+    flags.DEFINE_string("output", None, "file to write the JSON to", flag_values=options)
 
 
 if __name__ == "__main__":
-    define_flags(flags.FLAGS)
-    app.run(lambda arguments: main(arguments, flags.FLAGS))
+    report.run(main, define_flags)

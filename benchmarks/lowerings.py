@@ -1,6 +1,7 @@
-"""What the choices for a CPU are worth: lowerings, steps divided among the cores, threads, each against doing without.
+"""What the choices for a CPU are worth: lowerings, divided steps, threads, steps in one program, each against none.
 
     python -m benchmarks.lowerings --rounds=7
+    python -m benchmarks.lowerings --rounds=7 --output=lowerings.json
 
 Each pair is timed in turn, several rounds in one run; the table has the medians in milliseconds, the ratio of the
 medians, and the lowest and highest ratio of a round. Compilation and a first call stay outside the clock.
@@ -15,19 +16,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags as absl_flags
+from absl import flags
 from jax import lax
-from tabulate import tabulate
 
+from benchmarks import report
 from cnn.config import NetworkConfig, TrainingConfig
 from cnn.network import models, ops
 from cnn.training.step import Program, Replica, Totals
-from cnn.training.strategies import Pace, PythonLoop
+from cnn.training.strategies import OneProgram, Pace, PythonLoop, Strategy, cores
 from cnn.training.tasks import Classification, Images
-from experiments import flags
-
-absl_flags.DEFINE_integer("rounds", 7, "how often each pair is timed", lower_bound=1)
-absl_flags.DEFINE_integer("steps", 20, "training steps of a round", lower_bound=1)
 
 Pair = tuple[Callable[[], object], Callable[[], object]]
 DIGITS, MNIST, CIFAR = ((8, 8, 1), 16), ((28, 28, 1), 16), ((32, 32, 3), 32)  # image, width
@@ -39,7 +36,13 @@ class Row(NamedTuple):
     what: str
     without_ms: float
     with_ms: float
-    ratio: str
+    ratios: list[float]  # of each round
+
+    def cells(self) -> dict[str, str]:
+        """The line as the table has it."""
+        ratio = f"{self.with_ms / self.without_ms:.2f} ({min(self.ratios):.2f} to {max(self.ratios):.2f})"
+        times = {"ms without": f"{self.without_ms:.2f}", "ms with": f"{self.with_ms:.2f}"}
+        return {"choice": self.what, **times, "ratio": ratio}
 
 
 def timed(what: str, pair: Pair, rounds: int, calls: int = 1) -> Row:
@@ -48,9 +51,7 @@ def timed(what: str, pair: Pair, rounds: int, calls: int = 1) -> Row:
         jax.block_until_ready(function())
     seconds = np.array([[_seconds(function) for function in pair] for _ in range(rounds)]) / calls
     without, with_choice = np.median(seconds, axis=0)
-    ratios = seconds[:, 1] / seconds[:, 0]
-    ratio = f"{with_choice / without:.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
-    return Row(what, 1e3 * without, 1e3 * with_choice, ratio)
+    return Row(what, 1e3 * float(without), 1e3 * float(with_choice), (seconds[:, 1] / seconds[:, 0]).tolist())
 
 
 def _seconds(function: Callable[[], object]) -> float:
@@ -90,7 +91,8 @@ def training(
     replicas: int = 1,
     blocks: int = 3,
     batch_size: int = 64,
-) -> Callable:
+    strategy: Callable[[Program], Strategy] = PythonLoop,
+) -> Callable[[], list[Totals]]:
     """`steps` training steps of a network of some blocks on random images."""
     network = models.build(NetworkConfig(blocks=blocks, width=width), image, 10)
     training = TrainingConfig(batch_size=batch_size)
@@ -102,7 +104,7 @@ def training(
         jnp.asarray(random.integers(0, 10, count, dtype=np.int32)),
     )
     one = (jnp.float32(1e-3), jnp.arange(count, dtype=jnp.int32), jnp.full(image[2], 127.0), jnp.full(image[2], 74.0))
-    members, loop = [Replica(jnp.int32(seed), *one) for seed in range(replicas)], PythonLoop(program)
+    members, loop = [Replica(jnp.int32(seed), *one) for seed in range(replicas)], strategy(program)
 
     def epoch() -> list[Totals]:
         totals, whole = [Totals.zero() for _ in members], Pace(0, steps, lambda: False)
@@ -117,9 +119,18 @@ def in_turn(image: tuple[int, int, int], width: int, steps: int) -> Pair:
     return lambda: (alone(), alone()), training(image, width, 64, steps, replicas=2)
 
 
-def main() -> None:
-    """Time every pair and print the table."""
-    rounds, steps = flags.FLAGS.rounds, flags.FLAGS.steps
+def one_program(image: tuple[int, int, int], width: int, blocks: int, steps: int) -> Pair:
+    """Undivided steps that Python starts one by one, and one `lax.scan` over them."""
+    loop, scan = (
+        training(image, width, 64, steps, blocks=blocks, strategy=strategy) for strategy in (PythonLoop, OneProgram)
+    )
+    return loop, scan
+
+
+def main(options: flags.FlagValues) -> None:
+    """Time every pair, print the table, and write it where asked."""
+    os.environ["JAX_PLATFORMS"] = "cpu"  # the choices are a CPU's
+    rounds, steps = options.rounds, options.steps
     rows = [
         timed("2x2 maximum with its own derivative", pooling(), rounds),
         timed("3x3 convolution of 2x2 cells as a product", small_map(), rounds),
@@ -135,9 +146,22 @@ def main() -> None:
         rows.append(
             timed(f"two trainings in threads, a step of {name}", in_turn(image, width, steps), rounds, 2 * steps)
         )
-    print(tabulate(rows, headers=["choice", "ms without", "ms with", "ratio"], tablefmt="github", floatfmt=".2f"))
-    print(f"\n{rounds} rounds; jax {jax.__version__}, {os.cpu_count()} cores")
+    for name, (image, width), blocks in (
+        ("8x8x1, width 16", DIGITS, 3),
+        ("28x28x1, no convolution", MNIST, 0),
+    ):
+        rows.append(timed(f"one program, a step of {name}", one_program(image, width, blocks, steps), rounds, steps))
+    print(report.table([row.cells() for row in rows]))
+    print(f"\n{rounds} rounds; jax {jax.__version__}, {cores()} cores")
+    report.write(options.output, {"rounds": rounds, "steps": steps}, {"rows": [row._asdict() for row in rows]})
+
+
+def define_flags(options: flags.FlagValues) -> None:
+    """The flags of the command line."""
+    flags.DEFINE_integer("rounds", 7, "how often each pair is timed", lower_bound=1, flag_values=options)
+    flags.DEFINE_integer("steps", 20, "training steps of a round", lower_bound=1, flag_values=options)
+    flags.DEFINE_string("output", None, "file to write the JSON to", flag_values=options)
 
 
 if __name__ == "__main__":
-    flags.run(main)
+    report.run(main, define_flags)

@@ -83,7 +83,9 @@ class PythonLoop:
     outside, dispatch costs little. Nor does it keep several cores busy with the few images that fit a core's cache. So
     each core takes micro-batches of its own, and where a step is too short to be divided, replicas of their own: two
     trainings in threads take 0.65 of the time (digits) that they take one after another on two cores. What is added to
-    what does not depend on which thread does it. All of it is measured in benchmarks/lowerings.py.
+    what does not depend on which thread does it. A network without convolutions would gain from the scan: a step of
+    28x28x1 takes 0.46 of the time, where one of the digits' ConvNet takes 5.8 times as long. All of it is measured in
+    benchmarks/lowerings.py.
     """
 
     batch_size = 128  # larger batches leave the cache and are slower

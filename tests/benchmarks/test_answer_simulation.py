@@ -36,9 +36,9 @@ def test_coverage():
 
 def test_command(tmp_path):
     command = [sys.executable, "-W", "error", "-m", "benchmarks.answer_simulation", "--repeats=20"]
-    done = subprocess.run([*command, f"--json={tmp_path / 'a.json'}"], capture_output=True, text=True, check=True)
+    done = subprocess.run([*command, f"--output={tmp_path / 'a.json'}"], capture_output=True, text=True, check=True)
     written = json.loads((tmp_path / "a.json").read_text())
-    assert len(written["rows"]) == 40 and written["repeats"] == 20
+    assert len(written["rows"]) == 40 and written["settings"]["repeats"] == 20
     assert all(sum(row[f"picks {depth}"] for depth in range(4)) == pytest.approx(1) for row in written["rows"])
     assert sum(line.startswith("|") for line in done.stdout.splitlines()) == 42
     decided = {row["true accuracies"]: row for row in written["rows"] if row["seeds"] == 40 and row["images"] == 5000}
