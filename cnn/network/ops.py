@@ -215,7 +215,7 @@ def _small_map(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
 
 
 # The lowering of a convolution. On a CPU a matrix product wins for the forward pass of a first layer, and for maps of
-# at most 2x2 cells, where it takes 0.13 of the time (64 images, 3x3 filters, 32 to 64 channels;
+# at most 2x2 cells, where it takes 0.21 of the time (64 images, 3x3 filters, 32 to 64 channels;
 # benchmarks/lowerings.py). The gradient of the kernel is a convolution everywhere.
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _convolve(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
@@ -246,7 +246,7 @@ def _cells(tiles: Array) -> list[Array]:
 
 
 # The maximum of windows that touch, with a derivative of its own: the gradient goes to the first cell that equals the
-# maximum. It takes 0.08 of the time of `reduce_window` with XLA's backward pass (benchmarks/lowerings.py).
+# maximum. It takes 0.19 of the time of `reduce_window` with XLA's backward pass (benchmarks/lowerings.py).
 @jax.custom_jvp
 def _largest(tiles: Array) -> Array:
     return functools.reduce(lambda best, cell: jnp.where((best >= cell) | (best != best), best, cell), _cells(tiles))

@@ -82,9 +82,9 @@ class PythonLoop:
     XLA runs a convolution inside a compiled loop on one core and without its fast kernels, 2 to 100 times slower;
     outside, dispatch costs little. Nor does it keep several cores busy with the few images that fit a core's cache. So
     each core takes micro-batches of its own, and where a step is too short to be divided, replicas of their own: two
-    trainings in threads take 0.65 of the time (digits) that they take one after another on two cores. What is added to
+    trainings in threads take 0.74 of the time (digits) that they take one after another on two cores. What is added to
     what does not depend on which thread does it. A network without convolutions would gain from the scan: a step of
-    28x28x1 takes 0.46 of the time, where one of the digits' ConvNet takes 5.8 times as long. All of it is measured in
+    28x28x1 takes 0.49 of the time, where one of the digits' ConvNet takes 4.3 times as long. All of it is measured in
     benchmarks/lowerings.py.
     """
 
