@@ -69,7 +69,7 @@ def real_cache(real_data_dir, tmp_path_factory):
 
 REAL = {  # shape, training images, mean / 255 and deviation / 255 as published for this data
     "mnist": ((28, 28, 1), 60000, [0.1307], [0.3081]),
-    "cifar10": ((32, 32, 3), 50000, [0.4913, 0.4821, 0.4465], [0.2452, 0.2428, 0.2606]),
+    "cifar10": ((32, 32, 3), 50000, [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
 }
 
 
