@@ -1,0 +1,166 @@
+"""What this process runs on: device, processor, cores, versions, the code's revision, and how fast it multiplies.
+
+The backend is asked here and nowhere else; whoever needs it is handed a `Machine`. On one machine the same run gives
+the same bits.
+
+Example:
+    >>> here().cores == cores(), len(here().digest())
+    (True, 8)
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")  # those whose code makes the numbers
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")  # that matrix products gain from
+SIDE = 2048  # of the matrices whose product is timed; larger ones are no faster
+_ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the bits of a result depend on."""
+
+    backend: str  # cpu, gpu or tpu
+    device: str
+    cpu: str
+    instructions: tuple[str, ...]  # of `INSTRUCTIONS`, those that the processor has
+    cores: int  # that this process may use
+    platform: str
+    python: str
+    packages: tuple[tuple[str, str], ...]  # name and version
+    xla_flags: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The plain values that a file keeps."""
+        plain = {"instructions": list(self.instructions), "packages": dict(self.packages)}
+        return {**dataclasses.asdict(self), **plain}
+
+    def digest(self) -> str:
+        """Eight hexadecimal digits that stand for this machine."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def here() -> Machine:
+    """The machine of this process. This starts JAX's backend where nothing has started it yet."""
+    import jax
+
+    return Machine(
+        backend=jax.default_backend(),
+        device=jax.devices()[0].device_kind,
+        cpu=processor(),
+        instructions=instructions(),
+        cores=cores(),
+        platform=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        packages=tuple((name, version(name)) for name in PACKAGES),
+        xla_flags=os.environ.get("XLA_FLAGS", ""),
+    )
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def provenance() -> dict[str, Any]:
+    """What `config.json` keeps beside the settings; two runs that differ in it alone are runs of the same settings."""
+    command = shlex.join(sys.orig_argv)
+    return {"machine": here().to_json(), "host": platform.node(), "command": command, "git_revision": git_revision()}
+
+
+def memory_gib() -> float | None:
+    """The memory of this computer in GiB; None where the system does not say."""
+    if not hasattr(os, "sysconf_names") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
+
+
+@functools.cache
+def processor() -> str:
+    """The model of the processor; where the system does not name it, its architecture."""
+    named = _cpuinfo("model name")
+    if not named and sys.platform == "darwin":
+        named = _output("sysctl", "-n", "machdep.cpu.brand_string")
+    return named or platform.processor() or platform.machine()
+
+
+@functools.cache
+def instructions() -> tuple[str, ...]:
+    """Which of `INSTRUCTIONS` the processor has; empty where the system does not say."""
+    supported = f"{_cpuinfo('flags')} {_cpuinfo('Features')}".split()
+    return tuple(name for name in INSTRUCTIONS if name in supported)
+
+
+def _cpuinfo(name: str) -> str:
+    """The first value of that name in Linux's description of its processors; empty where there is none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    found = [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name]
+    return found[0] if found else ""
+
+
+@functools.cache
+def git_revision() -> str | None:
+    """The commit of this code, marked where files differ from it; None where it was installed without a history."""
+    if not (_ROOT / ".git").exists():
+        return None
+    git = ("git", "--no-optional-locks", "-C", str(_ROOT))  # to look alone: no lock, and the index is not written anew
+    revision = _output(*git, "rev-parse", "HEAD")
+    changed = _output(*git, "status", "--porcelain", "-uno")
+    return revision + ("-dirty" if changed else "") if revision else None
+
+
+def _output(*arguments: str) -> str:
+    try:
+        return subprocess.run(arguments, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def matrix_product(precision: str, side: int = SIDE) -> Callable[[], object]:
+    """A product of two random matrices [side, side], compiled; a call waits for its end. Sums are float32."""
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    first, second = jax.random.normal(jax.random.key(0), (2, side, side), jnp.dtype(precision))
+    product = jax.jit(functools.partial(lax.dot, preferred_element_type=jnp.float32))
+    return lambda: jax.block_until_ready(product(first, second))
+
+
+def matrix_product_rate(precision: str, repeats: int, side: int = SIDE) -> float:
+    """GFLOP/s of `matrix_product`: the highest of some repeats, since other work can only lower it."""
+    product = matrix_product(precision, side)
+    product()  # compiles
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        product()
+        seconds.append(time.perf_counter() - started)
+    return matrix_product_gflop(side) / min(seconds)
+
+
+def matrix_product_gflop(side: int = SIDE) -> float:
+    """Operations of a product of square matrices, in thousand millions; a multiply-accumulate is two.
+
+    Example:
+        >>> matrix_product_gflop(1000)
+        2.0
+    """
+    return 2 * side**3 / 1e9
