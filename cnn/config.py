@@ -1,28 +1,41 @@
-"""What a run is: frozen settings with their checks. A field's name is the name of its flag.
+"""The settings of a run: frozen dataclasses that check types and ranges. A field's name is the name of its flag.
 
-The settings nest as they are used: a `TrialConfig` is one training of one network on one seed, a `SweepConfig` compares
-depths over learning rates and seeds. `to_json` gives the plain values that a work folder keeps.
+A `TrialConfig` is one training of one network on one seed. A `StudyConfig` compares networks over learning rates and
+seeds. `to_json` and `from_json` turn settings into the plain values of a file and back. A value of a wrong type or out
+of its range raises `RequestError`. Names, such as those of models and poolings, are checked later, when a plan is made:
+the registries of `cnn.network` know them.
 
 Example:
     >>> TrialConfig(dataset="digits", network=NetworkConfig(blocks=1)).network.width
     32
     >>> NetworkConfig(blocks=-1)
     Traceback (most recent call last):
-    cnn.config.RequestError: blocks=-1: must be an integer of at least 0
+    cnn.errors.RequestError: blocks=-1: must be an integer of at least 0
 """
 
 import dataclasses
-import difflib
-import math
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from cnn.errors import (
+    FLOAT32,
+    RequestError,
+    is_number,
+    require,
+    require_distinct,
+    require_integer,
+    require_known,
+    require_number,
+    require_positive,
+    require_share,
+    require_switch,
+    require_text,
+)
 
-class RequestError(ValueError):
-    """The request cannot be met: the message names the value and what would be accepted, in one line."""
+Config = TypeVar("Config")
+FIRST_TUNING_SEED = 1_000_000  # far above the seeds that compare, so that no seed does both
+PRECISIONS = ("float32", "bfloat16")
+MATCHES = ("width", "parameters", "macs")
 
 
 def setting(default: Any, help: str) -> Any:
@@ -30,121 +43,38 @@ def setting(default: Any, help: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": help})
 
 
-def require(condition: bool, name: str, value: Any, accepted: str) -> None:
-    """Raise `RequestError` naming the setting, its value and what would be accepted, unless the condition holds."""
-    if not condition:
-        raise RequestError(f"{name}={value!r}: must be {accepted}")
-
-
-def require_integer(name: str, value: Any, minimum: int, maximum: int | None = None) -> None:
-    """Refuse anything but an integer of at least `minimum`, and of at most `maximum` where one is given."""
-    integer = isinstance(value, int) and not isinstance(value, bool)
-    require(integer and value >= minimum, name, value, f"an integer of at least {minimum}")
-    require(maximum is None or value <= maximum, name, value, f"at most {maximum}")
-
-
-def require_known(name: str, value: str, known: Iterable[str]) -> None:
-    """Refuse a value that is not among the known ones; the message lists them and the nearest."""
-    known = list(known)
-    if value not in known:
-        nearest = difflib.get_close_matches(str(value), known, n=1, cutoff=0.0)
-        raise RequestError(f"{name}={value!r}: must be one of {', '.join(known)}; nearest: {nearest[0]}")
-
-
-def user_path(name: str, value: str | os.PathLike[str]) -> Path:
-    """The path that a setting names, `~` and `~user` expanded.
-
-    Raises:
-        RequestError: there is no such user.
-
-    Example:
-        >>> user_path("cache_dir", "folder/x").as_posix()
-        'folder/x'
-    """
-    try:
-        return Path(value).expanduser()
-    except RuntimeError:
-        raise RequestError(f"{name}={str(value)!r}: must name a user of this machine after ~, or be ./~...") from None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _require_between(name: str, value: float, low: float, high: float) -> None:
-    require(_is_number(value) and low <= value < high, name, value, f"at least {low} and below {high}")
-
-
-def _require_positive(name: str, value: float) -> None:
-    require(_is_number(value) and 0 < value < math.inf, name, value, "a finite number above 0")
-    low, high = FLOAT32
-    require(low <= value <= high, name, value, f"a number that float32 holds, above 0: from {low} to {high}")
-
-
-FLOAT32 = (1.18e-38, 3.4e38)  # the smallest and largest normal numbers
-FIRST_TUNING_SEED = 1_000_000  # far from the seeds that compare, so that none is used twice
-POOLINGS = ("max", "average", "stride", "convolution")
-NORMALIZATIONS = ("none", "batch", "layer")
-PRECISIONS = ("float32", "bfloat16")
-MATCHES = ("width", "parameters", "macs")
-DATASETS = "digits, mnist, fashion_mnist, cifar10, another TensorFlow Datasets name, or the path of an .npz"
-
-
 @dataclass(frozen=True)
-class BlockConfig:
-    """The settings that networks of every depth share."""
+class NetworkConfig:
+    """One network: which model, and its settings. `cnn.network.models` says which settings a model uses."""
 
+    model: str = setting("convnet", "which network")
+    blocks: int = setting(2, "blocks of the network")
     width: float = setting(32, "channels of the first block; later blocks round width * growth**i")
     growth: float = setting(2.0, "factor from one block's channels to the next block's")
     filter_size: int = setting(3, "height and width of a convolution's filters")
     convolutions: int = setting(1, "convolutions in a block")
     bottleneck: float = setting(
         0.0,
-        "channels of a 1x1 convolution before each block but the first, as a share of those that reach it (0: none)",
+        "share of the channels that a 1x1 convolution keeps before each block but the first (0: no such convolution)",
     )
-    pooling: str = setting(
-        "max",
-        "how a block halves the image: max, average, stride (of its last convolution), convolution (one more, strided)",
-    )
-    normalization: str = setting("none", "after each convolution: none, batch or layer")
+    pooling: str = setting("max", "how a block halves the image")
+    normalization: str = setting("none", "normalization after each convolution")
     dropout: float = setting(0.0, "share of the hidden units dropped while training")
     hidden: int = setting(128, "units of the dense layer before the logits")
     permute: bool = setting(False, "shuffle the pixels by one fixed permutation before the first layer")
 
     def __post_init__(self) -> None:
-        require(_is_number(self.width) and 1 <= self.width <= 65536, "width", self.width, "from 1 to 65536")
+        for name in ("model", "pooling", "normalization"):
+            require_text(name, getattr(self, name))
+        require_integer("blocks", self.blocks, 0)
+        require_number("width", self.width, 1, 65536, "from 1 to 65536")
         for name, most in {"filter_size": 255, "convolutions": 64, "hidden": 65536}.items():
             require_integer(name, getattr(self, name), 1, most)
-        require(_is_number(self.growth) and 0 < self.growth <= 16, "growth", self.growth, "above 0 and at most 16")
-        require(_is_number(self.bottleneck) and 0 <= self.bottleneck <= 1, "bottleneck", self.bottleneck, "from 0 to 1")
-        require_known("pooling", self.pooling, POOLINGS)
-        strided = self.pooling in ("stride", "convolution")
-        require(
-            not strided or self.filter_size > 1,
-            "filter_size",
-            self.filter_size,
-            f"at least 2 with pooling={self.pooling!r}",
-        )
-        require_known("normalization", self.normalization, NORMALIZATIONS)
-        _require_between("dropout", self.dropout, 0.0, 1.0)
-
-
-@dataclass(frozen=True)
-class ConvNetConfig(BlockConfig):
-    """A ConvNet: how deep, and the settings of its blocks."""
-
-    blocks: int = setting(2, "CONV-RELU-POOL blocks of a convnet")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_integer("blocks", self.blocks, 0)
-
-
-@dataclass(frozen=True)
-class NetworkConfig(ConvNetConfig):
-    """One network: which model, and the settings of a ConvNet."""
-
-    model: str = setting("convnet", "convnet, lenet5, lenet5_1998 or mlp")
+        grows = is_number(self.growth) and 0 < self.growth <= 16
+        require(grows, "growth", self.growth, "above 0 and at most 16")
+        require_number("bottleneck", self.bottleneck, 0, 1, "from 0 to 1")
+        require_share("dropout", self.dropout)
+        require_switch("permute", self.permute)
 
 
 @dataclass(frozen=True)
@@ -152,25 +82,30 @@ class TrainingConfig:
     """How a network learns: AdamW under a one-cycle schedule, with random flips and shifts of the images."""
 
     epochs: int = setting(10, "passes over the training images")
-    batch_size: int = setting(64, "images of a training step")
+    batch_size: int = setting(64, "images in a training step")
     weight_decay: float = setting(1e-4, "AdamW's decoupled weight decay, on kernels only")
     label_smoothing: float = setting(0.0, "share of the target spread evenly over the classes")
     flip: bool = setting(False, "mirror each training image left to right with probability one half")
     shift: int = setting(0, "move each training image by up to this many pixels on each axis")
-    precision: str = setting("float32", "of images, activations and weights in use; sums stay float32: or bfloat16")
+    precision: str = setting(
+        "float32",
+        f"precision inside a step; sums and stored weights stay float32: {' or '.join(PRECISIONS)}",
+    )
 
     def __post_init__(self) -> None:
         require_integer("epochs", self.epochs, 1, 1_000_000)
         require_integer("batch_size", self.batch_size, 1)
         require_integer("shift", self.shift, 0)
-        _require_between("weight_decay", self.weight_decay, 0.0, FLOAT32[1])
-        _require_between("label_smoothing", self.label_smoothing, 0.0, 1.0)
+        decays = is_number(self.weight_decay) and 0 <= self.weight_decay < FLOAT32[1]
+        require(decays, "weight_decay", self.weight_decay, f"at least 0.0 and below {FLOAT32[1]}")
+        require_share("label_smoothing", self.label_smoothing)
+        require_switch("flip", self.flip)
         require_known("precision", self.precision, PRECISIONS)
 
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """What the network looks at: the images themselves, or scenes in which they are objects to find."""
+    """What the network sees: the images themselves, or scenes in which the images are objects to find."""
 
     objects: int = setting(
         0, "objects at random places on a larger canvas, to classify and locate (0: images as they are)"
@@ -179,14 +114,14 @@ class SceneConfig:
 
     def __post_init__(self) -> None:
         require_integer("objects", self.objects, 0, 2)
-        require(_is_number(self.canvas) and 1 <= self.canvas <= 8, "canvas", self.canvas, "from 1 to 8")
+        require_number("canvas", self.canvas, 1, 8, "from 1 to 8")
 
 
 @dataclass(frozen=True)
 class TrialConfig:
     """One training: a data set and its split, a network, a learning rate and a seed."""
 
-    dataset: str = setting("digits", DATASETS)
+    dataset: str = setting("digits", "which data set")
     validation_fraction: float = setting(0.0, "share of the training images held out for validation")
     learning_rate: float = setting(1e-3, "the schedule's highest learning rate")
     seed: int = setting(0, "fixes the split, the initial weights, the order and the augmentation")
@@ -195,38 +130,35 @@ class TrialConfig:
     scene: SceneConfig = SceneConfig()
 
     def __post_init__(self) -> None:
-        _require_between("validation_fraction", self.validation_fraction, 0.0, 1.0)
-        _require_positive("learning_rate", self.learning_rate)
+        require_text("dataset", self.dataset)
+        require_share("validation_fraction", self.validation_fraction)
+        require_positive("learning_rate", self.learning_rate)
         require_integer("seed", self.seed, 0, 2**31 - 1)
 
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """What every comparison has: a data set, learning rates to choose from, and seeds to choose and to compare on."""
+    """The settings of every comparison: a data set, learning rates to choose from, and seeds to tune and compare."""
 
-    dataset: str = setting("digits", DATASETS)
-    validation_fraction: float = setting(0.1, "share of the training images held out to choose by")
+    dataset: str = setting("digits", "which data set")
+    validation_fraction: float = setting(0.1, "share of the training images held out for validation")
     learning_rates: tuple[float, ...] = setting((1e-3, 3e-3, 1e-2), "learning rates to choose from, for each variant")
-    seeds: int = setting(5, "how many seeds compare the variants: 5 means 0 to 4")
-    tuning_seeds: int = setting(2, "how many other seeds choose the learning rate")
-    network: BlockConfig = BlockConfig()
+    seeds: int = setting(5, "number of seeds that compare the variants: 5 means seeds 0 to 4")
+    tuning_seeds: int = setting(2, "number of other seeds, which choose the learning rate")
+    network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
+    scene: SceneConfig = SceneConfig()
 
     def __post_init__(self) -> None:
+        require_text("dataset", self.dataset)
         fraction = self.validation_fraction
-        require(_is_number(fraction) and 0 < fraction < 1, "validation_fraction", fraction, "above 0 and below 1")
+        held_out = is_number(fraction) and 0 < fraction < 1
+        require(held_out, "validation_fraction", fraction, "above 0 and below 1")
         require_integer("seeds", self.seeds, 1, FIRST_TUNING_SEED)
-        _require_distinct("learning_rates", self.learning_rates)
+        require_distinct("learning_rates", self.learning_rates)
         for rate in self.learning_rates:
-            _require_positive("learning_rates", rate)
+            require_positive("learning_rates", rate)
         require_integer("tuning_seeds", self.tuning_seeds, 1, FIRST_TUNING_SEED)
-
-
-@dataclass(frozen=True)
-class ExperimentConfig(StudyConfig):
-    """A comparison of variants of one ConvNet."""
-
-    network: ConvNetConfig = ConvNetConfig()
 
 
 @dataclass(frozen=True)
@@ -235,25 +167,25 @@ class SweepConfig(StudyConfig):
 
     blocks: tuple[int, ...] = setting((0, 1, 2, 3), "depths to compare")
     learning_rates: tuple[float, ...] = setting((3e-4, 1e-3, 3e-3), "learning rates to choose from at each depth")
-    match: str = setting("width", "what the depths have in common: width, parameters or macs")
-    margin: float = setting(0.002, "validation accuracy that a block must earn")
+    match: str = setting("width", f"what the depths have in common: {', '.join(MATCHES)}")
+    margin: float = setting(0.002, "a smaller depth is taken if its validation accuracy is at most this much lower")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_distinct("blocks", self.blocks)
+        require_distinct("blocks", self.blocks)
         for blocks in self.blocks:
             require_integer("blocks", blocks, 0)
         require_known("match", self.match, MATCHES)
-        _require_between("margin", self.margin, 0.0, 1.0)
-
-
-def _require_distinct(name: str, values: tuple) -> None:
-    several = isinstance(values, (tuple, list)) and len(values) > 0
-    require(several and len(set(values)) == len(values), name, values, "one or more values, none twice")
+        require_share("margin", self.margin)
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """The plain values of a settings object: nested dicts, with lists for tuples."""
+    """The plain values of a settings object: nested dicts, with lists for tuples.
+
+    Example:
+        >>> to_json(SceneConfig(objects=1))
+        {'objects': 1, 'canvas': 2}
+    """
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
@@ -262,13 +194,26 @@ def _plain(value: Any) -> Any:
         return to_json(value)
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value  # 16 and 16.0 are one setting
+    return int(value) if isinstance(value, float) and value.is_integer() else value  # 16 and 16.0 are the same
 
 
-# Defaults that suit a data set; anything not named here keeps the default of its field.
-DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
-    "digits": {"epochs": 20, "width": 16},
-    "mnist": {"epochs": 5, "width": 16, "shift": 1},
-    "fashion_mnist": {"epochs": 10, "width": 16, "flip": True},
-    "cifar10": {"epochs": 20, "hidden": 256, "flip": True, "shift": 2},
-}
+def from_json(config: type[Config], values: dict[str, Any]) -> Config:
+    """The settings object whose plain values these are; the inverse of `to_json`.
+
+    Raises:
+        RequestError: a setting is missing or unknown, or its value is refused.
+
+    Example:
+        >>> from_json(SceneConfig, {"objects": 1, "canvas": 2})
+        SceneConfig(objects=1, canvas=2)
+    """
+    kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    if not isinstance(values, dict) or values.keys() != kinds.keys():
+        raise RequestError(f"settings={values!r}: must be an object with {', '.join(kinds)}")
+    return config(**{name: _typed(kinds[name], value) for name, value in values.items()})
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return from_json(kind, value)
+    return tuple(value) if isinstance(value, list) else value

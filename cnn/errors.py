@@ -43,19 +43,19 @@ def require_integer(name: str, value: Any, minimum: int, maximum: int | None = N
 
 def require_number(name: str, value: Any, low: float, high: float, accepted: str) -> None:
     """Refuse anything but a number from `low` to `high`, both included; `accepted` says so in words."""
-    require(is_number(value) and low <= value <= high, name, value, accepted)
+    require(is_number(value) and bool(low <= value <= high), name, value, accepted)
 
 
 def require_share(name: str, value: Any) -> None:
     """Refuse anything but a number of at least 0 and below 1."""
-    require(is_number(value) and 0 <= value < 1, name, value, "at least 0.0 and below 1.0")
+    require(is_number(value) and bool(0 <= value < 1), name, value, "at least 0.0 and below 1.0")
 
 
 def require_positive(name: str, value: Any) -> None:
     """Refuse anything but a number above 0 that float32 holds."""
-    require(is_number(value) and 0 < value < math.inf, name, value, "a finite number above 0")
+    require(is_number(value) and bool(0 < value < math.inf), name, value, "a finite number above 0")
     low, high = FLOAT32
-    require(low <= value <= high, name, value, f"a number that float32 holds, above 0: from {low} to {high}")
+    require(bool(low <= value <= high), name, value, f"a number that float32 holds, above 0: from {low} to {high}")
 
 
 def require_text(name: str, value: Any) -> None:

@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all, one writer for each folder, and the only function that deletes.
+"""Writes files whole or not at all, gives each folder one writer, and has the only function that deletes.
 
-A file or a folder is made under a temporary name beside its place, flushed to disk, and renamed. So a process that is
-killed, or a full disk, leaves the old content or the new one, never a part. Nothing is unpickled.
+A file or a folder is written under a temporary name in the same folder, flushed to disk, and renamed. So after a kill,
+or on a full disk, the old content or the new content is there, never a part of it. Nothing is unpickled.
 
 Example:
     >>> import tempfile
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn.errors import RequestError
+from cnn.progress import Progress
 
 LOCK = ".lock"
 HOLDER = ".writer.json"
@@ -31,10 +32,10 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
 def user_path(name: str, value: str | os.PathLike[str]) -> Path:
-    """The path that a setting names, `~` and `~user` expanded.
+    """The path that a setting names, with `~` and `~user` expanded.
 
     Raises:
-        RequestError: there is no such user.
+        RequestError: the path names a user that does not exist.
 
     Example:
         >>> user_path("cache_dir", "folder/x").as_posix()
@@ -69,15 +70,17 @@ def write(path: Path, content: str | bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON, and flush the file's name to disk: not even a power cut undoes it.
+    """Write a value as JSON. The file's name is flushed to disk too, so that a power cut does not undo the write.
 
-    A number that is not finite is an error, since JSON has none.
+    Raises:
+        OSError: the file cannot be written, see `write`.
+        ValueError: a number is not finite; JSON has no such numbers.
     """
     write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-    with contextlib.suppress(OSError):  # not every system lets a folder be flushed; the file is there by then
+    with contextlib.suppress(OSError):  # not every system can flush a folder; the file itself is on disk
         folder = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)  # takes 2 ms, too long for the metrics of every epoch
+            os.fsync(folder)  # takes 2 ms: too long for the metrics of every epoch, which use `write`
         finally:
             os.close(folder)
 
@@ -103,10 +106,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def whole_folder(place: Path) -> Iterator[Path]:
-    """A new empty folder to fill; at the end of the block it takes its place. Where the block fails, it is removed.
+    """A temporary empty folder to fill. The end of the block renames it to `place`; if the block fails, it is removed.
 
     Raises:
-        OSError: something that is not an empty folder stands at the place, or the disk refuses.
+        OSError: `place` exists and is not an empty folder, or the disk cannot be written.
 
     Example:
         >>> import tempfile
@@ -128,16 +131,16 @@ def whole_folder(place: Path) -> Iterator[Path]:
 
 
 def set_aside(path: Path) -> Path:
-    """Give a file or folder a temporary name, so that no half of it can be taken for the whole while it is removed."""
+    """Give a file or folder a temporary name, and return it: an interrupted removal leaves nothing of the old name."""
     aside = _temporary_name(path)
     os.replace(path, aside)
     return aside
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a link or a folder with all that is in it; what is not there is no error.
+    """Delete a file, a link, or a folder with everything in it. A path that does not exist is no error.
 
-    A link is deleted itself; what it points to stays.
+    Of a link only the link is deleted, not its target.
     """
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -146,12 +149,12 @@ def remove(path: Path) -> None:
 
 
 def temporary_files(folder: Path) -> list[Path]:
-    """What a process that was killed while it wrote has left in a folder under temporary names."""
+    """The temporary files and folders in a folder, which a killed process has left there."""
     return [path for path in folder.glob(".*") if _TEMPORARY.fullmatch(path.name)]
 
 
 def remove_temporary(folder: Path) -> None:
-    """Delete `temporary_files`; only the folder's one writer may ask for it."""
+    """Delete the `temporary_files` of a folder. Only the folder's one writer may call this."""
     for path in temporary_files(folder):
         remove(path)
 
@@ -161,7 +164,9 @@ def _temporary_name(path: Path) -> Path:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """The settings in which two configurations differ, each as `name: old, now new`, nested ones by `outer.inner`.
+    """The settings that differ between two configurations, each as `name: old, now new`.
+
+    A nested setting is named `outer.inner`.
 
     Example:
         >>> differences({"seed": 0, "network": {"width": 16}}, {"seed": 0, "network": {"width": 32}})
@@ -180,14 +185,14 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
 
 @contextlib.contextmanager
 def one_writer(workdir: Path) -> Iterator[None]:
-    """Keep other processes, and this one's other runs, from writing into a work folder.
+    """Keep other processes, and other runs of this process, from writing into a work folder.
 
-    The lock is the system's, so that a process that is killed gives it back: `flock` where there is one (on NFS too,
-    between machines), and what filelock has for other systems. The lock's file stays behind: to delete it would let two
-    processes lock two files of one name.
+    The lock belongs to the system, so a killed process releases it. It is `flock` where the system has that (also on
+    NFS, between machines), and filelock's own method elsewhere. The lock's file is never deleted: otherwise two
+    processes could each lock a file of that name.
 
     Raises:
-        RequestError: somebody else writes there; the message says who. Or the folder cannot be made or written.
+        RequestError: another run writes there (the message says which), or the folder cannot be created or written.
 
     Example:
         >>> import tempfile
@@ -219,6 +224,34 @@ def one_writer(workdir: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             remove(workdir / HOLDER)
+        lock.release()
+
+
+@contextlib.contextmanager
+def one_at_a_time(folder: Path, waiting: str, progress: Progress = Progress()) -> Iterator[None]:
+    """Wait until no other process or thread is in such a block for this folder. While it waits, it shows `waiting`.
+
+    Without a lock (the folder cannot be written, or its file system has no locks) the block runs all the same. So use
+    this only for work that may be done twice, such as a download.
+
+    Example:
+        >>> import tempfile
+        >>> with one_at_a_time(Path(tempfile.mkdtemp()), "waiting for another download"):
+        ...     print("alone")
+        alone
+    """
+    import filelock
+
+    lock = filelock.FileLock(folder / LOCK)
+    with contextlib.suppress(OSError, NotImplementedError):
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            progress.line(waiting)
+            lock.acquire()
+    try:
+        yield
+    finally:
         lock.release()
 
 

@@ -1,7 +1,7 @@
 """What this process runs on: device, processor, cores, versions, the code's revision, and how fast it multiplies.
 
-The backend is asked here and nowhere else; whoever needs it is handed a `Machine`. On one machine the same run gives
-the same bits.
+Only this file asks JAX for the backend; other code gets a `Machine` as an argument. On one machine, the same run gives
+the same result to the bit.
 
 Example:
     >>> here().cores == cores(), len(here().digest())
@@ -26,13 +26,13 @@ from typing import Any
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")  # those whose code makes the numbers
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")  # that matrix products gain from
-SIDE = 2048  # of the matrices whose product is timed; larger ones are no faster
+SIDE = 2048  # side of the matrices whose product is timed; larger matrices give no higher rate
 _ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the bits of a result depend on."""
+    """Everything about a machine that the bits of a result can depend on."""
 
     backend: str  # cpu, gpu or tpu
     device: str
@@ -51,7 +51,17 @@ class Machine:
 
     def digest(self) -> str:
         """Eight hexadecimal digits that stand for this machine."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:8]
+        return digest(self.to_json())
+
+
+def digest(values: dict[str, Any]) -> str:
+    """Eight hexadecimal digits that stand for a machine, from its plain values as a file keeps them.
+
+    Example:
+        >>> digest(here().to_json()) == here().digest()
+        True
+    """
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def here() -> Machine:
@@ -76,10 +86,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def provenance() -> dict[str, Any]:
-    """What `config.json` keeps beside the settings; two runs that differ in it alone are runs of the same settings."""
+def provenance(machine: Machine) -> dict[str, Any]:
+    """What produced a run's numbers: machine, host, command, revision. `config.json` has it beside the settings."""
     command = shlex.join(sys.orig_argv)
-    return {"machine": here().to_json(), "host": platform.node(), "command": command, "git_revision": git_revision()}
+    return {"machine": machine.to_json(), "host": platform.node(), "command": command, "git_revision": git_revision()}
 
 
 def memory_gib() -> float | None:
@@ -91,7 +101,7 @@ def memory_gib() -> float | None:
 
 @functools.cache
 def processor() -> str:
-    """The model of the processor; where the system does not name it, its architecture."""
+    """The model of the processor, or its architecture where the system does not name the model."""
     named = _cpuinfo("model name")
     if not named and sys.platform == "darwin":
         named = _output("sysctl", "-n", "machdep.cpu.brand_string")
@@ -117,10 +127,10 @@ def _cpuinfo(name: str) -> str:
 
 @functools.cache
 def git_revision() -> str | None:
-    """The commit of this code, marked where files differ from it; None where it was installed without a history."""
+    """The commit of this code, with `-dirty` where files differ from it; None where this is no git checkout."""
     if not (_ROOT / ".git").exists():
         return None
-    git = ("git", "--no-optional-locks", "-C", str(_ROOT))  # to look alone: no lock, and the index is not written anew
+    git = ("git", "--no-optional-locks", "-C", str(_ROOT))  # only reads: takes no lock, leaves the index as it is
     revision = _output(*git, "rev-parse", "HEAD")
     changed = _output(*git, "status", "--porcelain", "-uno")
     return revision + ("-dirty" if changed else "") if revision else None
@@ -134,7 +144,7 @@ def _output(*arguments: str) -> str:
 
 
 def matrix_product(precision: str, side: int = SIDE) -> Callable[[], object]:
-    """A product of two random matrices [side, side], compiled; a call waits for its end. Sums are float32."""
+    """A compiled function that multiplies two random matrices [side, side] and waits for the end. Sums are float32."""
     import jax
     import jax.numpy as jnp
     from jax import lax
@@ -145,7 +155,7 @@ def matrix_product(precision: str, side: int = SIDE) -> Callable[[], object]:
 
 
 def matrix_product_rate(precision: str, repeats: int, side: int = SIDE) -> float:
-    """GFLOP/s of `matrix_product`: the highest of some repeats, since other work can only lower it."""
+    """GFLOP/s of `matrix_product`: the highest of `repeats` timings, since other work can only lower the rate."""
     product = matrix_product(precision, side)
     product()  # compiles
     seconds = []
@@ -157,7 +167,7 @@ def matrix_product_rate(precision: str, repeats: int, side: int = SIDE) -> float
 
 
 def matrix_product_gflop(side: int = SIDE) -> float:
-    """Operations of a product of square matrices, in thousand millions; a multiply-accumulate is two.
+    """Operations of a product of square matrices, in thousand millions. A multiply-accumulate counts as two.
 
     Example:
         >>> matrix_product_gflop(1000)

@@ -1,6 +1,6 @@
-"""How long work still takes: a bar on a terminal or in a notebook, plain lines elsewhere, nothing by default.
+"""Shows how long work still takes: bars on a terminal or in a notebook, plain lines elsewhere, nothing by default.
 
-Library functions take a `Progress` and never print. `Progress()` itself is silent; `automatic()` picks for a stream.
+Library functions take a `Progress` and never print. `Progress()` is silent; `automatic()` picks what suits a stream.
 
 Example:
     >>> with Progress().task("training", total=3) as task:
@@ -16,33 +16,29 @@ from typing import Any
 
 
 class Progress:
-    """The silent progress, and the interface of the others.
+    """The silent progress, and the interface of the others."""
 
-    Whoever watches long work also says how many seconds of it may be lost: `checkpoint_seconds` lie between two
-    checkpoints, and work that takes less writes none before its end.
-    """
-
-    checkpoint_seconds = 30.0
-
-    def task(self, label: str, total: int, done: int = 0) -> "Task":
-        """Start a piece of work of `total` units, some of them done before; use it as a context manager."""
-        return Task(label, total, done)
+    def task(self, label: str, total: int, done: int = 0) -> "Work":
+        """Start a task of `total` units, of which `done` are finished already; use it as a context manager."""
+        return Work(label, total, done)
 
     def line(self, text: str) -> None:
-        """Say one sentence."""
+        """Show one line of text."""
 
 
-class Task:
-    """One piece of work; this one shows nothing."""
+class Work:
+    """One piece of work. This class shows nothing; the other displays extend it."""
 
     def __init__(self, label: str, total: int, done: int = 0) -> None:
-        self.label, self.total, self.done = label, total, done
+        self.label = label
+        self.total = total
+        self.done = done
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         """Count units as done; the note says what was done last."""
         self.done += amount
 
-    def __enter__(self) -> "Task":
+    def __enter__(self) -> "Work":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -50,25 +46,28 @@ class Task:
 
 
 class Lines(Progress):
-    """Plain lines on a stream, for log files and pipes: a task says one at most every `seconds`, and one at its end.
+    """Plain lines on a stream, for log files and pipes.
 
-    A task that ends within a second says nothing.
+    A task writes at most one line every `seconds`, and one at its end. A task that ends within a second writes nothing.
     """
 
     def __init__(self, stream: TextIOBase, seconds: float = 10.0) -> None:
-        self.stream, self.seconds = stream, seconds
+        self.stream = stream
+        self.seconds = seconds
 
-    def task(self, label: str, total: int, done: int = 0) -> Task:
-        return _LineTask(label, total, done, self)
+    def task(self, label: str, total: int, done: int = 0) -> Work:
+        return _LineWork(label, total, done, self)
 
     def line(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
 
 
-class _LineTask(Task):
+class _LineWork(Work):
     def __init__(self, label: str, total: int, done: int, lines: Lines) -> None:
         super().__init__(label, total, done)
-        self.lines, self.started, self.before = lines, time.monotonic(), done
+        self.lines = lines
+        self.started = time.monotonic()
+        self.before = done
         self.next = self.started + lines.seconds
 
     def advance(self, amount: int = 1, note: str = "") -> None:
@@ -83,7 +82,7 @@ class _LineTask(Task):
 
 
 class Bars(Progress):
-    """Bars drawn by rich, on a terminal or in a notebook; the display lives while any task does."""
+    """Bars drawn by rich, on a terminal or in a notebook; they are shown as long as a task is open."""
 
     def __init__(self, stream: TextIOBase) -> None:
         from rich import console, progress
@@ -93,23 +92,23 @@ class Bars(Progress):
         )
         columns = (label, progress.BarColumn(), progress.MofNCompleteColumn())
         times = (progress.TimeElapsedColumn(), progress.TimeRemainingColumn(), note)
-        file: Any = stream  # rich asks for the type that a file has, which a notebook's stream has not
+        file: Any = stream  # rich declares a file; a notebook's stream has another type
         self.display = progress.Progress(*columns, *times, console=console.Console(file=file), transient=True)
         self.open = 0
 
-    def task(self, label: str, total: int, done: int = 0) -> Task:
-        return _BarTask(label, total, done, self)
+    def task(self, label: str, total: int, done: int = 0) -> Work:
+        return _BarWork(label, total, done, self)
 
     def line(self, text: str) -> None:
         self.display.console.print(text, markup=False, highlight=False)
 
 
-class _BarTask(Task):
+class _BarWork(Work):
     def __init__(self, label: str, total: int, done: int, bars: Bars) -> None:
         super().__init__(label, total, done)
         self.bars = bars
 
-    def __enter__(self) -> "Task":
+    def __enter__(self) -> "Work":
         self.bars.open += 1
         self.bars.display.start()
         self.id = self.bars.display.add_task(self.label, total=self.total, completed=self.done, note="")
@@ -124,7 +123,7 @@ class _BarTask(Task):
         self.bars.open -= 1
         if self.bars.open == 0:
             self.bars.display.stop()
-            self.bars.display.live.ipy_widget = None  # stopping closed it: the next display needs one of its own
+            self.bars.display.live.ipy_widget = None  # stop() has closed this widget; the next display needs another
 
 
 def automatic(stream: TextIOBase | None = None) -> Progress:

@@ -5,8 +5,9 @@ import math
 import jaxtyping
 import pytest
 
-from cnn import config
-from cnn.config import BlockConfig, NetworkConfig, RequestError, SweepConfig, TrainingConfig, TrialConfig
+from cnn import config, recipes
+from cnn.config import NetworkConfig, SceneConfig, StudyConfig, SweepConfig, TrainingConfig, TrialConfig
+from cnn.errors import RequestError
 
 
 @pytest.fixture(autouse=True)
@@ -16,20 +17,26 @@ def unchecked(monkeypatch):
 
 
 WRONG = [
-    (BlockConfig, "width", [0, 0.5, -1, math.nan, math.inf, "32", None, True]),
-    (BlockConfig, "growth", [0, -1.0, math.nan, math.inf, "2"]),
-    (BlockConfig, "filter_size", [256, 0, -3, 3.0, "3", True, None]),
-    (BlockConfig, "convolutions", [0, 1.5, 65]),
-    (BlockConfig, "hidden", [0, 64.0, 65537]),
-    (BlockConfig, "pooling", ["maximum", "", None, 2]),
-    (BlockConfig, "normalization", ["group", None]),
-    (BlockConfig, "dropout", [-0.1, 1.0, math.nan, "0.5", True]),
+    (NetworkConfig, "width", [0, 0.5, -1, math.nan, math.inf, "32", None, True]),
+    (NetworkConfig, "growth", [0, -1.0, math.nan, math.inf, "2"]),
+    (NetworkConfig, "filter_size", [256, 0, -3, 3.0, "3", True, None]),
+    (NetworkConfig, "convolutions", [0, 1.5, 65]),
+    (NetworkConfig, "hidden", [0, 64.0, 65537]),
+    (NetworkConfig, "model", [None, 2]),
+    (NetworkConfig, "pooling", [None, 2]),
+    (NetworkConfig, "normalization", [None, False]),
+    (NetworkConfig, "permute", [0, "yes", None]),
+    (NetworkConfig, "bottleneck", [-0.1, 1.1, math.nan, True]),
+    (NetworkConfig, "dropout", [-0.1, 1.0, math.nan, "0.5", True]),
     (NetworkConfig, "blocks", [-1, 1.0, "2", True, None]),
-    (NetworkConfig, "hidden", [0]),
     (TrainingConfig, "epochs", [0, -1, 2.5, 1_000_001]),
     (TrainingConfig, "batch_size", [0, 64.0]),
     (TrainingConfig, "shift", [-1, 0.5]),
     (TrainingConfig, "weight_decay", [1e300, -1e-4, math.inf, math.nan, "1e-4"]),
+    (TrainingConfig, "flip", [1, "no", None]),
+    (SceneConfig, "objects", [-1, 3, 1.0, True]),
+    (SceneConfig, "canvas", [0.5, 9, math.nan, "2"]),
+    (TrialConfig, "dataset", [None, 3]),
     (TrainingConfig, "precision", ["half", "float16", None]),
     (TrainingConfig, "label_smoothing", [-0.1, 1.0, math.nan]),
     (TrialConfig, "validation_fraction", [-0.1, 1.0, math.nan, "0.1"]),
@@ -68,19 +75,12 @@ def test_one_wrong_value_among_several_is_named(kind, name, values, named):
         kind(**{name: values})
 
 
-@pytest.mark.parametrize("kind", [BlockConfig, NetworkConfig], ids=lambda kind: kind.__name__)
-def test_a_strided_convolution_must_not_skip_cells(kind):
-    with pytest.raises(RequestError, match=r"^filter_size=1: .*pooling='stride'"):
-        kind(filter_size=1, pooling="stride")
-    assert kind(filter_size=1).filter_size == 1
-
-
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
-        (BlockConfig, {"width": 1}),
-        (BlockConfig, {"width": 2.5, "growth": 0.5, "dropout": 0.0}),
-        (BlockConfig, {"filter_size": 2, "pooling": "stride", "dropout": 0.999}),
+        (NetworkConfig, {"width": 1}),
+        (NetworkConfig, {"width": 2.5, "growth": 0.5, "dropout": 0.0}),
+        (NetworkConfig, {"filter_size": 2, "pooling": "stride", "dropout": 0.999}),
         (NetworkConfig, {"blocks": 0}),
         (TrainingConfig, {"weight_decay": 0, "label_smoothing": 0, "batch_size": 1, "epochs": 1}),
         (TrialConfig, {"seed": 2**31 - 1, "validation_fraction": 0}),
@@ -91,13 +91,6 @@ def test_a_strided_convolution_must_not_skip_cells(kind):
 def test_the_smallest_and_largest_values_are_accepted(kind, values):
     settings = kind(**values)
     assert {name: getattr(settings, name) for name in values} == values
-
-
-def test_an_unknown_name_lists_the_known_and_the_nearest():
-    with pytest.raises(
-        RequestError, match=r"^pooling='avrage': must be one of max, average, stride, convolution; nearest: average$"
-    ):
-        BlockConfig(pooling="avrage")
 
 
 def test_a_request_error_is_a_value_error():
@@ -112,9 +105,9 @@ def test_settings_are_frozen():
 @pytest.mark.parametrize(
     "settings",
     [
-        BlockConfig(),
+        NetworkConfig(),
         TrialConfig(seed=3, network=NetworkConfig(blocks=1, width=2.5), training=TrainingConfig(flip=True)),
-        SweepConfig(blocks=(0, 2), learning_rates=(1e-3,), network=BlockConfig(pooling="average")),
+        SweepConfig(blocks=(0, 2), learning_rates=(1e-3,), network=NetworkConfig(pooling="average")),
     ],
     ids=lambda settings: type(settings).__name__,
 )
@@ -122,32 +115,21 @@ def test_to_json_survives_json(settings):
     plain = config.to_json(settings)
     read = json.loads(json.dumps(plain, allow_nan=False))
     assert read == plain
-    assert rebuilt(type(settings), read) == settings
+    assert config.from_json(type(settings), read) == settings
 
 
-def rebuilt(kind, values):
-    """The settings object of plain values."""
-    arguments = {}
-    for field in dataclasses.fields(kind):
-        value = values.pop(field.name)
-        if isinstance(value, dict):
-            value = rebuilt(type(field.default), value)
-        arguments[field.name] = tuple(value) if isinstance(value, list) else value
-    assert not values
-    return kind(**arguments)
+@pytest.mark.parametrize(
+    "values", [{}, {"objects": 1}, {"objects": 1, "canvas": 2, "seed": 0}, {"objects": -1, "canvas": 2}, [1, 2]]
+)
+def test_from_json_refuses_what_are_no_such_settings(values):
+    with pytest.raises(RequestError, match="must be "):
+        config.from_json(SceneConfig, values)
 
 
 def test_every_setting_has_a_sentence_of_help():
-    for kind in (NetworkConfig, TrainingConfig, TrialConfig, SweepConfig):
+    for kind in (NetworkConfig, TrainingConfig, SceneConfig, TrialConfig, StudyConfig, SweepConfig):
         for field in dataclasses.fields(kind):
             assert dataclasses.is_dataclass(field.default) or len(field.metadata["help"]) > 10, field.name
-
-
-@pytest.mark.parametrize("dataset", config.DATASET_DEFAULTS)
-def test_defaults_of_a_data_set_are_settings(dataset):
-    names = {field.name for kind in (BlockConfig, TrainingConfig) for field in dataclasses.fields(kind)}
-    assert set(config.DATASET_DEFAULTS[dataset]) <= names
-    assert dataset in config.DATASETS
 
 
 def test_defaults_of_the_main_job():
@@ -155,6 +137,7 @@ def test_defaults_of_the_main_job():
     assert (sweep.blocks, sweep.seeds, sweep.tuning_seeds) == ((0, 1, 2, 3), 5, 2)
     assert (sweep.learning_rates, sweep.margin, sweep.match) == ((3e-4, 1e-3, 3e-3), 0.002, "width")
     assert (sweep.validation_fraction, TrialConfig().validation_fraction) == (0.1, 0.0)
-    digits = config.DATASET_DEFAULTS["digits"]
-    batch_size, flip = TrainingConfig().batch_size, TrainingConfig().flip
+    digits = recipes.defaults("sweep_blocks", "digits")
+    batch_size = TrainingConfig().batch_size
+    flip = TrainingConfig().flip
     assert (digits["epochs"], digits.get("batch_size", batch_size), digits.get("flip", flip)) == (20, 64, False)

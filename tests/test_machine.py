@@ -1,0 +1,85 @@
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from cnn import machine
+
+
+def test_a_machine_is_plain_json_and_its_digest_changes_with_each_part():
+    here = machine.here()
+    found = here.to_json()
+    assert json.loads(json.dumps(found)) == found == machine.here().to_json()
+    assert found["cpu"] and found["packages"]["jax"] == jax.__version__ and found["cores"] == machine.cores()
+    plain = found.keys() - {"packages", "instructions", "cores"}
+    others = [dataclasses.replace(here, **{name: "other"}) for name in plain]
+    changed = {"packages": (("jax", "0"),), "instructions": ("mmx",), "cores": 1000}
+    others += [dataclasses.replace(here, **{name: value}) for name, value in changed.items()]
+    assert len({here.digest(), *(other.digest() for other in others)}) == len(found) + 1
+
+
+def test_the_command_is_what_a_shell_would_run(tmp_path):
+    code = "from cnn import machine; print(machine.provenance(machine.here())['command'])"
+    arguments = [sys.executable, "-W", "error", "-c", code, "a b;c", "$(id)"]
+    said = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.strip()
+    assert subprocess.run(said, shell=True, capture_output=True, text=True, check=True).stdout.strip() == said
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    def git(*arguments):
+        identity = ("-c", "user.name=n", "-c", "user.email=e")
+        command = ("git", "-C", str(tmp_path), *identity, *arguments)
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    git("init", "-q")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "-q", "-m", "first")
+    monkeypatch.setattr(machine, "_ROOT", tmp_path)
+    machine.git_revision.cache_clear()
+    yield git
+    machine.git_revision.cache_clear()
+
+
+def test_the_revision_says_whether_files_differ_from_it(repository, tmp_path):
+    commit = repository("rev-parse", "HEAD")
+    assert machine.git_revision() == commit
+    (tmp_path / "file").write_text("2")
+    machine.git_revision.cache_clear()
+    assert machine.git_revision() == f"{commit}-dirty"
+
+
+def test_asking_for_the_revision_writes_nothing_into_the_repository(repository, tmp_path):
+    (tmp_path / "file").write_text("1")  # a new time stamp, for which git would like to write its index anew
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / ".git").rglob("*")}
+    assert machine.git_revision() is not None
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / ".git").rglob("*")} == before
+
+
+def test_code_without_a_history_has_no_revision(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "_ROOT", tmp_path)
+    machine.git_revision.cache_clear()
+    assert machine.git_revision() is None
+    machine.git_revision.cache_clear()
+
+
+def test_cores_are_those_that_this_process_may_use():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert machine.cores() == 1 == machine.here().cores
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert machine.cores() == len(allowed)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_product_sums_in_float32(precision):
+    product = machine.matrix_product(precision, 8)()
+    assert product.shape == (8, 8) and product.dtype == "float32"
+    assert machine.matrix_product_rate(precision, repeats=2, side=64) > 0
