@@ -1,49 +1,39 @@
 """Decoded arrays kept on disk: written whole or not at all, checked when read, memory-mapped.
 
-An entry is a folder with four `.npy` files and `manifest.json`, which holds the size and the CRC-32 of each file. It is
-made under a temporary name and renamed, so that no reader sees a part of it and concurrent writers do not meet.
+An entry is a folder with four `.npy` files and `manifest.json`, which holds the size and the CRC-32 of each file. The
+folder is filled under a temporary name and then renamed. So no reader sees half an entry, and several processes may
+write the same one.
 
 Example:
     >>> import tempfile
-    >>> part = np.zeros((2, 4, 4, 1), np.uint8), np.array([0, 1], np.int32)
+    >>> part = (np.zeros((2, 4, 4, 1), np.uint8), np.array([0, 1], np.int32))
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     for _ in range(2):  # the second time `build` is not called
+    ...     for _ in range(2):  # the second call reads the entry, and does not call `build`
     ...         content, mark = load(Path(folder), "tiny", lambda: Content(*part, *part, ("no", "yes")))
-    >>> content.train_images.shape, content.class_names, len(mark)
-    ((2, 4, 4, 1), ('no', 'yes'), 12)
+    >>> content.train_images.shape, content.class_names, mark
+    ((2, 4, 4, 1), ('no', 'yes'), '436dab9c3802')
 """
 
-import hashlib
+import contextlib
 import json
 import os
-import shutil
-import uuid
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from cnn import files
+from cnn.data.content import Content, fingerprint
 from cnn.progress import Progress
 
-
-class Content(NamedTuple):
-    """What a data set holds: uint8 images [n, height, width, channels], int32 labels [n], and the labels' names."""
-
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    class_names: tuple[str, ...]
-
-
 ARRAYS = Content._fields[:4]
-FORMAT = 1  # of what is kept and how it is decoded; another number makes every set decode again
+FORMAT = 1  # of the entries and of the decoding: after a change of this number every data set is decoded again
 
 
 class _Damaged(Exception):
-    """An entry that is there and cannot be trusted; the message says why."""
+    """An entry exists and cannot be trusted; the message says why."""
 
 
 def default_folder() -> Path:
@@ -54,26 +44,11 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "conv-relu-pool"
 
 
-def fingerprint(content: Content) -> str:
-    """Twelve hexadecimal digits of the SHA-256 of the arrays, their shapes and the class names.
-
-    Example:
-        >>> part = np.zeros((2, 4, 4, 1), np.uint8), np.array([0, 1], np.int32)
-        >>> fingerprint(Content(*part, *part, ("no", "yes")))
-        '436dab9c3802'
-    """
-    digest = hashlib.sha256(json.dumps(content.class_names).encode())
-    for array in content[:4]:
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()[:12]
-
-
 def load(root: Path, key: str, build: Callable[[], Content], progress: Progress = Progress()) -> tuple[Content, str]:
     """The content and the fingerprint of entry `key` under `root`; a missing or damaged entry is built and kept.
 
-    Images are read-only memory maps. Where the folder cannot be written they stay in memory, and a line says so.
-    Whatever `build` raises is passed on, and nothing is kept.
+    Images are read-only memory maps. Where the folder cannot be written the arrays stay in memory, and a line says so.
+    An error of `build` is passed on, and nothing is kept.
     """
     entry = root / key
     try:
@@ -102,16 +77,14 @@ def _read(entry: Path) -> tuple[Content, str] | None:
             raise _Damaged("manifest.json has another CRC-32")
         if manifest["format"] != FORMAT:
             raise _Damaged(f"format {manifest['format']}, now {FORMAT}")
-        parts = (_read_array(entry / f"{name}.npy", **manifest["files"][name]) for name in ARRAYS)
-        train_images, train_labels, test_images, test_labels = parts
+        arrays = {name: _read_array(entry / f"{name}.npy", **manifest["files"][name]) for name in ARRAYS}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _Damaged(f"{type(error).__name__}: {error}") from error
-    names = tuple(manifest["class_names"])
-    return Content(train_images, train_labels, test_images, test_labels, names), manifest["fingerprint"]
+    return Content(**arrays, class_names=tuple(manifest["class_names"])), manifest["fingerprint"]
 
 
 def _read_array(path: Path, size: int, crc32: int) -> np.ndarray:
-    """A memory map of images, or labels in memory, after a check of every byte of the file."""
+    """Images as a memory map, labels in memory, after a check of every byte of the file."""
     if path.stat().st_size != size or _file_crc32(path) != crc32:
         raise _Damaged(f"{path.name} has another size or CRC-32")
     array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -119,54 +92,45 @@ def _read_array(path: Path, size: int, crc32: int) -> np.ndarray:
 
 
 def _keep(entry: Path, content: Content, mark: str) -> tuple[Content, str]:
-    """Write the entry under a temporary name, rename it, and read it back."""
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    temporary = entry.with_name(f".{entry.name}-{uuid.uuid4().hex}")
+    """Write the entry whole and read it back; where another process was first with a good one, that one serves."""
+    failure: Exception = _Damaged("the entry vanished")
     try:
-        _write(temporary, content, mark)
-        _rename(temporary, entry)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with files.whole_folder(entry) as folder:
+            _write(folder, content, mark)
+            _remove_damaged(entry)
+    except OSError as error:  # also where a good entry stands in the place
+        failure = error
     kept = _read(entry)
     if kept is None:
-        raise _Damaged("the entry vanished")
+        raise failure
     return kept
 
 
 def _write(folder: Path, content: Content, mark: str) -> None:
-    folder.mkdir()
-    files = {}
+    sizes = {}
     for name in ARRAYS:
         path = folder / f"{name}.npy"
         with path.open("wb") as file:
             np.save(file, getattr(content, name), allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
-        files[name] = {"size": path.stat().st_size, "crc32": _file_crc32(path)}
+        sizes[name] = {"size": path.stat().st_size, "crc32": _file_crc32(path)}
     manifest: dict[str, Any] = {
         "format": FORMAT,
-        "files": files,
+        "files": sizes,
         "class_names": list(content.class_names),
         "fingerprint": mark,
     }
-    with (folder / "manifest.json").open("w") as file:
-        json.dump({**manifest, "crc32": _json_crc32(manifest)}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    files.write_json(folder / "manifest.json", {**manifest, "crc32": _json_crc32(manifest)})
 
 
-def _rename(temporary: Path, entry: Path) -> None:
-    """Give the finished folder its name; where another process was first with a good one, that one serves."""
+def _remove_damaged(entry: Path) -> None:
+    """Make room for a good entry: a damaged one is removed, unless another process has just done it."""
     try:
-        temporary.rename(entry)
-    except OSError:
-        try:
-            _read(entry)
-        except _Damaged:
-            aside = temporary.with_name(f"{temporary.name}-damaged")
-            entry.rename(aside)
-            shutil.rmtree(aside, ignore_errors=True)
-            temporary.rename(entry)
+        _read(entry)
+    except _Damaged:
+        with contextlib.suppress(FileNotFoundError):
+            files.remove(files.set_aside(entry))
 
 
 def _file_crc32(path: Path) -> int:

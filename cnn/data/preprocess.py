@@ -1,4 +1,4 @@
-"""From stored images to a network's input, on the device: take a batch, augment it, normalise it. Pure functions.
+"""From stored images to a network's input: augment a batch and normalise it. Pure functions, on the device.
 
 Example:
     >>> images = jnp.arange(2 * 4 * 4 * 1, dtype=jnp.uint8).reshape(2, 4, 4, 1)
@@ -18,7 +18,17 @@ def normalize(
     deviation: Float[Array, " c"],
     precision: str = "float32",
 ) -> Float[Array, "n height width c"]:
-    """Each channel with mean 0 and deviation 1, given the mean and deviation of the training part in pixel units."""
+    """The images less the mean, divided by the deviation, for each channel.
+
+    Args:
+        images: uint8 images.
+        mean: of each channel over the training part, in pixel units (0 to 255).
+        deviation: likewise the standard deviation.
+        precision: the type of the result; the arithmetic is float32.
+
+    Returns:
+        Images whose channels have mean 0 and deviation 1 over the training part.
+    """
     shape = (1, 1, 1, -1)
     return ((images.astype(jnp.float32) - mean.reshape(shape)) * (1.0 / deviation).reshape(shape)).astype(precision)
 
@@ -26,7 +36,7 @@ def normalize(
 def moved(
     images: UInt8[np.ndarray, "n height width c"], down: int, right: int
 ) -> UInt8[np.ndarray, "n height width c"]:
-    """All images moved by whole pixels; what comes in at an edge repeats the edge.
+    """All images moved by whole pixels. Pixels that come in at an edge repeat the edge's.
 
     Example:
         >>> moved(np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1), 1, 0).reshape(2, 2).tolist()
@@ -41,9 +51,16 @@ def moved(
 def augment(
     key: Key[Array, ""], images: UInt8[Array, "n height width c"], flip: bool, shift: int
 ) -> UInt8[Array, "n height width c"]:
-    """Each image mirrored left to right with probability one half, and moved by -shift to shift pixels on each axis.
+    """Each image mirrored left to right with probability one half, and moved at random on each axis.
 
-    Pixels that come in at an edge repeat the edge. Without flip and shift the images come back as they are.
+    Args:
+        key: decides for all images; each has draws of its own.
+        images: uint8 images.
+        flip: whether images are mirrored.
+        shift: the largest move in pixels, in either direction. Pixels that come in at an edge repeat the edge's.
+
+    Returns:
+        The changed images; without flip and shift the images themselves.
 
     Example:
         >>> images = jnp.arange(9, dtype=jnp.uint8).reshape(1, 3, 3, 1)

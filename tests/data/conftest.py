@@ -4,17 +4,17 @@ import tempfile
 
 import pytest
 
-from cnn.progress import Progress, Task
+from cnn.progress import Progress, Work
 
 
 class Recorder(Progress):
-    """Keeps the sentences and the tasks."""
+    """A progress that keeps its lines and its tasks for the test."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.tasks: list[Task] = []
+        self.tasks: list[Work] = []
 
-    def task(self, label: str, total: int, done: int = 0) -> Task:
+    def task(self, label: str, total: int, done: int = 0) -> Work:
         self.tasks.append(super().task(label, total, done))
         return self.tasks[-1]
 
@@ -24,7 +24,7 @@ class Recorder(Progress):
 
 @pytest.fixture(autouse=True)
 def scratch(tmp_path_factory, monkeypatch):
-    """TFDS leaves an empty folder among the temporary files for each builder."""
+    """Temporary files go to a folder of the test, since each builder of TFDS leaves an empty folder behind."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("scratch")))
 
 

@@ -1,5 +1,6 @@
-"""Data sets by name, the split, and the statistics of the channels."""
+"""Data sets by name: what a load costs, the real sets, and the errors of unknown names."""
 
+import os
 import subprocess
 import sys
 import time
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 import sklearn.datasets
 
-from cnn.config import RequestError
-from cnn.data import datasets
+from cnn.data import datasets, splits
+from cnn.data.content import Content, Entry, Source, fingerprint
+from cnn.errors import RequestError
 
 
 def test_digits(tmp_path):
@@ -31,7 +33,7 @@ def test_digits(tmp_path):
     assert np.all(np.abs(shares - 360 / 1797) < 0.005)
 
 
-# Run where nothing is imported yet, with warnings as errors.
+# Runs in a process of its own, where nothing is imported yet and warnings are errors.
 FRESH = """
 import sys, time
 from cnn.data import datasets
@@ -46,7 +48,7 @@ print(seconds, data.fingerprint)
 
 
 def load_in_fresh_process(name, cache_dir, data_dir="/none"):
-    """Seconds and fingerprint of a load whose arrays are cached; fails where it imports anything heavy."""
+    """Seconds and fingerprint of a load whose arrays are cached; fails if the load imports a heavy library."""
     program = FRESH.format(name=name, data_dir=str(data_dir), cache_dir=str(cache_dir))
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -59,12 +61,11 @@ def test_cached_load_imports_nothing_heavy(tmp_path):
     assert load_in_fresh_process("digits", tmp_path)[1] == first.fingerprint
 
 
-@pytest.fixture(scope="module")
-def real_cache(real_data_dir, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cache")
-    for name in ("mnist", "cifar10"):
-        datasets.load(name, data_dir=real_data_dir, cache_dir=folder)
-    return folder
+@pytest.fixture(scope="session")
+def real_cache(tmp_path_factory):
+    """One folder for the whole run, so that each real data set is decoded once, by whichever process needs it first."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "real_cache"
 
 
 REAL = {  # shape, training images, mean / 255 and deviation / 255 as published for this data
@@ -80,7 +81,7 @@ def test_real_data(real_data_dir, real_cache, name, expected):
     found = datasets.load(name, data_dir=real_data_dir, cache_dir=real_cache)
     assert found.image_shape == shape and len(found.train_images) == count and len(found.test_images) == 10000
     assert np.bincount(found.train_labels).sum() == count and np.all(np.bincount(found.test_labels) > 800)
-    found_mean, found_deviation = datasets.channel_statistics(found.train_images)
+    found_mean, found_deviation = splits.channel_statistics(found.train_images)
     np.testing.assert_allclose(found_mean / 255, mean, atol=5e-5)
     np.testing.assert_allclose(found_deviation / 255, deviation, atol=5e-5)
     if name == "cifar10":
@@ -89,6 +90,7 @@ def test_real_data(real_data_dir, real_cache, name, expected):
 
 @pytest.mark.real_data
 def test_second_load_of_cifar10_is_quick(real_data_dir, real_cache):
+    datasets.load("cifar10", data_dir=real_data_dir, cache_dir=real_cache)
     seconds, _ = min(load_in_fresh_process("cifar10", real_cache, real_data_dir) for _ in range(3))
     assert seconds < 0.5  # 0.06 s measured
 
@@ -96,148 +98,89 @@ def test_second_load_of_cifar10_is_quick(real_data_dir, real_cache):
 @pytest.mark.real_data
 def test_statistics_of_cifar10_are_quick(real_data_dir, real_cache):
     found = datasets.load("cifar10", data_dir=real_data_dir, cache_dir=real_cache)
-    train, _ = datasets.split(found.train_labels, 0.1, 0)
+    train, _ = splits.split(found.train_labels, 0.1, 0)
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
-        datasets.channel_statistics(found.train_images, train)
+        splits.channel_statistics(found.train_images, train)
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.5  # 0.06 s measured
 
 
-def tiny(fingerprint="0123456789ab"):
-    """Seven training and five test images of 1 x 2 pixels, each with a number of its own."""
-    images = np.arange(24, dtype=np.uint8).reshape(12, 1, 2, 1)
-    labels = np.array([0, 1, 2, 3, 2, 1, 0, 3, 3, 1, 2, 0], np.int32)
-    return datasets.Dataset("tiny", images[:7], labels[:7], images[7:], labels[7:], tuple("abcd"), fingerprint)
-
-
-def test_subset_by_hand():
-    whole = tiny()
-    found = datasets.subset(whole, [3, 1])
-    assert found.name == "tiny, classes 3,1" and found.class_names == ("d", "b") and found.classes == 2
-    np.testing.assert_array_equal(found.train_images, whole.train_images[[1, 3, 5]])
-    np.testing.assert_array_equal(found.test_images, whole.test_images[[0, 1, 2]])
-    assert found.train_labels.tolist() == [1, 0, 1] and found.test_labels.tolist() == [0, 0, 1]
-    assert found.train_labels.dtype == found.test_labels.dtype == np.int32
-    assert whole.train_labels.tolist() == [0, 1, 2, 3, 2, 1, 0]
-
-
-def test_subset_of_all_classes_shares_the_images():
-    whole = tiny()
-    found = datasets.subset(whole, [1, 0, 2, 3])
-    assert found.train_images is whole.train_images and found.test_images is whole.test_images
-    assert found.train_labels.tolist() == [1, 0, 2, 3, 2, 0, 1] and found.class_names == ("b", "a", "c", "d")
-
-
 @pytest.mark.parametrize(
-    "classes, text",
+    "name, nearest",
     [
-        (range(5), "0-4"),
-        ([0, 1], "0,1"),
-        ([5, 6, 7, 9], "5-7,9"),
-        ([9, 0, 1, 2, 3, 5, 4], "9,0-3,5,4"),
-        (range(2, -1, -1), "2,1,0"),
+        ("cifar1", "cifar10"),
+        ("digit", "digits"),
+        ("fashion-mnist", "fashion_mnist"),
+        ("", None),
+        ("../mnist", None),
+        ("mnist:latest", "mnist"),
+        ("mnist/..", None),
+        ("mnist/./..", None),
+        ("toy/../toy", None),
+        ("mnist:", None),
+        ("mnist:3", None),
+        ("mnist:../..", None),
+        ("mnist;ls", None),
+        ("$(ls)", None),
+        ("<script>", None),
+        ("mnist\n", None),
+        ("mn\0ist", "mnist"),
+        ("MNIST", "mnist"),
+        ("mnïst", None),
+        ("mnist:٣.0.1", None),
+        ("a" * 101, None),
+        ("mnist/" + "a" * 101, None),
+        ("gs://bucket/mnist", None),
+        ("digits:1.0.0", "digits"),
     ],
 )
-def test_name_of_a_subset(tmp_path, classes, text):
-    assert datasets.subset(datasets.load("digits", cache_dir=tmp_path), classes).name == f"digits, classes {text}"
-
-
-def test_fingerprints_of_subsets_differ():
-    choices = [(0, 1), (1, 0), (0, 1, 2), (0, 2), (0, 1, 2, 3)]
-    sets = [datasets.subset(tiny(fingerprint=mark), classes) for mark in ("a" * 12, "b" * 12) for classes in choices]
-    assert len({found.fingerprint for found in sets}) == 10 and all(len(found.fingerprint) == 12 for found in sets)
-    assert datasets.subset(tiny(), (0, 2)).fingerprint == datasets.subset(tiny(), [0, 2]).fingerprint
-
-
-@pytest.mark.parametrize("classes", [[], [1], [1, 1], [0, 2, 0], [0, 4], [0, -1], [0, 10]])
-def test_subset_that_cannot_be(classes):
+def test_unknown_names(tmp_path, name, nearest):
+    """The error lists what is known, and the nearest name; where no nearest is given here, any will do."""
     with pytest.raises(RequestError) as caught:
-        datasets.subset(tiny(), classes)
-    assert str(caught.value) == f"classes={classes!r}: must be at least two labels from 0 to 3, none twice"
+        datasets.load(name, data_dir=tmp_path, cache_dir=tmp_path / "cache")
+    message = str(caught.value)
+    form = "" if name in ("cifar1", "digit", "digits:1.0.0") else " (name, name/config, name:version)"
+    start = f"dataset={name!r}: must be {datasets.ACCEPTED}{form}; nearest: "
+    assert message.startswith(start) and "\n" not in message and list(tmp_path.iterdir()) == []
+    assert message[len(start) :] == nearest if nearest else len(message) > len(start)
 
 
-LABELS = {
-    "balanced": np.arange(1000) % 10,
-    "skewed": np.repeat([0, 1, 2, 3], [700, 200, 90, 10]),
-    "rare": np.repeat([0, 1, 2], [50, 2, 1]),
-    "missing class": np.repeat([0, 5], [30, 70]),
-}
+def test_unknown_names_without_tensorflow_datasets(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(RequestError, match=r"\(name, name/config, name:version\); nearest: fashion_mnist$"):
+        datasets.load("fashion-mnist", data_dir=tmp_path, cache_dir=tmp_path)
 
 
-@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
-@pytest.mark.parametrize("fraction", [0.05, 0.1, 1 / 3, 0.5, 0.9])
-@pytest.mark.parametrize("seed", [0, 1, 2**31 - 1])
-def test_split(labels, fraction, seed):
-    labels = np.random.default_rng(7).permutation(labels).astype(np.int32)
-    train, validation = datasets.split(labels, fraction, seed)
-    assert train.dtype == validation.dtype == np.int32
-    assert np.all(np.diff(train) > 0) and np.all(np.diff(validation) > 0)
-    np.testing.assert_array_equal(np.sort(np.concatenate([train, validation])), np.arange(len(labels)))
-    sizes = np.bincount(labels)
-    taken = np.bincount(labels[validation], minlength=len(sizes))
-    room = np.maximum(sizes - 1, 0)
-    assert taken.sum() == min(round(fraction * len(labels)), room.sum()) and np.all(taken <= room)
-    if np.all(sizes * fraction <= room):  # no class is held back, so each has its share
-        assert np.all(np.abs(taken - sizes * fraction) <= 1)
-    again = datasets.split(labels, fraction, seed)
-    np.testing.assert_array_equal(again[1], validation)
-    assert not np.array_equal(datasets.split(labels, fraction, seed // 2 + 1 + (seed == 1))[1], validation)
+def test_what_is_accepted_is_listed():
+    assert all(source.accepts in datasets.ACCEPTED for source in datasets.SOURCES)
+    assert datasets.ACCEPTED.startswith("digits, mnist, ") and ", or the path of an " in datasets.ACCEPTED
 
 
-def test_split_is_recorded():
-    """A resumed study must find the images of its first run: these indices never change."""
-    train, validation = datasets.split(np.arange(20) % 2, 0.2, 0)
-    assert validation.tolist() == [2, 5, 9, 12] and len(train) == 16
+@pytest.mark.parametrize("name, slug", [("digits", "digits"), ("some folder/own images.npz", "own_images")])
+def test_a_slug_fits_into_a_file_name(tmp_path, monkeypatch, name, slug):
+    monkeypatch.chdir(tmp_path)
+    images = np.zeros((2, 5, 7), np.uint8)
+    (tmp_path / "some folder").mkdir()
+    np.savez(tmp_path / "some folder/own images.npz", x_train=images, y_train=[0, 1], x_test=images, y_test=[1, 0])
+    assert datasets.load(name, cache_dir=tmp_path / "cache").slug == slug
 
 
-def test_split_is_random_within_a_class():
-    """Over seeds every image is held out about as often as any other."""
-    held_out = np.zeros(40)
-    for seed in range(500):
-        held_out[datasets.split(np.arange(40) % 4, 0.25, seed)[1]] += 1
-    assert held_out.min() / 500 > 0.15 and held_out.max() / 500 < 0.35  # five standard deviations
+def test_a_path_is_asked_for_before_a_name(tmp_path, monkeypatch):
+    """`mnist/first.npz` has the form of a name with a configuration, and is a path."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError, match=r"^dataset='mnist/first.npz': no such file"):
+        datasets.load("mnist/first.npz")
 
 
-def test_split_without_validation():
-    train, validation = datasets.split(np.arange(6) % 2, 0.0, 3)
-    assert train.tolist() == list(range(6)) and validation.shape == (0,) and validation.dtype == np.int32
-
-
-@pytest.mark.parametrize(
-    "labels, fraction",
-    [
-        (np.arange(100) % 10, 0.004),  # rounds to no image
-        (np.arange(3), 0.5),  # every class has one image, which stays in training
-        (np.arange(100) % 10, 1.0),
-        (np.arange(100) % 10, -0.1),
-        (np.arange(100) % 10, float("nan")),
-    ],
-)
-def test_split_that_leaves_nothing(labels, fraction):
-    with pytest.raises(RequestError, match=f"^validation_fraction={fraction}: must be"):
-        datasets.split(labels, fraction, 0)
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 4, 6, 3), (500, 8, 8, 1), (700, 33, 41, 5), (2, 1100, 1000, 1)])
-@pytest.mark.parametrize("chosen", [False, True])
-def test_channel_statistics(shape, chosen):
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, shape, np.uint8)
-    indices = np.flatnonzero(np.arange(shape[0]) % 3 != 1) if chosen else None
-    part = images if indices is None else images[indices]
-    mean, deviation = datasets.channel_statistics(images, indices)
-    assert mean.dtype == deviation.dtype == np.float32 and mean.shape == deviation.shape == shape[-1:]
-    expected = part.std(axis=(0, 1, 2), dtype=np.float64)
-    np.testing.assert_allclose(mean, part.mean(axis=(0, 1, 2), dtype=np.float64), rtol=1e-6)
-    np.testing.assert_allclose(deviation, np.where(expected == 0, 1, expected), rtol=1e-6)
-
-
-def test_statistics_do_not_overflow():
-    """As many of the largest pixels as one chunk may sum, and one channel that never changes."""
-    images = np.full((70000, 1, 1, 2), 255, np.uint8)
-    images[0, ..., 1] = 0
-    mean, deviation = datasets.channel_statistics(images)
-    assert mean[0] == 255 and deviation[0] == 1
-    np.testing.assert_allclose([mean[1], deviation[1]], [images[..., 1].mean(), images[..., 1].std()], rtol=1e-5)
+def test_a_source_that_knows_no_such_data_set_leaves_it_to_the_next(tmp_path, monkeypatch):
+    images = np.zeros((2, 4, 4, 1), np.uint8)
+    labels = np.array([0, 1], np.int32)
+    content = Content(images, labels, images, labels, ("no", "yes"))
+    first = Source("nothing", lambda name: True, lambda *_: None)
+    second = Source("blank", lambda name: name == "blank", lambda *_: Entry("blank", lambda: content))
+    monkeypatch.setattr(datasets, "SOURCES", (first, second))
+    found = datasets.load("blank", cache_dir=tmp_path / "cache")
+    assert found.train_images is images and found.fingerprint == fingerprint(content) and found.slug == "blank"
+    assert list(tmp_path.iterdir()) == []  # without a key nothing is kept

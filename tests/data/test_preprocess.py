@@ -1,3 +1,5 @@
+"""Augmented images, against all that may come out; normalised images, by their mean and deviation."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,7 @@ def at(image, row, column):
 @pytest.mark.parametrize(("down", "right"), [(0, 0), (1, 0), (-2, 0), (0, 3), (0, -1), (9, -9)])
 def test_moved_images_repeat_their_edge(down, right):
     moved = preprocess.moved(IMAGES, down, right)
-    for image, found in zip(IMAGES[:3], moved):
+    for image, found in zip(IMAGES[:3], moved[:3], strict=True):
         for row in range(5):
             for column in range(7):
                 np.testing.assert_array_equal(found[row, column], at(image, row - down, column - right))
@@ -23,7 +25,8 @@ def test_moved_images_repeat_their_edge(down, right):
 
 @pytest.mark.parametrize(("flip", "shift"), [(True, 0), (False, 2), (True, 2)])
 def test_an_augmented_image_is_one_of_those_that_may_be(flip, shift):
-    augmented = np.asarray(preprocess.augment(jax.random.key(0), jnp.asarray(IMAGES), flip, shift))
+    augment = jax.jit(preprocess.augment, static_argnums=(2, 3))
+    augmented = np.asarray(augment(jax.random.key(0), jnp.asarray(IMAGES), flip, shift))
     moves = [(down, right) for down in range(-shift, shift + 1) for right in range(-shift, shift + 1)]
     choices = [preprocess.moved(IMAGES, *move) for move in moves]
     if flip:
@@ -38,7 +41,8 @@ def test_without_augmentation_the_images_are_as_they_are():
 
 
 def test_normalised_images_have_mean_0_and_deviation_1():
-    mean, deviation = IMAGES.mean((0, 1, 2)), IMAGES.std((0, 1, 2))
-    x = preprocess.normalize(jnp.asarray(IMAGES), *(jnp.asarray(part, jnp.float32) for part in (mean, deviation)))
+    mean = jnp.asarray(IMAGES.mean((0, 1, 2)), jnp.float32)
+    deviation = jnp.asarray(IMAGES.std((0, 1, 2)), jnp.float32)
+    x = preprocess.normalize(jnp.asarray(IMAGES), mean, deviation)
     np.testing.assert_allclose(x.mean((0, 1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(x.std((0, 1, 2)), 1, atol=1e-5)

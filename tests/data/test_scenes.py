@@ -1,4 +1,4 @@
-"""Scenes, drawn again by loops from their boxes; boxes, against areas worked by hand and counted cells."""
+"""Scenes, compared with ones that loops draw from the same boxes; overlaps, with hand arithmetic and counted cells."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 import cnn.data.scenes
 from cnn.data.scenes import overlap
 
-compose = jax.jit(cnn.data.scenes.compose, static_argnums=2)  # one step at a time it is compiled piece by piece
+pytestmark = pytest.mark.thorough
+
+compose = jax.jit(cnn.data.scenes.compose, static_argnums=2)  # without jit each operation would be compiled alone
 
 CASES = [  # image shape, canvas shape, objects
     pytest.param((8, 8, 1), (16, 16), 1, id="digits"),
@@ -30,7 +32,7 @@ def pictures(n, objects, shape, seed=0):
     random = np.random.default_rng(seed)
     images = np.zeros((n * objects, *shape), np.uint8)
     inks = np.empty((n * objects, 4), int)
-    for image, ink in zip(images, inks):
+    for image, ink in zip(images, inks, strict=True):
         top, bottom = np.sort(random.choice(shape[0] + 1, 2, replace=False))
         left, right = np.sort(random.choice(shape[1] + 1, 2, replace=False))
         image[top:bottom, left:right] = random.integers(0, 256, (bottom - top, right - left, shape[2]))
@@ -40,17 +42,18 @@ def pictures(n, objects, shape, seed=0):
 
 
 def factor_and_offset(box, ink, canvas):
-    """How far a box is from the ink it stands for: the factor of each axis, and where the image begins, in pixels."""
+    """How an image was placed, from its ink and its box: the factor of each axis, and where it begins, in pixels."""
     box = np.asarray(box, float) * np.tile(canvas, 2)
     factors = box[2:] / ink[2:]
     return factors, box[:2] - box[2:] / 2 - factors * ink[:2]
 
 
 def weights(size, canvas, factor, offset):
-    """[canvas, size]: what each pixel of an axis gives to each cell of the canvas, by a triangle of unit sum.
+    """[canvas, size]: the weight of each pixel in each cell of the canvas, along one axis.
 
-    The triangle is one pixel wide to either side, or one cell where cells are larger (antialiasing); the centre of a
-    cell outside the image sees nothing of it.
+    The weights of a cell form a triangle around its centre and have the sum 1. The triangle reaches one pixel to either
+    side, or one cell where a cell is larger than a pixel (antialiasing). They are 0 where the centre of the cell lies
+    outside the image.
     """
     table = np.zeros((canvas, size))
     for cell in range(canvas):
@@ -63,7 +66,7 @@ def weights(size, canvas, factor, offset):
 
 def drawn(image, box, ink, canvas):
     factors, offsets = factor_and_offset(box, ink, canvas)
-    rows, columns = (weights(*axis) for axis in zip(image.shape[:2], canvas, factors, offsets))
+    rows, columns = (weights(*axis) for axis in zip(image.shape[:2], canvas, factors, offsets, strict=True))
     return np.einsum("rh,hwc,sw->rsc", rows, image.astype(float), columns)
 
 
@@ -73,9 +76,11 @@ def test_a_scene_is_its_images_drawn_at_its_boxes(shape, canvas, objects):
     scenes, boxes = compose(keys(200), jnp.asarray(images), canvas)
     assert scenes.shape == (200, *canvas, shape[2]) and scenes.dtype == jnp.uint8
     assert boxes.shape == (200, objects, 4) and boxes.dtype == jnp.float32
-    for scene, box, image, ink in zip(np.asarray(scenes[:12]), np.asarray(boxes), images, inks):
-        expected = np.max([drawn(*parts, canvas) for parts in zip(image, box, ink)], axis=0)
-        # an edge of the image within rounding of the centre of a cell is a coin toss: allow it a cell in a thousand
+    for scene, box, image, ink in zip(
+        np.asarray(scenes)[:12], np.asarray(boxes)[:12], images[:12], inks[:12], strict=True
+    ):
+        expected = np.max([drawn(*parts, canvas) for parts in zip(image, box, ink, strict=True)], axis=0)
+        # Where an edge of the image meets the centre of a cell, rounding decides: allow one wrong cell in a thousand.
         assert np.quantile(np.abs(scene - expected), 0.999) < 0.75
 
 
@@ -85,7 +90,8 @@ def test_objects_lie_inside_and_keep_their_proportions(shape, canvas, objects):
     _, boxes = compose(keys(200), jnp.asarray(images), canvas)
     boxes = np.asarray(boxes, float).reshape(-1, 4)
     assert (boxes[:, :2] - boxes[:, 2:] / 2 > -1e-5).all() and (boxes[:, :2] + boxes[:, 2:] / 2 < 1 + 1e-5).all()
-    factors = np.array([factor_and_offset(*pair, canvas)[0] for pair in zip(boxes, inks.reshape(-1, 4))])
+    pairs = zip(boxes, inks.reshape(-1, 4), strict=True)
+    factors = np.array([factor_and_offset(*pair, canvas)[0] for pair in pairs])
     np.testing.assert_allclose(factors[:, 0], factors[:, 1], rtol=1e-4)
     largest = min(1.5, canvas[0] / shape[0], canvas[1] / shape[1])
     smallest = min(0.6, largest)
@@ -111,8 +117,10 @@ def test_the_box_of_a_solid_block_holds_the_bright_cells():
     images = np.zeros((60, 1, 20, 20, 1), np.uint8)
     images[:, :, 4:15, 6:17] = 255
     scenes, boxes = compose(keys(60, seed=3), jnp.asarray(images), (40, 50))
-    rows, columns = np.arange(40) + 0.5, np.arange(50) + 0.5
-    for scene, box in zip(np.asarray(scenes), np.asarray(boxes[:, 0], float) * [40, 50, 40, 50]):
+    rows = np.arange(40) + 0.5
+    columns = np.arange(50) + 0.5
+    in_pixels = np.asarray(boxes[:, 0], float) * [40, 50, 40, 50]
+    for scene, box in zip(np.asarray(scenes), in_pixels, strict=True):
         inside = (np.abs(rows - box[0]) < box[2] / 2)[:, None] & (np.abs(columns - box[1]) < box[3] / 2)
         assert ((scene[..., 0] >= 128) != inside).sum() <= 4  # the rounded corners
 
@@ -143,7 +151,8 @@ def test_a_photograph_is_its_whole_image():
     images = jnp.asarray(np.random.default_rng(0).integers(100, 256, (30, 1, 8, 8, 3), np.uint8))
     scenes, boxes = compose(keys(30), images, (16, 16))
     seen = (np.asarray(scenes) > 0).all(-1)
-    rows, columns = seen.any(2).sum(1), seen.any(1).sum(1)
+    rows = seen.any(2).sum(1)
+    columns = seen.any(1).sum(1)
     sides = np.asarray(boxes[:, 0, 2:]) * 16
     assert np.abs(np.stack([rows, columns], axis=1) - sides).max() <= 1  # a cell is covered or not
     np.testing.assert_array_equal(seen.sum((1, 2)), rows * columns)  # a rectangle without holes
@@ -164,7 +173,10 @@ def test_a_scene_depends_on_its_own_key_and_images_only():
     assert not np.isclose(boxes[:, 0], boxes[:, 1]).all(-1).any()  # two objects, two places
 
 
-A, B, C = (0.25, 0.25, 0.5, 0.5), (0.75, 0.75, 0.5, 0.5), (0.25, 0.75, 0.5, 0.5)  # quarters of the canvas, apart
+# Three quarters of the canvas, which share no area.
+A = (0.25, 0.25, 0.5, 0.5)
+B = (0.75, 0.75, 0.5, 0.5)
+C = (0.25, 0.75, 0.5, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +195,8 @@ A, B, C = (0.25, 0.25, 0.5, 0.5), (0.75, 0.75, 0.5, 0.5), (0.25, 0.75, 0.5, 0.5)
     ],
 )
 def test_overlap_by_hand(first, second, ratio, generalized):
-    first, second = np.array([first], float), np.array([second], float)
+    first = np.array([first], float)
+    second = np.array([second], float)
     assert overlap(first, second) == (pytest.approx(ratio, abs=1e-12), pytest.approx(generalized, abs=1e-12))
     assert overlap(first[0], second[0]).ratio.shape == ()
     on_device = jax.jit(overlap)(jnp.asarray(first), jnp.asarray(second))
@@ -191,13 +204,14 @@ def test_overlap_by_hand(first, second, ratio, generalized):
 
 
 def test_boxes_apart_are_pulled_together():
-    """The ratio is flat there; the generalised form grows as the first box moves right, and has no NaN at a point."""
+    """The ratio has no gradient there; the generalised form grows as the first box moves right, even from a point."""
     far = jnp.array([0.5, 0.8, 0.2, 0.2])
+    jacobian = jax.jit(jax.jacobian(overlap))
     for near in (jnp.array([0.5, 0.2, 0.2, 0.2]), jnp.array([0.5, 0.2, 0.0, 0.0])):
-        ratio, generalized = jax.jacobian(overlap)(near, far)
+        ratio, generalized = jacobian(near, far)
         assert np.isfinite(ratio).all() and np.isfinite(generalized).all()
         assert ratio[1] == 0
-    assert jax.jacobian(overlap)(jnp.array([0.5, 0.2, 0.2, 0.2]), far).generalized[1] > 0
+    assert jacobian(jnp.array([0.5, 0.2, 0.2, 0.2]), far).generalized[1] > 0
 
 
 sixty_fourths = st.integers(1, 64).map(lambda cells: cells / 64)  # corners are exact
@@ -207,7 +221,8 @@ box = st.tuples(sixty_fourths, sixty_fourths, sixty_fourths, sixty_fourths)
 @settings(deadline=None)
 @given(box, box)
 def test_overlap_is_symmetric_and_one_only_for_equal_boxes(first, second):
-    left, right = np.array(first), np.array(second)
+    left = np.array(first)
+    right = np.array(second)
     ratio, generalized = overlap(left, right)
     assert overlap(right, left) == (ratio, generalized)
     assert 0 <= ratio <= 1 and (ratio == 1) == (first == second)
@@ -217,15 +232,17 @@ def test_overlap_is_symmetric_and_one_only_for_equal_boxes(first, second):
 @settings(deadline=None)
 @given(box, box)
 def test_overlap_counts_cells(first, second):
-    """On a grid so fine that every corner lies on a line of it."""
+    """The grid is so fine that every corner lies on one of its lines."""
 
     def cells(box):
-        low, high = np.array(box[:2]) - np.array(box[2:]) / 2, np.array(box[:2]) + np.array(box[2:]) / 2
+        low = np.array(box[:2]) - np.array(box[2:]) / 2
+        high = np.array(box[:2]) + np.array(box[2:]) / 2
         grid = np.zeros((256, 256), bool)
         grid[tuple(slice(*ends) for ends in (64 + 128 * np.stack([low, high], axis=1)).astype(int))] = True
         return grid
 
-    one, other = cells(first), cells(second)
+    one = cells(first)
+    other = cells(second)
     rows, columns = np.nonzero(one | other)
     area = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
     union = (one | other).sum()

@@ -1,15 +1,15 @@
 """Published files, fetched and checked by TensorFlow Datasets and decoded by NumPy, without TensorFlow.
 
-TensorFlow Datasets (TFDS) knows the address, the size and the SHA-256 of each file, and its download manager fetches
-and checks them; only its extraction and its readers need TensorFlow, and they are not used here. Two formats are read:
-gzipped IDX files (MNIST and the sets made like it) and the binary version of CIFAR. Nothing is unpickled, and nothing
-is extracted to disk.
+TensorFlow Datasets (TFDS) knows the address, the size and the SHA-256 of each file; its download manager fetches and
+checks the files. TFDS needs TensorFlow to extract and to read them, so we do that ourselves. Two formats are read:
+gzipped IDX files (MNIST and the data sets in its format) and the binary version of CIFAR. Nothing is unpickled, and
+nothing is extracted to disk.
 
 Sources: IDX, http://yann.lecun.com/exdb/mnist/; CIFAR, https://www.cs.toronto.edu/~kriz/cifar.html ("binary version").
 
 Example:
     >>> import tempfile
-    >>> with tempfile.NamedTemporaryFile() as file:  # type 8 (unsigned byte), 2 axes, of 1 and 3
+    >>> with tempfile.NamedTemporaryFile() as file:  # type 8 (unsigned byte), 2 axes of 1 and 3 elements
     ...     _ = Path(file.name).write_bytes(gzip.compress(bytes([0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 3, 5, 6, 7])))
     ...     read_idx(Path(file.name))
     array([[5, 6, 7]], dtype=uint8)
@@ -21,8 +21,6 @@ import hashlib
 import importlib
 import logging
 import math
-import os
-import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -32,19 +30,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnn.config import RequestError
-from cnn.data.cache import Content
-from cnn.progress import Progress, Task
+from cnn import files
+from cnn.data.content import Content
+from cnn.errors import RequestError
+from cnn.progress import Progress, Work
 
 
 class _Cifar(NamedTuple):
-    """What the archive of a CIFAR set holds."""
+    """The names in the archive of a CIFAR set, and the form of its records."""
 
     folder: str
-    train: tuple[str, ...]  # in order
+    train: tuple[str, ...]  # the files of the training part, in order
     test: str
     class_names: str
-    label_bytes: int  # of a record; the last is the class (CIFAR-100 has the coarse label before it)
+    label_bytes: int  # at the start of a record; the last of them is the class (CIFAR-100 has a coarse label before it)
+
+
+class _File(NamedTuple):
+    """A published file after its download."""
+
+    url: str
+    path: Path
 
 
 IDX_SETS = ("mnist", "fashion_mnist", "kmnist")
@@ -61,14 +67,18 @@ CIFAR_SETS = {
 PUBLISHED = (*IDX_SETS, *CIFAR_SETS)
 
 
-def prepare(name: str, data_dir: Path, progress: Progress = Progress()) -> Content:
-    """Download (into `data_dir/downloads`, as TFDS does) and decode one of the `PUBLISHED` sets, in file order.
+def download(name: str, data_dir: Path, progress: Progress = Progress()) -> Content:
+    """Download and decode one of the `PUBLISHED` data sets; the images are in the order of the files.
 
-    The name may have a version, `NAME:VERSION`, which must be the one that TFDS knows.
+    Args:
+        name: the data set, or `NAME:VERSION` with the version that TFDS knows.
+        data_dir: the files are kept in its folder `downloads`, as TFDS keeps them.
+        progress: shows the download.
 
     Raises:
-        RequestError: another version, TFDS is not installed, or what was downloaded is damaged: it has another SHA-256
-            than TFDS registers, or cannot be decoded; one line names its URL. Nothing of it is kept.
+        RequestError: the version is another one, TFDS is not installed, or a downloaded file is damaged: it has another
+            SHA-256 than TFDS registers, or cannot be decoded. One line names its URL. A file with another SHA-256 is
+            not kept.
         OSError: a file cannot be fetched; one line names its URL. No partial file is left.
     """
     require_packages(name, {"tensorflow_datasets": "tensorflow-datasets"})
@@ -80,11 +90,11 @@ def prepare(name: str, data_dir: Path, progress: Progress = Progress()) -> Conte
     known = tfds.builder_cls(base).VERSION
     if version and not known.match(version):
         raise RequestError(f"dataset={name!r}: is not prepared under {data_dir}; version must be {known}")
-    files = _fetch(base, data_dir / "downloads", progress)
+    fetched = _fetch(base, data_dir / "downloads", progress)
     try:
-        return _read_cifar_set(base, files) if base in CIFAR_SETS else _read_idx_set(base, data_dir, files)
+        return _read_cifar_set(base, fetched) if base in CIFAR_SETS else _read_idx_set(base, data_dir, fetched)
     except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
-        sources = ", ".join(f"{url} ({path})" for url, path in files.values())
+        sources = ", ".join(f"{file.url} ({file.path})" for file in fetched.values())
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RequestError(
             f"dataset={name!r}: {sources}: cannot be decoded: {reason}; must be the file that "
@@ -93,10 +103,10 @@ def prepare(name: str, data_dir: Path, progress: Progress = Progress()) -> Conte
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The uint8 array of a gzipped IDX file, of whatever shape its header gives.
+    """The uint8 array of a gzipped IDX file, in the shape that its header gives.
 
     Raises:
-        ValueError, EOFError, OSError, zlib.error: the file is cut short or is not such a file.
+        ValueError, EOFError, OSError, zlib.error: the file is cut short, or is no such file.
     """
     with gzip.open(path) as file:
         data = file.read()
@@ -110,18 +120,29 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def read_cifar_records(data: bytes, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images [n, 32, 32, 3] and labels [n] of CIFAR's binary version: label bytes, then red, green and blue planes."""
+    """Images [n, 32, 32, 3] and labels [n] of CIFAR's binary version.
+
+    A record holds its label bytes, of which the last is the class, and then the red, the green and the blue plane.
+
+    Raises:
+        ValueError: the length of the data is no multiple of a record's.
+
+    Example:
+        >>> images, labels = read_cifar_records(bytes([7]) + bytes(1024) + bytes([9]) * 2048, label_bytes=1)
+        >>> labels.tolist(), images[0, 0, 0].tolist()
+        ([7], [0, 9, 9])
+    """
     records = np.frombuffer(data, np.uint8).reshape(-1, label_bytes + 3 * 32 * 32)
     images = records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), records[:, label_bytes - 1].astype(np.int32)
 
 
-def _read_idx_set(name: str, data_dir: Path, files: dict[str, tuple[str, Path]]) -> Content:
+def _read_idx_set(name: str, data_dir: Path, fetched: dict[str, _File]) -> Content:
     import tensorflow_datasets as tfds
 
     def read(part: str) -> tuple[np.ndarray, np.ndarray]:
-        images = read_idx(files[f"{part}-images-idx3-ubyte.gz"][1])
-        labels = read_idx(files[f"{part}-labels-idx1-ubyte.gz"][1])
+        images = read_idx(fetched[f"{part}-images-idx3-ubyte.gz"].path)
+        labels = read_idx(fetched[f"{part}-labels-idx1-ubyte.gz"].path)
         if images.ndim != 3 or labels.shape != images.shape[:1]:
             raise ValueError(f"images {images.shape} and labels {labels.shape} do not go together")
         return images[..., np.newaxis], labels.astype(np.int32)
@@ -131,16 +152,17 @@ def _read_idx_set(name: str, data_dir: Path, files: dict[str, tuple[str, Path]])
     return _checked(Content(*read("train"), *read("t10k"), tuple(names)))
 
 
-def _read_cifar_set(name: str, files: dict[str, tuple[str, Path]]) -> Content:
+def _read_cifar_set(name: str, fetched: dict[str, _File]) -> Content:
     layout = CIFAR_SETS[name]
-    ((_, path),) = files.values()
+    (archive_file,) = fetched.values()
     members = {}
-    with tarfile.open(path, "r|gz") as archive:  # a stream: one pass, whatever the order of the members
+    with tarfile.open(archive_file.path, "r|gz") as archive:  # reads the archive once, in the order of its members
         for member in archive:
             content = archive.extractfile(member) if member.name.startswith(layout.folder) else None
-            if content is not None:  # a folder has none
+            if content is not None:  # it is None for a folder
                 members[Path(member.name).name] = content.read()
-    missing = [wanted for wanted in (*layout.train, layout.test, layout.class_names) if wanted not in members]
+    wanted = (*layout.train, layout.test, layout.class_names)
+    missing = [file for file in wanted if file not in members]
     if missing:
         raise ValueError(f"{layout.folder}/{missing[0]} is not in the archive")
     train = read_cifar_records(b"".join(members[file] for file in layout.train), layout.label_bytes)
@@ -149,25 +171,30 @@ def _read_cifar_set(name: str, files: dict[str, tuple[str, Path]]) -> Content:
 
 
 def _checked(content: Content) -> Content:
+    """The content; ValueError where its labels and its classes do not go together."""
     for labels in (content.train_labels, content.test_labels):
         if labels.size == 0 or labels.max() >= len(content.class_names):
             raise ValueError(f"labels are empty or go beyond the {len(content.class_names)} classes")
     return content
 
 
-def _fetch(name: str, folder: Path, progress: Progress) -> dict[str, tuple[str, Path]]:
-    """{published file name: (URL, path)}; each file has the size and the SHA-256 that TFDS registers for its URL."""
+def _fetch(name: str, folder: Path, progress: Progress) -> dict[str, _File]:
+    """The files of a data set by their published names; each has the size and the SHA-256 that TFDS registers."""
     import tensorflow_datasets as tfds
 
     infos = tfds.builder_cls(name).url_infos
     (folder / name).mkdir(parents=True, exist_ok=True)
     total = sum(int(info.size) // 1000 for info in infos.values())
-    with _alone(folder / name, progress), progress.task(f"downloading {name} (kB)", total) as task:
-        return {info.filename: (url, _fetch_one(name, folder, url, info, task)) for url, info in infos.items()}
+    waiting = f"waiting for another process that downloads into {folder / name}"
+    with (
+        files.one_at_a_time(folder / name, waiting, progress),
+        progress.task(f"downloading {name} (kB)", total) as task,
+    ):
+        return {info.filename: _File(url, _fetch_one(name, folder, url, info, task)) for url, info in infos.items()}
 
 
-def _fetch_one(name: str, folder: Path, url: str, info: Any, task: Task) -> Path:
-    """One file, by TFDS's download manager, which keeps it for the next time."""
+def _fetch_one(name: str, folder: Path, url: str, info: Any, task: Work) -> Path:
+    """The path of one file; TFDS's download manager fetches it, and keeps it for the next time."""
     import requests
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import download_manager, resource
@@ -175,13 +202,13 @@ def _fetch_one(name: str, folder: Path, url: str, info: Any, task: Task) -> Path
     stored_name = resource.get_dl_fname(url, info.checksum)
     places = (folder / "manual" / info.filename, folder / name / stored_name, folder / stored_name)
     stored = next((path for path in places if path.exists()), None)
-    # The manager trusts a stored file by its name: one that was damaged later has to be fetched again.
+    # The manager trusts a stored file without reading it, so we look whether it has been damaged since.
     intact = stored is not None and _sha256(stored) == info.checksum
     before = set((folder / name).glob("*.tmp.*"))
     try:
         with quiet():
             if not intact:
-                # The manager tries ten times over three minutes; this says at once that there is no network.
+                # Without network this fails at once, while the manager would try ten times over three minutes.
                 requests.head(url, timeout=20, allow_redirects=True).close()
             manager = tfds.download.DownloadManager(
                 download_dir=folder,
@@ -198,19 +225,28 @@ def _fetch_one(name: str, folder: Path, url: str, info: Any, task: Task) -> Path
             f"dataset={name!r}: {url}: what was downloaded is damaged or another file; must be {expected}"
         ) from error
     except (OSError, tfds.download.DownloadError) as error:
-        raise OSError(f"{url}: cannot be downloaded: {' '.join(str(error).split())}") from error
+        raise OSError(f"{url}: cannot be downloaded: {_reason(error, url)}") from error
     finally:
         for leftover in set((folder / name).glob("*.tmp.*")) - before:
-            shutil.rmtree(leftover, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                files.remove(leftover)
 
 
-def _watched(manager: Any, url: str, size: int, folder: Path, task: Task) -> Path:
-    """Download in a thread and advance the task, in kB, by how far the temporary file has grown."""
-    start, kilobytes = task.done, int(size) // 1000
+def _reason(error: BaseException, url: str) -> str:
+    """Why a download failed, without the URL, which the message names already."""
+    inner = getattr(error.args[0], "reason", None) if error.args else None  # of requests: what urllib3 says of the host
+    text = str(inner or error).rpartition("): ")[2] if inner else str(error)
+    return " ".join(text.replace(url, "").split()).removeprefix("Failed to get url ").strip()
+
+
+def _watched(manager: Any, url: str, size: int, folder: Path, task: Work) -> Path:
+    """Download in a thread, and meanwhile advance the task, in kB, as the temporary file grows."""
+    start = task.done
+    kilobytes = int(size) // 1000
     with futures.ThreadPoolExecutor(1) as pool:
         download = pool.submit(manager.download, url)
         while futures.wait([download], timeout=0.2).not_done:
-            with contextlib.suppress(FileNotFoundError):  # the finished file is renamed while we look
+            with contextlib.suppress(FileNotFoundError):  # the manager renames the finished file
                 grown = sum(path.stat().st_size for path in folder.glob("*.tmp.*/*")) // 1000
                 task.advance(max(0, start + min(grown, kilobytes) - task.done))
     path = Path(download.result())
@@ -218,27 +254,16 @@ def _watched(manager: Any, url: str, size: int, folder: Path, task: Task) -> Pat
     return path
 
 
-@contextlib.contextmanager
-def _alone(folder: Path, progress: Progress) -> Iterator[None]:
-    """One process at a time fetches a data set. The lock is on the folder itself: it leaves no file behind."""
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress.line(f"waiting for another process that downloads into {folder}")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            pass  # a file system without locks: two downloads at once cost time, no more
-        yield
-    finally:
-        os.close(handle)
-
-
 def require_packages(name: str, packages: dict[str, str]) -> None:
-    """Refuse data set `name` where a module of {module: package} cannot be imported, saying what to install."""
+    """Refuse data set `name` where a module cannot be imported; the line says which package to install.
+
+    Args:
+        name: the data set.
+        packages: the package of each module.
+
+    Raises:
+        RequestError: a module cannot be imported.
+    """
     for module, package in packages.items():
         try:
             importlib.import_module(module)
@@ -251,11 +276,12 @@ def require_packages(name: str, packages: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """TFDS without its own progress bars and warnings; both are as before afterwards."""
+    """Keep TFDS from showing its own progress bars and warnings inside the block."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.utils import tqdm_utils
 
-    logger, bars = logging.getLogger("absl"), tqdm_utils._active  # TFDS has a setter and no getter
+    logger = logging.getLogger("absl")
+    bars = tqdm_utils._active  # TFDS has no public function that tells
     level = logger.level
     logger.setLevel(logging.ERROR)
     tfds.display_progress_bar(enable=False)

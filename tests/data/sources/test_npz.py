@@ -1,4 +1,4 @@
-"""The user's own `.npz`: what is accepted, and the line that refuses the rest."""
+"""The user's own `.npz`: what is accepted, and the line that refuses anything else."""
 
 import io
 import struct
@@ -7,8 +7,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from cnn.config import RequestError
-from cnn.data import cache, datasets, npz
+from cnn.data import datasets
+from cnn.data.content import fingerprint
+from cnn.data.sources import npz
+from cnn.errors import RequestError
 
 RNG = np.random.default_rng(0)
 
@@ -53,7 +55,8 @@ def test_integer_images_without_channels(tmp_path, images):
     assert found.test_labels.tolist() == [2, 0, 1] * 3
 
 
-X, LABELS = np.zeros((9, 5, 7), np.uint8), np.array([30, -1, 2] * 3)
+X = np.zeros((9, 5, 7), np.uint8)
+LABELS = np.array([30, -1, 2] * 3)
 REFUSED = {
     "missing array": (arrays(y_test=None), "no array y_test"),
     "float images": (arrays(x_train=X / 255), r"x_train has shape \(9, 5, 7\) and type float64.*astype\('uint8'\)"),
@@ -133,7 +136,7 @@ def test_flipped_byte(tmp_path, save):
 
 
 def header(shape, descr="|u1", version=(1, 0)):
-    """What stands before the bytes of a `.npy` file."""
+    """The header of a `.npy` file."""
     text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}}}"
     return header_of(text, version)
 
@@ -143,7 +146,7 @@ def header_of(text, version=(1, 0)):
 
 
 class Harmful:
-    """What a pickle of this would do, were it loaded."""
+    """An object whose pickle, once loaded, fails the test."""
 
     def __reduce__(self):
         return pytest.fail, ("it was unpickled",)
@@ -190,7 +193,7 @@ def test_an_array_that_is_there_twice(tmp_path):
 
 
 def test_large_labels_stay_apart(tmp_path):
-    """As float64, which NumPy takes for int64 beside uint64, 2**53 and 2**53 + 1 are equal."""
+    """NumPy compares int64 with uint64 as float64, where 2**53 and 2**53 + 1 are equal."""
     labels = 2**53 + np.arange(3)
     np.savez(tmp_path / "own.npz", **arrays(y_train=np.tile(labels, 3), y_test=labels[[2, 1, 0, 1]].astype(np.uint64)))
     assert datasets.load(str(tmp_path / "own.npz")).test_labels.tolist() == [2, 1, 0, 1]
@@ -198,17 +201,19 @@ def test_large_labels_stay_apart(tmp_path):
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_no_damage_goes_unnoticed(tmp_path, save):
-    """Cut at each length, or with a bit of each byte turned, a file is refused or its arrays are the same."""
-    path, small = tmp_path / "own.npz", X[:3, :2, :2]
+    """A file that is cut at any length, or has a bit of any byte turned, is refused or gives the same arrays."""
+    path = tmp_path / "own.npz"
+    small = X[:3, :2, :2]
     save(path, x_train=small, y_train=LABELS[:3], x_test=small, y_test=LABELS[:3])
-    whole, mark = path.read_bytes(), cache.fingerprint(npz.read(str(path)))
+    whole = path.read_bytes()
+    mark = fingerprint(npz.read(str(path)))
     refused = 0
     for place in range(len(whole)):
         path.write_bytes(whole[:place])
         refuses(path, "damaged|cannot be read|no array")
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
         try:
-            assert cache.fingerprint(npz.read(str(path))) == mark
+            assert fingerprint(npz.read(str(path))) == mark
         except RequestError as error:
             refused += 1
             assert "\n" not in str(error)

@@ -1,16 +1,17 @@
-"""Prepared data of TensorFlow Datasets (TFDS): found on disk, read without TensorFlow where its format allows.
+"""Data sets of TensorFlow Datasets (TFDS): found on disk where TFDS has prepared them, or else downloaded.
 
-TFDS keeps a prepared set in `DATA_DIR/NAME/[CONFIG/]VERSION`. Finding it is a listing, so that a set whose arrays are
-in our cache is loaded without importing TFDS. `array_record` files need no TensorFlow; the other formats do.
+TFDS keeps a prepared data set in `DATA_DIR/NAME/[CONFIG/]VERSION`. To find it we only list folders, so a data set whose
+arrays are in our cache loads without importing TFDS. Files of format `array_record` are read without TensorFlow. The
+other formats need it, and so does the preparation of a data set that is not among `published.PUBLISHED`.
 
 Example:
-    >>> find(Path("/no/such/folder"), "mnist") is None
+    >>> prepared_folder(Path("/no/such/folder"), "mnist") is None
     True
 """
 
 import contextlib
-import difflib
 import fnmatch
+import functools
 import hashlib
 import importlib.util
 import io
@@ -24,51 +25,42 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from cnn.config import DATASETS, RequestError, user_path
-from cnn.data.cache import Content
-from cnn.data.download import quiet, require_packages
+from cnn.data.content import Content, Entry, Source, file_name
+from cnn.data.sources import published
+from cnn.data.sources.published import quiet, require_packages
+from cnn.errors import RequestError
+from cnn.files import user_path
 from cnn.progress import Progress
 
 BATCH = 500  # records decoded at a time: twice as fast as 64, and larger batches are no faster
-# How Pillow reads what has 8 bits a channel, and what it holds in another form: of one bit, and of a palette's colours.
+# Pillow's modes of images that are read, with the mode that each is converted to. Pixels of one bit (1) become grey,
+# and indices into a palette (P) become the palette's colours.
 _MODES = {"L": "L", "RGB": "RGB", "RGBA": "RGBA", "1": "L", "P": "RGB"}
-_NAME = re.compile(  # as TFDS writes names: no part is "..", and none is longer than a file's name may be
+_NAME = re.compile(  # as TFDS writes names; no part can be "..", or longer than the name of a file may be
     r"(?P<base>[a-z0-9_]{1,100})(/(?P<config>\w[\w.+-]{0,99}))?(:(?P<version>((\d{1,9}|\*)\.){2}(\d{1,9}|\*)))?",
     re.ASCII,
 )
 
 
-def data_folder(data_dir: str | os.PathLike | None) -> Path:
-    """Where TFDS looks: the argument, else `TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
-    return user_path("data_dir", data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
-
-
 def base_name(name: str) -> str:
-    """The data set of `NAME[/CONFIG][:VERSION]`.
-
-    Raises:
-        RequestError: the text has another form.
+    """The data set of `NAME[/CONFIG][:VERSION]`; any other text as it is.
 
     Example:
         >>> base_name("emnist/letters:3.1.0")
         'emnist'
     """
-    return _parts(name)["base"]
-
-
-def _parts(name: str) -> re.Match[str]:
     match = _NAME.fullmatch(name)
-    if match is None:
-        raise RequestError(f"dataset={name!r}: must be {DATASETS} (name, name/config, name:version)")
-    return match
+    return match["base"] if match else name
 
 
-def find(root: Path, name: str) -> Path | None:
+def prepared_folder(root: Path, name: str) -> Path | None:
     """The prepared folder of `NAME[/CONFIG][:VERSION]`, of the highest version that fits; None where there is none.
 
-    Where no configuration is named, it is the one that TFDS recorded as the default when it prepared the set.
+    Where the name has no configuration, TFDS's default is taken, as TFDS recorded it when it prepared the data set.
     """
-    parts = _parts(name)
+    parts = _NAME.fullmatch(name)
+    if parts is None:
+        return None
     folder = root / parts["base"]
     config = parts["config"]
     if config is None:
@@ -83,33 +75,12 @@ def find(root: Path, name: str) -> Path | None:
     return max(versions)[1] if versions else None
 
 
-def key(name: str, folder: Path) -> str:
-    """The cache entry of a prepared folder: another folder, description, or size or time of a file, another entry."""
-    digest = hashlib.sha256(str(folder.resolve()).encode())
-    for path in sorted(folder.iterdir()):
-        status = path.stat()
-        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode())
-        if path.suffix == ".json":
-            digest.update(path.read_bytes())
-    return f"{slug(name)}-{digest.hexdigest()[:12]}"
-
-
-def slug(name: str) -> str:
-    """The name as a part of a file name.
-
-    Example:
-        >>> slug("emnist/letters:3.1.0")
-        'emnist-letters-3.1.0'
-    """
-    return re.sub(r"[^\w.]", "-", name)
-
-
 def read(name: str, folder: Path, progress: Progress = Progress()) -> Content:
-    """Decode a prepared folder. The test part is the split `test`, or else `validation`.
+    """Decode a prepared folder. The test part is the split `test`, or `validation` where there is no `test`.
 
     Raises:
-        RequestError: not an image classification set, images of several shapes or not of 8 bits, no such split, a
-            format that needs a package which is not installed (the line says which to install), or damaged files.
+        RequestError: it is no image classification set, its images have several shapes or not 8 bits, a split is
+            missing, its format needs a package that is not installed (the line says which), or a file is damaged.
     """
     _require_readable(name, folder)
     import tensorflow_datasets as tfds
@@ -117,7 +88,7 @@ def read(name: str, folder: Path, progress: Progress = Progress()) -> Content:
     with quiet():
         try:
             builder = tfds.builder_from_directory(folder)
-        except Exception as error:  # whatever TFDS raises for a damaged description
+        except Exception as error:  # TFDS raises errors of many types for a damaged description
             _refuse_damaged(name, folder, _first_line(error))
         splits = builder.info.splits
         test = "test" if "test" in splits else "validation"
@@ -135,14 +106,16 @@ def read(name: str, folder: Path, progress: Progress = Progress()) -> Content:
     return Content(train_images, train_labels, test_images, test_labels, names)
 
 
-def prepare(name: str, root: Path, progress: Progress = Progress()) -> Path:
-    """Have TFDS itself download and prepare the set, which takes TensorFlow; gives the folder.
+def prepare(name: str, root: Path, progress: Progress = Progress()) -> Path | None:
+    """Let TFDS download and prepare a data set, which needs TensorFlow. Returns the folder; None for an unknown name.
 
     Raises:
-        RequestError: unknown name, not an image classification set, or TensorFlow is not installed.
-        OSError: TFDS could not prepare it.
+        RequestError: it is no image classification set, or TensorFlow is not installed.
+        OSError: TFDS cannot prepare it.
     """
     builder = _builder(name, root)
+    if builder is None:
+        return None
     image_and_label(name, builder.info)
     if importlib.util.find_spec("tensorflow") is None:
         _refuse(
@@ -151,16 +124,19 @@ def prepare(name: str, root: Path, progress: Progress = Progress()) -> Path:
             "prepared there, or: pip install tensorflow",
         )
     progress.line(f"{name}: TensorFlow Datasets downloads and prepares it under {root}")
-    with quiet(), contextlib.redirect_stdout(io.StringIO()):  # TFDS prints what it does
+    with quiet(), contextlib.redirect_stdout(io.StringIO()):  # TFDS prints its progress
         try:
             builder.download_and_prepare(file_format="array_record")
-        except Exception as error:  # its builders raise whatever they like
+        except Exception as error:  # each builder of TFDS raises errors of its own types
             raise OSError(f"{name}: TensorFlow Datasets cannot prepare it: {_first_line(error)}") from error
     return Path(builder.data_dir)
 
 
 def image_and_label(name: str, info: Any) -> tuple[str, str]:
-    """The features that hold image and label: the supervised keys, or else the only image and the only class label."""
+    """The names of the features that hold the image and the label.
+
+    They are the supervised keys, or else the only image and the only class label.
+    """
     import tensorflow_datasets as tfds
 
     kinds = dict(info.features.items()) if isinstance(info.features, tfds.features.FeaturesDict) else {}
@@ -170,7 +146,8 @@ def image_and_label(name: str, info: Any) -> tuple[str, str]:
     if len(pair) == 2 and pair[0] in images and pair[1] in labels:
         image, label = pair
     elif len(images) == 1 and len(labels) == 1:
-        image, label = images[0], labels[0]
+        image = images[0]
+        label = labels[0]
     else:
         found = ", ".join(sorted(kinds)) or "none"
         _refuse(name, f"has the features {found}", "a set with one image and one class label")
@@ -180,7 +157,7 @@ def image_and_label(name: str, info: Any) -> tuple[str, str]:
 
 
 def _require_readable(name: str, folder: Path) -> None:
-    """Refuse a folder whose format needs what is not installed, with the line that says what to install."""
+    """Refuse a folder in a format whose packages are not installed; the line says what to install."""
     try:
         stored = json.loads((folder / "dataset_info.json").read_text()).get("fileFormat") or "tfrecord"
     except (ValueError, AttributeError, RecursionError) as error:
@@ -201,7 +178,9 @@ def _decode(name: str, builder: Any, split: str, keys: tuple[str, str], progress
     """Images [n, height, width, channels] and labels [n] of a split, in the order of its files."""
     image_key, label_key = keys
     count = builder.info.splits[split].num_examples
-    images, labels, done = None, np.empty(count, np.int32), 0
+    images = None
+    labels = np.empty(count, np.int32)
+    done = 0
     with progress.task(f"decoding {name} {split}", total=count) as task:
         for rows in _batches(name, builder, split, image_key):
             pixels = _pixels(name, builder, split, image_key, rows)
@@ -219,20 +198,22 @@ def _decode(name: str, builder: Any, split: str, keys: tuple[str, str], progress
 
 
 def _pixels(name: str, builder: Any, split: str, key: str, rows: list[dict[str, Any]]) -> list[np.ndarray]:
-    """The pixels of the rows' image files, each [height, width, channels]; a grey one has the described channels.
+    """The pixels of each row's image file, [height, width, channels].
 
-    TFDS would decode them too, but wraps 16 bits into 8 and takes the index into a palette for a colour.
+    A grey image gets as many equal channels as the data set describes. TFDS could decode the images too, but it wraps
+    16 bits into 8, and takes an index into a palette for a colour.
     """
     from PIL import Image
 
-    channels, found = builder.info.features[key].shape[-1], []
+    channels = builder.info.features[key].shape[-1]
+    found = []
     for row in rows:
         try:
             with Image.open(io.BytesIO(row[key])) as image:
                 mode = image.mode
                 converted = image if _MODES.get(mode, mode) == mode else image.convert(_MODES[mode])
                 pixels = np.asarray(converted)
-        except Exception as error:  # Pillow's readers raise whatever they like
+        except Exception as error:  # Pillow raises errors of many types
             _refuse_damaged(name, builder.data_dir, f"split {split}: {_first_line(error)}")
         if mode not in _MODES:
             _refuse(name, f"has an image of mode {mode} in its split {split}", "a set with images of 8 bits a channel")
@@ -241,7 +222,7 @@ def _pixels(name: str, builder: Any, split: str, key: str, rows: list[dict[str, 
 
 
 def _batches(name: str, builder: Any, split: str, image: str) -> Iterator[list[dict[str, Any]]]:
-    """Rows of a split, the image as the bytes of its file."""
+    """The rows of a split, in batches; each row holds its image as the bytes of a file."""
     import tensorflow_datasets as tfds
 
     encoded = {image: tfds.decode.SkipDecoding()}
@@ -254,11 +235,12 @@ def _batches(name: str, builder: Any, split: str, image: str) -> Iterator[list[d
             stored = builder.as_dataset(split=split, shuffle_files=False, decoders=encoded)
             rows = iter(tfds.as_numpy(stored))
             yield from iter(lambda: list(itertools.islice(rows, BATCH)), [])
-    except Exception as error:  # the readers raise whatever they like
+    except Exception as error:  # the readers raise errors of many types
         _refuse_damaged(name, builder.data_dir, f"split {split}: {_first_line(error)}")
 
 
 def _builder(name: str, root: Path) -> Any:
+    """TFDS's builder of a data set; None where TFDS knows no such name."""
     require_packages(name, {"tensorflow_datasets": "tensorflow-datasets"})
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core import registered
@@ -266,24 +248,22 @@ def _builder(name: str, root: Path) -> Any:
     try:
         with quiet(), contextlib.redirect_stdout(io.StringIO()):  # TFDS prints that TensorFlow is missing
             return tfds.builder(name, data_dir=root)
-    except registered.DatasetNotFoundError as error:
-        known = ["digits", *tfds.list_builders(with_community_datasets=False)]
-        nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)[0]
-        raise RequestError(f"dataset={name!r}: must be {DATASETS}; nearest: {nearest}") from error
+    except registered.DatasetNotFoundError:
+        return None
     except (ValueError, AssertionError) as error:  # no such configuration or version
         raise RequestError(f"dataset={name!r}: {_first_line(error)}") from error
-    except Exception as error:  # a package that it needs, a description that is gone: TFDS raises whatever it likes
+    except Exception as error:  # TFDS raises errors of many types, for a missing package or description
         _refuse(name, f"cannot be loaded ({_first_line(error)})", "a whole set whose packages are installed")
 
 
 def _require_same_shape(name: str, shapes: list[tuple[int, ...]]) -> None:
     if len(set(shapes)) > 1:
-        low, high = min(shapes), max(shapes)
-        _refuse(name, f"has images of several shapes, such as {low} and {high}", "a set with images of one shape")
+        found = f"has images of several shapes, such as {min(shapes)} and {max(shapes)}"
+        _refuse(name, found, "a set with images of one shape")
 
 
-def _refuse(name: str, what: str, accepted: str) -> NoReturn:
-    raise RequestError(f"dataset={name!r}: {what}; must be {accepted}")
+def _refuse(name: str, fault: str, accepted: str) -> NoReturn:
+    raise RequestError(f"dataset={name!r}: {fault}; must be {accepted}")
 
 
 def _refuse_damaged(name: str, folder: str | os.PathLike, reason: str) -> NoReturn:
@@ -292,3 +272,55 @@ def _refuse_damaged(name: str, folder: str | os.PathLike, reason: str) -> NoRetu
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _takes(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+def _find(name: str, data_dir: str | os.PathLike | None, progress: Progress) -> Entry | None:
+    """Takes a prepared folder first, then a download of published files; else TFDS has to prepare the data set."""
+    root = user_path("data_dir", data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")  # as TFDS
+    folder = prepared_folder(root, name)
+    if folder is None and base_name(name) in published.PUBLISHED:
+        download = functools.partial(published.download, name, root, progress)
+        return Entry(file_name(name), download, f"{_key_name(name)}-published")
+    if folder is None:
+        folder = prepare(name, root, progress)
+    if folder is None:
+        return None
+    return Entry(file_name(name), functools.partial(read, name, folder, progress), _key(name, folder))
+
+
+def _key(name: str, folder: Path) -> str:
+    """The cache key of a prepared folder. It depends on the path, the description, and each file's size and time."""
+    digest = hashlib.sha256(str(folder.resolve()).encode())
+    for path in sorted(folder.iterdir()):
+        status = path.stat()
+        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode())
+        if path.suffix == ".json":
+            digest.update(path.read_bytes())
+    return f"{_key_name(name)}-{digest.hexdigest()[:12]}"
+
+
+def _key_name(name: str) -> str:
+    return re.sub(r"[^\w.]", "-", name)
+
+
+def _known() -> list[str]:
+    """All names that TFDS can list; without TFDS those that we know ourselves."""
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError:
+        return list(published.PUBLISHED)
+    return tfds.list_builders(with_community_datasets=False)
+
+
+SOURCE = Source(
+    accepts="mnist, fashion_mnist, cifar10, another TensorFlow Datasets name",
+    takes=_takes,
+    find=_find,
+    known=_known,
+    base_name=base_name,
+    forms="name, name/config, name:version",
+)

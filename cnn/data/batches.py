@@ -1,0 +1,114 @@
+"""Chooses the images of a training step from arrays on the device, and cuts batches for an exact evaluation.
+
+Random numbers come from named streams, folded with the seed and with the epoch or the step. So a resumed run draws the
+same numbers as an uninterrupted one.
+
+Example:
+    >>> batches = Resident(size=4, steps_per_epoch=2)
+    >>> order = batches.order(jnp.int32(0), jnp.arange(8), epoch=0)
+    >>> data = Images(jnp.zeros((8, 5, 5, 1), jnp.uint8), jnp.arange(8))
+    >>> first, second = (batches.examples(data, order, step).labels.ravel().tolist() for step in (0, 1))
+    >>> sorted(first + second)
+    [0, 1, 2, 3, 4, 5, 6, 7]
+"""
+
+import zlib
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Int, Key, UInt8
+
+
+class Images(flax.struct.PyTreeNode):
+    """A part of a data set on the device, or the images of a batch of examples."""
+
+    images: UInt8[Array, "*batch height width c"]
+    labels: Int[Array, "*batch"]
+
+    def take(self, indices: Int[Array | np.ndarray, "*batch"]) -> "Images":
+        """The images and labels at these places."""
+        return Images(self.images[indices], self.labels[indices])
+
+
+def stream(seed: int | Int[Array, ""], name: str) -> Key[Array, ""]:
+    """The key of a named stream of random numbers: init, shuffle, augment or dropout.
+
+    Example:
+        >>> bool((stream(0, "init") == stream(0, "shuffle")).all())
+        False
+    """
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """How a training step finds its examples. JAX traces these methods and compiles them into the step."""
+
+    @property
+    def size(self) -> int:
+        """Examples in a step."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many steps make an epoch."""
+
+    def order(self, seed: Array, train_indices: Array, epoch: int | Array) -> Any:
+        """What the steps of an epoch need to find their examples."""
+
+    def examples(self, data: Any, order: Any, step: int | Array) -> Images:
+        """The images [size, objects, height, width, c] and labels [size, objects] of a step."""
+
+
+@dataclass(frozen=True)
+class Resident:
+    """Batches of a data set that lies on the device as a whole; each image is taken at most once in an epoch."""
+
+    size: int
+    steps_per_epoch: int
+    objects: int = 1  # images that make one example
+
+    def order(
+        self, seed: Int[Array, ""], train_indices: Int[Array, " n_train"], epoch: int | Array
+    ) -> Int[Array, " n_train"]:
+        """The training images in the order of an epoch."""
+        return jax.random.permutation(jax.random.fold_in(stream(seed, "shuffle"), epoch), train_indices)
+
+    def examples(self, data: Images, order: Int[Array, " n_train"], step: int | Int[Array, ""]) -> Images:
+        """The examples of a step. The second image of each example comes from the batch half an epoch away."""
+        batch = step % self.steps_per_epoch
+        columns = []
+        for number in range(self.objects):
+            start = (batch + number * (self.steps_per_epoch // 2)) % self.steps_per_epoch * self.size
+            columns.append(jnp.roll(lax.dynamic_slice_in_dim(order, start, self.size), number))
+        return data.take(jnp.stack(columns, axis=1))
+
+
+def members(part: Int[np.ndarray, " n"], objects: int) -> Int[np.ndarray, "n objects"]:
+    """The images that make the examples of an evaluation: each image is the first of one example.
+
+    Example:
+        >>> members(np.array([7, 8, 9]), 2).tolist()
+        [[7, 9], [8, 7], [9, 8]]
+    """
+    return np.stack([np.roll(part, number) for number in range(objects)], axis=1)
+
+
+def padded(
+    indices: Int[np.ndarray, "..."], size: int
+) -> tuple[Int[np.ndarray, "..."], Bool[np.ndarray, "batches size"]]:
+    """Indices cut into batches of `size`, and a mask. The last batch is padded; the mask lets every index count once.
+
+    Example:
+        >>> padded(np.array([7, 8, 9]), 2)[1].tolist()
+        [[True, True], [True, False]]
+    """
+    batches = -(-len(indices) // size)
+    filled = np.zeros((batches * size, *indices.shape[1:]), np.int32)
+    filled[: len(indices)] = indices
+    mask = (np.arange(len(filled)) < len(indices)).reshape(-1, size)
+    return filled.reshape(batches, size, *indices.shape[1:]), mask

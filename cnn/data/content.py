@@ -1,0 +1,114 @@
+"""What a data set is, once it is read: its arrays, and what identifies them.
+
+A source, one file in `cnn.data.sources`, finds a data set by its name and reads its `Content`. `cnn.data.datasets.load`
+adds the name and the fingerprint, which makes a `Dataset`.
+
+Example:
+    >>> images = np.zeros((2, 4, 4, 1), np.uint8)
+    >>> labels = np.array([0, 1], np.int32)
+    >>> content = Content(images, labels, images, labels, ("no", "yes"))
+    >>> dataset = Dataset("tiny", *content, fingerprint(content), file_name("tiny"))
+    >>> dataset.image_shape, dataset.classes, dataset.fingerprint
+    ((4, 4, 1), 2, '436dab9c3802')
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from cnn.progress import Progress
+
+
+class Content(NamedTuple):
+    """The arrays that a source reads, and the names of the classes."""
+
+    train_images: np.ndarray  # uint8 [n, height, width, channels]
+    train_labels: np.ndarray  # int32 [n], from 0 to classes - 1
+    test_images: np.ndarray  # uint8 [n, height, width, channels]
+    test_labels: np.ndarray  # int32 [n]
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and labels in a training and a test part; images may be read-only memory maps."""
+
+    name: str
+    train_images: np.ndarray  # uint8 [n, height, width, channels]
+    train_labels: np.ndarray  # int32 [n], from 0 to classes - 1
+    test_images: np.ndarray  # uint8 [n, height, width, channels]
+    test_labels: np.ndarray  # int32 [n]
+    class_names: tuple[str, ...]
+    fingerprint: str  # identifies the content, and is recorded with results; see `fingerprint`
+    slug: str  # the name in a form that fits into the name of a file or a folder
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return self.train_images.shape[1:]
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+
+class Entry(NamedTuple):
+    """A data set that a source has found, and how to read it."""
+
+    slug: str
+    read: Callable[[], Content]
+    key: str | None = None  # names its decoded arrays in the cache; None where decoding is so quick that none are kept
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kind of data set: the names that it takes, and how it finds a data set by such a name.
+
+    Attributes:
+        accepts: the names that it takes, in words that follow "must be".
+        takes: whether a name has the form of this source's names; quick, and without heavy imports.
+        find: the data set of that name, given `data_dir` as in `cnn.data.datasets.load`; None where the source knows
+            none. It raises RequestError where it knows the name and cannot serve the data set.
+        known: all names that the source can list, from which the error of an unknown name suggests the nearest.
+        base_name: the name without configuration and version, where the source has such.
+        forms: how such names are written, for the error of a name that no source takes.
+    """
+
+    accepts: str
+    takes: Callable[[str], bool]
+    find: Callable[[str, str | os.PathLike | None, Progress], Entry | None]
+    known: Callable[[], Iterable[str]] = tuple
+    base_name: Callable[[str], str] = str
+    forms: str = ""
+
+
+def fingerprint(content: Content) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of the arrays, their shapes and types, and the class names.
+
+    Example:
+        >>> part = (np.zeros((2, 4, 4, 1), np.uint8), np.array([0, 1], np.int32))
+        >>> fingerprint(Content(*part, *part, ("no", "yes")))
+        '436dab9c3802'
+    """
+    digest = hashlib.sha256(json.dumps(content.class_names).encode())
+    for array in content[:4]:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:12]
+
+
+def file_name(name: str) -> str:
+    """The name with `_` in place of all that does not belong into the name of a file.
+
+    Example:
+        >>> file_name("mnist:3.0.1"), file_name("emnist/letters")
+        ('mnist_3.0.1', 'emnist_letters')
+    """
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name)
