@@ -1,13 +1,12 @@
 """Integers only: output sizes, paddings, how many blocks fit, receptive fields.
 
-Everywhere in the project an axis of `size` cells, zero-padded by `before + after` cells, gives a filter that moves by
-`stride`
+An axis of `size` cells is padded with `before` and `after` zeros. A filter that moves by `stride` cells then has
 
     output = (size - filter + before + after) / stride + 1, rounded down,
 
 positions (Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning", relationship 5). With the
-same padding on both sides this is the lecture's `(size - filter + 2 * padding) / stride + 1`. Each axis counts on its
-own.
+same padding on both sides this is the lecture's `(size - filter + 2 * padding) / stride + 1`. The formula holds for
+each axis on its own.
 """
 
 import contextlib
@@ -15,19 +14,20 @@ import operator
 from collections.abc import Iterable
 from typing import TypeAlias, overload
 
-from cnn.config import RequestError
+from cnn.errors import RequestError
 
 Pair: TypeAlias = tuple[int, int]
-Axes: TypeAlias = int | tuple[int, ...]  # given once for both axes, or as a pair: `pair` says which, or refuses
+Axes: TypeAlias = int | tuple[int, ...]  # given once for both axes, or as a pair; `pair` checks it
 Sides: TypeAlias = tuple[Pair, Pair]
 Padding: TypeAlias = Axes | Sides | str
+Window: TypeAlias = tuple[Pair, Pair, Padding]  # filter, stride and padding of one layer
 
 
 def pair(value: Axes, name: str, minimum: int = 1) -> Pair:
     """`(height, width)` of a value given once for both axes or as a pair.
 
     Raises:
-        ValueError: not an integer or a pair of integers, or one below `minimum`.
+        RequestError: the value is no integer and no pair of integers, or one of them is below `minimum`.
 
     Example:
         >>> pair(3, "stride"), pair((1, 2), "stride")
@@ -51,7 +51,7 @@ def padding_sides(padding: Padding, size: Axes, filter: Axes, stride: Axes = 1) 
         size, filter, stride: of the axes; only `"SAME"` needs them.
 
     Raises:
-        ValueError: none of these forms, or a negative number of cells.
+        RequestError: the padding has none of these forms, or a negative number of cells.
 
     Example:
         >>> padding_sides((1, 2), 28, 3), padding_sides("SAME", 28, 3, 2)
@@ -62,7 +62,7 @@ def padding_sides(padding: Padding, size: Axes, filter: Axes, stride: Axes = 1) 
         if padding == "VALID":
             return (0, 0), (0, 0)
         if padding == "SAME":
-            sizes = zip(pair(size, "size"), pair(filter, "filter"), pair(stride, "stride"))
+            sizes = zip(pair(size, "size"), pair(filter, "filter"), pair(stride, "stride"), strict=True)
             down, along = (max((-(-n // s) - 1) * s + f - n, 0) for n, f, s in sizes)
             return (down // 2, down - down // 2), (along // 2, along - along // 2)
         raise RequestError(f"padding={padding!r}: must be {accepted}")
@@ -95,25 +95,27 @@ def output_size(size: Axes, filter: Axes, stride: Axes = 1, padding: Padding = 0
         filter: cells of the filter, likewise.
         stride: cells from one position to the next, likewise.
         padding: any form of `padding_sides`.
-        exact: refuse a filter that would leave cells over at the end, instead of rounding down.
+        exact: refuse a filter that would leave cells over at the end; otherwise the result is rounded down.
 
     Returns:
-        An integer where everything was given once for both axes, otherwise `(height, width)`.
+        An integer where every argument was given once for both axes, otherwise `(height, width)`.
 
     Raises:
-        ValueError: filter larger than the padded input, stride below 1, negative padding, or (`exact`) no whole
-        division.
+        RequestError: the filter is larger than the padded input, the stride is below 1, the padding is negative, or
+        (`exact`) cells are left over.
 
     Example:
         >>> output_size(32, 5), output_size(28, 3, stride=2, padding=1), output_size((28, 20), 3, (1, 2), (1, 0))
         (28, 14, (28, 9))
         >>> output_size(28, 3, stride=2, exact=True)
         Traceback (most recent call last):
-        cnn.config.RequestError: size 28, filter 3, padding 0 + 0: 25 is not a multiple of stride 2
+        cnn.errors.RequestError: size 28, filter 3, padding 0 + 0: 25 is not a multiple of stride 2
     """
-    sizes, filters, strides = pair(size, "size"), pair(filter, "filter"), pair(stride, "stride")
+    sizes = pair(size, "size")
+    filters = pair(filter, "filter")
+    strides = pair(stride, "stride")
     sides = padding_sides(padding, sizes, filters, strides)
-    height, width = (_axis_output(*axis, exact) for axis in zip(sizes, filters, strides, sides))
+    height, width = (_axis_output(*axis, exact) for axis in zip(sizes, filters, strides, sides, strict=True))
     scalar = not any(isinstance(value, (tuple, list)) for value in (size, filter, stride, padding))
     return height if scalar else (height, width)
 
@@ -133,7 +135,7 @@ def halving_padding(filter: int, stride: int) -> Sides:
     """The padding with which a strided convolution gives `size / stride`, rounded down, as pooling by `stride` does.
 
     Raises:
-        ValueError: filter below stride; it would skip cells, and no padding makes it round down.
+        RequestError: the filter is smaller than the stride. It would skip cells, and no padding makes it round down.
 
     Example:
         >>> [output_size((size, size), 3, 2, halving_padding(3, 2))[0] for size in (28, 14, 7, 3)]
@@ -146,21 +148,29 @@ def halving_padding(filter: int, stride: int) -> Sides:
     return side, side
 
 
-def chain(size: tuple[int, ...]) -> list[Pair]:
-    """The sizes that an image runs through when each block halves it, rounded down, to the first empty one.
+def chain(size: tuple[int, ...], up: bool = False) -> list[Pair]:
+    """The sizes of an image that is halved again and again.
+
+    Args:
+        size: `(height, width)` of the image.
+        up: round half a cell up, as padded convolutions do: the chain ends where no axis can be halved any more.
+            Otherwise half a cell is dropped, as pooling does: the chain ends with the first size that has no cell.
 
     Example:
         >>> " -> ".join(map(format_size, chain((28, 28))))
         '28 -> 14 -> 7 -> 3 -> 1 -> 0'
+        >>> " -> ".join(map(format_size, chain((28, 28), up=True)))
+        '28 -> 14 -> 7 -> 4 -> 2 -> 1'
     """
     sizes = [pair(size, "size")]
-    while min(sizes[-1]) > 0:
-        sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
+    while (max(sizes[-1]) > 1) if up else (min(sizes[-1]) > 0):
+        height, width = sizes[-1]
+        sizes.append(((height + up) // 2, (width + up) // 2))
     return sizes
 
 
 def blocks_that_fit(size: tuple[int, ...]) -> int:
-    """The most blocks whose last output still has a cell.
+    """The largest number of blocks, each of which halves the image, after which a cell is left.
 
     Example:
         >>> blocks_that_fit((28, 28)), blocks_that_fit((8, 8))
@@ -170,7 +180,7 @@ def blocks_that_fit(size: tuple[int, ...]) -> int:
 
 
 def format_size(size: tuple[int, ...]) -> str:
-    """`28` for a square, `28x20` for what is not.
+    """A size as text: `28` for a square, otherwise `28x20`.
 
     Example:
         >>> format_size((28, 20))
@@ -189,7 +199,8 @@ def receptive_field(layers: Iterable[tuple[Pair, Pair]]) -> Pair:
         >>> receptive_field([((3, 3), (1, 1)), ((2, 2), (2, 2)), ((3, 3), (1, 1))])
         (8, 8)
     """
-    field, step = [1, 1], [1, 1]
+    field = [1, 1]
+    step = [1, 1]
     for filter, stride in layers:
         for axis in (0, 1):
             field[axis] += (filter[axis] - 1) * step[axis]
@@ -203,20 +214,20 @@ def input_window(
     """The input cells that one output cell sees: `(top, left), (height, width)`.
 
     Walking back from the output, cells `first` to `last` of a layer see the cells `first * stride - before` to
-    `last * stride - before + filter - 1` of its input (Araujo et al. 2019, equations 3 and 4). Each axis counts on its
+    `last * stride - before + filter - 1` of its input (Araujo et al. 2019, equations 3 and 4), for each axis on its
     own.
 
     Args:
         cell: `(row, column)` of the last layer's output.
         size: `(height, width)` of the input.
-        layers: `(filter, stride, padding)` of each, from the input on; padding in any form of `padding_sides`.
-        clip: leave out the padding of every layer, so that only cells of the image that the output depends on are
-            counted; a cell over padding alone has no height or width. Otherwise the window is `receptive_field`, at
-            every cell, and may begin before the image or end after it. Where a stride is larger than its filter, cells
-            that are skipped count too.
+        layers: `(filter, stride, padding)` of each layer, from the input on; padding in any form of `padding_sides`.
+        clip: leave out every layer's padding, so that only those cells of the image count on which the output depends.
+            A cell that sees nothing but padding then has no height or width. Without `clip` the window has the size of
+            `receptive_field` at every cell, and may begin before the image or end after it. Where a stride is larger
+            than its filter, the cells between two positions count too.
 
     Raises:
-        ValueError: a filter that does not fit, or a cell outside the output.
+        RequestError: a filter does not fit, or the cell lies outside the output.
 
     Example:
         >>> block = [(3, 1, "SAME"), (2, 2, 0)]  # CONV 3x3, POOL 2x2
@@ -226,23 +237,27 @@ def input_window(
     sizes: list[Pair] = [pair(size, "size")]
     steps: list[tuple[Pair, Pair, Sides]] = []
     for filter, stride, padding in layers:
-        filters, strides = pair(filter, "filter"), pair(stride, "stride")
+        filters = pair(filter, "filter")
+        strides = pair(stride, "stride")
         steps.append((filters, strides, padding_sides(padding, sizes[-1], filters, strides)))
         sizes.append(output_size(sizes[-1], *steps[-1]))
-    if not all(0 <= place < count for place, count in zip(pair(cell, "cell", 0), sizes[-1])):
+    if not all(0 <= place < count for place, count in zip(pair(cell, "cell", 0), sizes[-1], strict=True)):
         raise RequestError(f"cell={cell!r}: must lie in the output of {format_size(sizes[-1])} cells")
     (top, height), (left, width) = (_axis_window(axis, place, sizes, steps, clip) for axis, place in enumerate(cell))
     return (top, left), (height, width)
 
 
 def _axis_window(axis: int, place: int, sizes: list[Pair], steps: list[tuple[Pair, Pair, Sides]], clip: bool) -> Pair:
-    """Start and size on one axis; `sizes` are those of each layer's input, and of the output."""
-    start, stop = place, place + 1
-    for size, (filters, strides, sides) in zip(reversed(sizes[:-1]), reversed(steps)):
+    """Start and number of cells on one axis; `sizes` holds the size of each layer's input, and of the output."""
+    start = place
+    stop = place + 1
+    for size, (filters, strides, sides) in zip(reversed(sizes[:-1]), reversed(steps), strict=True):
         before = sides[axis][0]
-        start, stop = start * strides[axis] - before, (stop - 1) * strides[axis] - before + filters[axis]
+        start = start * strides[axis] - before
+        stop = (stop - 1) * strides[axis] - before + filters[axis]
         if clip:
-            start, stop = max(start, 0), min(stop, size[axis])
+            start = max(start, 0)
+            stop = min(stop, size[axis])
         if stop <= start:
             return 0, 0
     return start, stop - start

@@ -1,7 +1,9 @@
-"""Flax modules over `ops`: the layers a network is a sequence of, each with its shape and its cost as integers.
+"""Flax modules over `ops`: the layers of a network, each of which knows its shape and its cost as integers.
 
-A layer is called as `layer(x, train)`. Beside it stand what the table, the chain of sizes and the matched widths need,
-all without touching an array: the shape after it, its parameters and its multiply-accumulates.
+A layer is called as `layer(x, train, forms)`: `train` says whether dropout and batch normalisation are in training, and
+`forms` which form of each operation the layer computes with (`cnn.network.forms`). A block is a layer made of layers.
+Its `flow` says once how they follow one another. The forward pass, the table, the chain of sizes, receptive fields and
+matched widths all derive from it.
 
 Example:
     >>> import jax, jax.numpy as jnp
@@ -14,7 +16,8 @@ Example:
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -22,13 +25,27 @@ import numpy as np
 from jax import Array
 
 from cnn.network import ops
-from cnn.network.geometry import Padding, Pair, Sides, halving_padding, output_size, pair, receptive_field
+from cnn.network.forms import PLAIN, Forms
+from cnn.network.geometry import Padding, Pair, Sides, Window, output_size, pair, receptive_field
 
 Shape = tuple[int, ...]  # of one image or row, without the batch axis: (height, width, channels) or (features,)
 
 
+class Signal(NamedTuple):
+    """What flows from one layer to the next, for one image."""
+
+    shape: Shape
+    windows: tuple[Window, ...] | None = ()  # of each layer from the image on; None: a unit sees the whole image
+
+
+Value = TypeVar("Value", Array, Signal)  # what may flow through a block
+
+
 class Layer(nn.Module):
     """What every layer has; the defaults are those of a layer without parameters that works cell by cell."""
+
+    pictured: ClassVar[bool] = False  # whether pictures of a network show this layer's output
+    mixes_images: ClassVar[bool] = False  # whether an output depends, in training, on the other images of the batch
 
     @nn.nowrap
     def output_shape(self, shape: Shape) -> Shape:
@@ -37,7 +54,7 @@ class Layer(nn.Module):
 
     @nn.nowrap
     def parameters(self, shape: Shape) -> int:
-        """Trainable numbers, for an input of this shape."""
+        """The number of trainable parameters, for an input of this shape."""
         return 0
 
     @nn.nowrap
@@ -46,62 +63,121 @@ class Layer(nn.Module):
         return 0
 
     @nn.nowrap
-    def window(self) -> tuple[Pair, Pair]:
-        """`(filter, stride)`: the cells under one output cell, and the cells between two."""
-        return (1, 1), (1, 1)
-
-
-class Sequence(Layer):
-    """A layer made of layers, one after another: the network itself, and each of its blocks."""
+    def window(self, shape: Shape) -> Window:
+        """Filter, stride and padding: which cells of an input of this shape lie under an output cell."""
+        return (1, 1), (1, 1), 0
 
     @nn.nowrap
-    def layers(self) -> list[Layer]:
-        """The layers in order, each with a name of its own; everything else about the sequence derives from it."""
+    def visits(self, *inputs: Signal, name: str = "") -> list["Visit"]:
+        """This layer with its input and output; for a block, those of each layer inside.
+
+        Args:
+            inputs: the signals that reach the layer; all but `Add` have one.
+            name: the name of the layer, as the table has it.
+        """
+        return [Visit(name, self, inputs[0], self.after(*inputs))]
+
+    @nn.nowrap
+    def after(self, *inputs: Signal) -> Signal:
+        """The signal that leaves the layer. Once the axes of the image are gone, a unit sees the whole image."""
+        shape = self.output_shape(inputs[0].shape)
+        before = inputs[0].windows
+        return Signal(shape, None if before is None or len(shape) != 3 else (*before, self.window(inputs[0].shape)))
+
+    @nn.nowrap
+    def named_outputs(self, *inputs: Array, train: bool, forms: Forms) -> tuple[Array, dict[str, Array]]:
+        """The layer's output, and beside it every intermediate by its name."""
+        y = self(*inputs, train=train, forms=forms)
+        return y, {str(self.name): y}
+
+
+class Visit(NamedTuple):
+    """One layer of a network, with the signals before and after it."""
+
+    name: str  # as in the table: `block1/conv1`
+    layer: Layer
+    before: Signal
+    after: Signal
+
+
+class Block(Layer):
+    """A layer made of layers. A subclass says in `flow` how they follow one another."""
+
+    @nn.nowrap
+    def flow(self, start: Value, step: Callable[..., Value]) -> Value:
+        """Send something through the layers.
+
+        Args:
+            start: what reaches the block: an array, or a signal.
+            step: `step(layer, *inputs)` gives what leaves a layer.
+        """
         raise NotImplementedError
 
     @nn.compact
     def __call__(
-        self, x: Array, train: bool = False, intermediates: bool = False
+        self, x: Array, train: bool = False, forms: Forms = PLAIN, intermediates: bool = False
     ) -> Array | tuple[Array, dict[str, Array]]:
         """The last layer's output; with `intermediates` also every layer's, by its name (`block1/conv1`)."""
         seen: dict[str, Array] = {}
-        for layer in self.layers():
-            if isinstance(layer, Sequence):
-                x, inside = layer(x, train, intermediates=True)
-                seen.update({f"{layer.name}/{name}": value for name, value in inside.items()})
-            else:
-                x = seen[f"{layer.name}"] = layer(x, train)
-        return (x, seen) if intermediates else x
+
+        def step(layer: Layer, *inputs: Array) -> Array:
+            y, inside = layer.named_outputs(*inputs, train=train, forms=forms)
+            seen.update(inside)
+            return y
+
+        y = self.flow(x, step)
+        return (y, seen) if intermediates else y
+
+    @nn.nowrap
+    def named_outputs(self, *inputs: Array, train: bool, forms: Forms) -> tuple[Array, dict[str, Array]]:
+        y, inside = self(inputs[0], train=train, forms=forms, intermediates=True)
+        return y, {f"{self.name}/{name}": value for name, value in inside.items()}
+
+    @nn.nowrap
+    def visits(self, *inputs: Signal, name: str = "") -> list[Visit]:
+        visits: list[Visit] = []
+
+        def step(layer: Layer, *inputs: Signal) -> Signal:
+            visits.extend(layer.visits(*inputs, name=f"{name}/{layer.name}" if name else str(layer.name)))
+            return visits[-1].after
+
+        self.flow(inputs[0], step)
+        return visits
+
+    @nn.nowrap
+    def after(self, *inputs: Signal) -> Signal:
+        return self.visits(*inputs)[-1].after
 
     @nn.nowrap
     def output_shape(self, shape: Shape) -> Shape:
-        for layer in self.layers():
-            shape = layer.output_shape(shape)
-        return shape
+        return self.after(Signal(shape)).shape
 
     @nn.nowrap
     def parameters(self, shape: Shape) -> int:
-        return sum(layer.parameters(before) for layer, before in self._inputs(shape))
+        return sum(visit.layer.parameters(visit.before.shape) for visit in self.visits(Signal(shape)))
 
     @nn.nowrap
     def multiply_accumulates(self, shape: Shape) -> int:
-        return sum(layer.multiply_accumulates(before) for layer, before in self._inputs(shape))
+        return sum(visit.layer.multiply_accumulates(visit.before.shape) for visit in self.visits(Signal(shape)))
+
+
+class Chain(Block):
+    """Layers one after another: a network, and most of its blocks."""
 
     @nn.nowrap
-    def _inputs(self, shape: Shape) -> Iterator[tuple[Layer, Shape]]:
+    def layers(self) -> list[Layer]:
+        """The layers in order, each with a name of its own."""
+        raise NotImplementedError
+
+    @nn.nowrap
+    def flow(self, start: Value, step: Callable[..., Value]) -> Value:
         for layer in self.layers():
-            yield layer, shape
-            shape = layer.output_shape(shape)
-
-    @nn.nowrap
-    def window(self) -> tuple[Pair, Pair]:
-        windows = [layer.window() for layer in self.layers()]
-        strides = [math.prod(axis) for axis in zip(*(stride for _, stride in windows))]
-        return receptive_field(windows), (strides[0], strides[1])
+            start = step(layer, start)
+        return start
 
 
 def _as_image(parameter: Array, x: Array) -> Array:
-    """A parameter in the precision of the image; pixels given as integers are computed with in the parameter's own."""
+    """A parameter in the precision of the image; where pixels are integers, the parameter keeps its own precision."""
     return parameter.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.inexact) else parameter
 
 
@@ -114,11 +190,11 @@ class Conv(Layer):
     padding: Padding = "SAME"
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
+    def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
         shape = (*pair(self.filter_size, "filter_size"), x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return ops.conv2d(x, _as_image(kernel, x), _as_image(bias, x), stride=self.stride, padding=self.padding)
+        return forms.conv2d(x, _as_image(kernel, x), _as_image(bias, x), stride=self.stride, padding=self.padding)
 
     @nn.nowrap
     def output_shape(self, shape: Shape) -> Shape:
@@ -133,46 +209,38 @@ class Conv(Layer):
         return math.prod(pair(self.filter_size, "filter_size")) * shape[2] * math.prod(self.output_shape(shape))
 
     @nn.nowrap
-    def window(self) -> tuple[Pair, Pair]:
-        return pair(self.filter_size, "filter_size"), pair(self.stride, "stride")
-
-
-class _Pool(Layer):
-    """Windows that touch: the image's height and width divided by `size`, rounded down."""
-
-    size: int | Pair = 2
-
-    @nn.nowrap
-    def output_shape(self, shape: Shape) -> Shape:
-        return *output_size(shape[:2], self.size, pair(self.size, "size")), shape[2]
-
-    @nn.nowrap
-    def window(self) -> tuple[Pair, Pair]:
-        return pair(self.size, "size"), pair(self.size, "size")
-
-
-class MaxPool(_Pool):
-    """`ops.max_pool2d`; it has no parameters."""
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
-        return ops.max_pool2d(x, self.size)
-
-
-class AvgPool(_Pool):
-    """`ops.avg_pool2d`; it has no parameters."""
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
-        return ops.avg_pool2d(x, self.size)
+    def window(self, shape: Shape) -> Window:
+        return pair(self.filter_size, "filter_size"), pair(self.stride, "stride"), self.padding
 
 
 class Relu(Layer):
     """`max(x, 0)` (Nair and Hinton 2010)."""
 
+    pictured: ClassVar[bool] = True
+
     @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
+    def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
         return nn.relu(x)
+
+
+class Add(Layer):
+    """The sum of two signals of one shape, cell by cell: a branch and the skip connection around it.
+
+    A cell of the sum sees what a cell of either signal sees. The wider of the two windows must contain the other.
+    """
+
+    @nn.compact
+    def __call__(self, x: Array, skip: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
+        return x + skip
+
+    @nn.nowrap
+    def after(self, *inputs: Signal) -> Signal:
+        return max(inputs, key=_reach)
+
+
+def _reach(signal: Signal) -> float:
+    """How far a cell of the signal sees: the cells of its receptive field on both axes."""
+    return math.inf if signal.windows is None else sum(receptive_field(window[:2] for window in signal.windows))
 
 
 class ZeroPad(Layer):
@@ -181,7 +249,7 @@ class ZeroPad(Layer):
     size: int = 32
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
+    def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
         return jnp.pad(x, ((0, 0), *self.sides(x.shape[1:]), (0, 0)))
 
     @nn.nowrap
@@ -194,12 +262,16 @@ class ZeroPad(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         return max(shape[0], self.size), max(shape[1], self.size), shape[2]
 
+    @nn.nowrap
+    def window(self, shape: Shape) -> Window:
+        return (1, 1), (1, 1), self.sides(shape)
+
 
 class Permute(Layer):
-    """The image's cells in another order, always the same one; what is near in the image is near no more."""
+    """The image's cells in another order, the same for every image, so that neighbours are no longer neighbours."""
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
+    def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
         n, height, width, channels = x.shape
         order = np.random.default_rng(0).permutation(height * width)
         return x.reshape(n, height * width, channels)[:, order].reshape(x.shape)
@@ -209,7 +281,7 @@ class Flatten(Layer):
     """`ops.flatten`: the image as one row."""
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
+    def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
         return ops.flatten(x)
 
     @nn.nowrap
@@ -224,11 +296,11 @@ class Dense(Layer):
     gain: float = 2.0
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
+    def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
         init = nn.initializers.variance_scaling(self.gain, "fan_in", "truncated_normal")
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return ops.dense(x, _as_image(kernel, x), _as_image(bias, x))
+        return forms.dense(x, _as_image(kernel, x), _as_image(bias, x))
 
     @nn.nowrap
     def output_shape(self, shape: Shape) -> Shape:
@@ -243,64 +315,11 @@ class Dense(Layer):
         return math.prod(shape) * self.features
 
 
-class Normalize(Layer):
-    """Batch normalisation (Ioffe and Szegedy 2015) or layer normalisation over the whole image (Ba et al. 2016)."""
-
-    kind: str
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
-        if self.kind == "batch":
-            return nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=x.dtype, name="norm")(x)
-        return nn.LayerNorm(reduction_axes=tuple(range(1, x.ndim)), dtype=x.dtype, name="norm")(x)
-
-    @nn.nowrap
-    def parameters(self, shape: Shape) -> int:
-        return 2 * shape[-1]
-
-
 class Dropout(Layer):
     """While training, each unit is 0 with probability `rate`; the others keep the mean (Srivastava et al. 2014)."""
 
     rate: float
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
+    def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
         return nn.Dropout(self.rate, deterministic=not train)(x)
-
-
-class ConvReluPool(Sequence):
-    """The block of the main question: `convolutions` times CONV and RELU, then POOL, which halves height and width.
-
-    With `pooling="stride"` there is no pooling layer: the last convolution moves by two cells, padded so that the sizes
-    are those that pooling gives. With `pooling="convolution"` one more convolution does so in the place of the pooling
-    layer (Springenberg et al. 2015, section 2). `reduce` above 0 puts a 1x1 convolution with that many channels in
-    front (Szegedy et al. 2015, section 4): the later ones then read fewer channels.
-    """
-
-    features: int
-    filter_size: int = 3
-    convolutions: int = 1
-    pooling: str = "max"
-    normalization: str = "none"
-    reduce: int = 0
-
-    @nn.nowrap
-    def layers(self) -> list[Layer]:
-        sequence: list[Layer] = []
-        if self.reduce:
-            sequence += self._convolution(self.reduce, 1, 1, "SAME", "1x1")
-        extra = self.pooling == "convolution"
-        for number in range(1, self.convolutions + 1 + extra):
-            halves = (self.pooling == "stride" or extra) and number == self.convolutions + extra
-            stride, padding = (2, halving_padding(self.filter_size, 2)) if halves else (1, "SAME")
-            sequence += self._convolution(self.features, self.filter_size, stride, padding, str(number))
-        if self.pooling in ("max", "average"):
-            sequence.append({"max": MaxPool, "average": AvgPool}[self.pooling](name="pool"))
-        return sequence
-
-    @nn.nowrap
-    def _convolution(self, features: int, filter_size: int, stride: int, padding: Padding, name: str) -> list[Layer]:
-        normalize = [] if self.normalization == "none" else [Normalize(self.normalization, name=f"norm{name}")]
-        conv = Conv(features, filter_size, stride, padding, name=f"conv{name}")
-        return [conv, *normalize, Relu(name=f"relu{name}")]

@@ -1,7 +1,7 @@
 """LeNet-5 as it was published: LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning applied to document
 recognition", Proceedings of the IEEE 86(11), section II-B. `models.LeNet5` is the network as it is taught today.
 
-The layers carry the paper's names, and beside their parameters the connections that the paper counts.
+The layers carry the paper's names. Beside its parameters, each layer knows its connections, which the paper counts too.
 
 Example:
     >>> import jax, jax.numpy as jnp
@@ -24,10 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from cnn.config import RequestError, require
+from cnn.errors import RequestError, require
 from cnn.network import ops
+from cnn.network.forms import PLAIN, Forms
 from cnn.network.geometry import Padding, Pair, pair
-from cnn.network.layers import AvgPool, Conv, Layer, Sequence, Shape, ZeroPad
+from cnn.network.layers import Chain, Conv, Layer, Shape, Signal, ZeroPad
+from cnn.network.pooling import AvgPool
 
 # Table I: a row for each map of S2, a column for each map of C3, and X where the two are connected.
 TABLE_I = (
@@ -39,7 +41,8 @@ TABLE_I = (
     "...XXX..XXXX.XXX",
 )
 
-# Figure 3, the digits 0 to 9: what F6 is to draw for each class. The bars above 0, 2, 4 and 5 are the figure's.
+# Figure 3, the digits 0 to 9: the drawing that F6 should give for each class. The bars above 0, 2, 4 and 5 stand in the
+# figure too.
 DIGITS = (
     """
     .#####.  ...##..  .#####.  #######  .#####.
@@ -74,7 +77,9 @@ DIGITS = (
 
 def _pixels(drawings: tuple[str, str]) -> np.ndarray:
     """1 for ink and -1 for paper, each digit row by row: [10, 84]."""
-    digits = [digit for half in drawings for digit in zip(*(line.split() for line in half.strip().split("\n")))]
+    digits = [
+        digit for half in drawings for digit in zip(*(line.split() for line in half.strip().split("\n")), strict=True)
+    ]
     return np.array([[1 if cell == "#" else -1 for cell in "".join(digit)] for digit in digits], np.float32)
 
 
@@ -93,7 +98,7 @@ def _fan_in_uniform(fan_in: int | np.ndarray) -> Callable[[Array, Shape], Array]
 
 
 class CountedLayer(Layer):
-    """A layer that also knows its connections."""
+    """A layer that also knows the number of its connections."""
 
     @nn.nowrap
     def connections(self, shape: Shape) -> int:
@@ -102,16 +107,16 @@ class CountedLayer(Layer):
 
 
 class EdgePad(CountedLayer, ZeroPad):
-    """The edge repeated around the image until each axis has `size` cells: paper goes on as paper, whatever its value.
+    """The edge repeated around the image until each axis has `size` cells, so that the paper around a digit goes on.
 
-    An odd cell goes to the bottom and the right; pixels given as integers become float32.
+    An odd cell goes to the bottom and the right. Integer pixels become float32.
 
     Raises:
         RequestError: an image larger than `size`.
     """
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
+    def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
         self.output_shape(x.shape[1:])  # refuses what is too large
         x = x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)
         return jnp.pad(x, ((0, 0), *self.sides(x.shape[1:]), (0, 0)), mode="edge")
@@ -124,10 +129,12 @@ class EdgePad(CountedLayer, ZeroPad):
 
 
 class Squash(CountedLayer):
-    """`1.7159 tanh(2/3 x)` (equation 6 and appendix A): -1 and 1 stay where they are, and there it bends the most."""
+    """`1.7159 tanh(2/3 x)` (equation 6 and appendix A): it keeps -1 and 1, and bends the most there."""
+
+    pictured: ClassVar[bool] = True
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
+    def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
         return 1.7159 * jnp.tanh(2 / 3 * x)
 
 
@@ -138,11 +145,12 @@ class Convolution(CountedLayer, Conv):
     padding: Padding = "VALID"
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
+    def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
         shape = (*pair(self.filter_size, "filter_size"), x.shape[-1], self.features)
         init = _fan_in_uniform(math.prod(shape[:3]))
-        kernel, bias = self.param("kernel", init, shape), self.param("bias", init, shape[3:])
-        return ops.conv2d(x, kernel.astype(x.dtype), bias.astype(x.dtype), stride=self.stride, padding=self.padding)
+        kernel = self.param("kernel", init, shape)
+        bias = self.param("bias", init, shape[3:])
+        return forms.conv2d(x, kernel.astype(x.dtype), bias.astype(x.dtype), stride=self.stride, padding=self.padding)
 
     @nn.nowrap
     def connections(self, shape: Shape) -> int:
@@ -150,21 +158,21 @@ class Convolution(CountedLayer, Conv):
 
 
 class SparseConvolution(Convolution):
-    """C3: each map sees only the maps of S2 that Table I gives it, so that the maps come to differ.
+    """C3: each map sees only those maps of S2 that Table I gives it, so that the maps of C3 come to differ.
 
-    The kernel holds a filter for each X of the table, in reading order: [5, 5, 60]. It is set into one of [5, 5, 6, 16]
-    whose other filters are 0; those are neither parameters nor counted as work.
+    The kernel holds a filter for each X of the table, in reading order: [5, 5, 60]. The forward pass sets them into a
+    kernel [5, 5, 6, 16] whose other filters are 0. Those zeros are no parameters, and do not count as work.
     """
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
+    def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
         size = pair(self.filter_size, "filter_size")
         inputs, maps = np.nonzero(CONNECTED)
         fan_in = math.prod(size) * CONNECTED.sum(0)
         filters = self.param("kernel", _fan_in_uniform(fan_in[maps]), (*size, len(maps)))
         bias = self.param("bias", _fan_in_uniform(fan_in), fan_in.shape)
         kernel = jnp.zeros((*size, *CONNECTED.shape), x.dtype).at[:, :, inputs, maps].set(filters.astype(x.dtype))
-        return ops.conv2d(x, kernel, bias.astype(x.dtype), stride=self.stride, padding=self.padding)
+        return forms.conv2d(x, kernel, bias.astype(x.dtype), stride=self.stride, padding=self.padding)
 
     @nn.nowrap
     def parameters(self, shape: Shape) -> int:
@@ -179,11 +187,13 @@ class Subsampling(CountedLayer, AvgPool):
     """S2 and S4: the sum of each 2x2 window, times a coefficient of its map, plus a bias of its map."""
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
-        inputs, shape = math.prod(pair(self.size, "size")), x.shape[-1:]
+    def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
+        inputs = math.prod(pair(self.size, "size"))
+        shape = x.shape[-1:]
         init = _fan_in_uniform(inputs)
-        coefficient, bias = self.param("coefficient", init, shape), self.param("bias", init, shape)
-        total = inputs * ops.avg_pool2d(x, self.size)
+        coefficient = self.param("coefficient", init, shape)
+        bias = self.param("bias", init, shape)
+        total = inputs * forms.avg_pool2d(x, self.size)
         return total * coefficient.astype(x.dtype).reshape(1, 1, 1, -1) + bias.astype(x.dtype).reshape(1, 1, 1, -1)
 
     @nn.nowrap
@@ -202,12 +212,12 @@ class Subsampling(CountedLayer, AvgPool):
 class RadialBasis(CountedLayer):
     """The output: minus the squared distance of F6 to each digit's bitmap (equation 7), as logits.
 
-    The paper's penalties are minus the logits. The bitmaps are fixed: the layer has no parameters, and a connection
-    costs the multiplication of its difference with itself.
+    The paper's penalties are minus these logits. The bitmaps are fixed, so the layer has no parameters. Each connection
+    costs one multiplication: of its difference with itself.
     """
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
+    def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
         difference = ops.flatten(x).reshape(len(x), 1, BITMAPS.shape[1]) - BITMAPS.reshape(1, *BITMAPS.shape)
         return -jnp.square(difference).sum(-1).astype(x.dtype)  # float32: a bfloat16 sum would lose the small addends
 
@@ -224,21 +234,21 @@ class RadialBasis(CountedLayer):
         return BITMAPS.size
 
 
-class LeNet5_1998(Sequence):
+class LeNet5_1998(Chain):
     """LeNet-5 of the paper: 60,000 parameters and 340,908 connections for a grey image.
 
     Images smaller than 32x32 are padded. `rejection_logit` is -j of the loss (equation 9): the discriminative criterion
     is the softmax cross-entropy over the ten classes and one more, "none of them", whose penalty j is a constant. The
-    paper gives no value: 10 lies below the 12 at which an answer is midway between 6 and 8, the bitmaps most alike. On
-    MNIST's validation images 1 to 20 did equally well, and 40 and 100 worse.
+    paper gives no value for j. 10 lies below 12, the penalty of an answer midway between 6 and 8, which have the most
+    similar bitmaps. On MNIST's validation images the values 1 to 20 did equally well, and 40 and 100 worse.
 
     Raises:
-        RequestError: other than ten classes, or (from `output_shape` on) an image larger than 32x32.
+        RequestError: the number of classes is not ten, or (from `output_shape` on) the image is larger than 32x32.
 
     Example:
         >>> LeNet5_1998(classes=26)
         Traceback (most recent call last):
-        cnn.config.RequestError: classes=26: must be 10, the digits that the output layer has bitmaps of
+        cnn.errors.RequestError: classes=26: must be 10, the digits that the output layer has bitmaps of
     """
 
     classes: int
@@ -272,7 +282,7 @@ class LeNet5_1998(Sequence):
     def connections(self, shape: Shape) -> int:
         """Connections of the whole network for one image, as the paper counts them.
 
-        In print C3 has 156,000 and the network 345,308; in the authors' preprint 151,600, which is what 1,516
-        parameters at 10x10 places make, and 340,908.
+        The journal prints 156,000 for C3 and 345,308 for the network. The authors' preprint has 151,600, which is 1,516
+        parameters at 10x10 places, and 340,908.
         """
-        return sum(layer.connections(before) for layer, before in self._inputs(shape))
+        return sum(visit.layer.connections(visit.before.shape) for visit in self.visits(Signal(shape)))

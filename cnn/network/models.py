@@ -1,78 +1,84 @@
-"""The networks, each one sequence of layers from an image to one logit for each class.
+"""The networks, each a chain of layers from an image to its outputs, and the registry of models.
 
 Example:
     >>> import jax, jax.numpy as jnp
-    >>> network = build(NetworkConfig(blocks=2), image_shape=(28, 28, 1), classes=10)
+    >>> network = build(NetworkConfig(blocks=2), image_shape=(28, 28, 1), outputs=10)
     >>> variables = network.init(jax.random.key(0), jnp.ones((1, 28, 28, 1)))
     >>> logits, seen = network.apply(variables, jnp.ones((1, 28, 28, 1)), intermediates=True)
     >>> logits.shape, seen["block1/pool"].shape
     ((1, 10), (1, 14, 14, 32))
 """
 
-import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import flax.linen as nn
 
-from cnn.config import BlockConfig, ConvNetConfig, NetworkConfig, RequestError, require_known
-from cnn.network.geometry import blocks_that_fit, chain, format_size
-from cnn.network.layers import (
-    Conv,
-    ConvReluPool,
-    Dense,
-    Dropout,
-    Flatten,
-    Layer,
-    MaxPool,
-    Permute,
-    Relu,
-    Sequence,
-    Shape,
-    ZeroPad,
-)
+from cnn.config import NetworkConfig
+from cnn.errors import RequestError, require, require_known
+from cnn.network.blocks import ConvReluPool, Residual, convolution
+from cnn.network.geometry import Pair, blocks_that_fit, chain, format_size
+from cnn.network.layers import Chain, Conv, Dense, Dropout, Flatten, Layer, Permute, Relu, Shape, ZeroPad
 from cnn.network.lenet1998 import LeNet5_1998
+from cnn.network.normalization import NORMALIZATIONS
+from cnn.network.pooling import POOLINGS, GlobalAvgPool, MaxPool
 
 
-class ConvNet(Sequence):
+class ConvNet(Chain):
     """CONV-RELU-POOL, `blocks` times, a dense layer with ReLU, and the logits; 0 blocks is the plain dense network.
 
     Block i (from 0) has `width * growth**i` channels, rounded. A width need not be whole, so that later blocks can be
     matched to a cost more closely.
     """
 
-    classes: int
-    blocks: int = 2
-    width: float = 32
-    growth: float = 2.0
-    filter_size: int = 3
-    convolutions: int = 1
-    pooling: str = "max"
-    normalization: str = "none"
-    bottleneck: float = 0.0
-    dropout: float = 0.0
-    hidden: int = 128
-    permute: bool = False
+    settings: NetworkConfig
+    outputs: int
 
     @nn.nowrap
     def layers(self) -> list[Layer]:
-        sequence: list[Layer] = [Permute(name="permute")] if self.permute else []
-        channels = 0  # the image's are too few to reduce
-        for index in range(self.blocks):
-            features = max(round(self.width * self.growth**index), 1)
-            reduce = max(round(channels * self.bottleneck), 1) if channels and self.bottleneck else 0
-            settings = (self.filter_size, self.convolutions, self.pooling, self.normalization, reduce)
-            sequence.append(ConvReluPool(features, *settings, name=f"block{index + 1}"))
-            channels = features
-        return [*sequence, Flatten(name="flatten"), *_dense_head((self.hidden,), self.dropout, self.classes)]
+        sequence = _permutation(self.settings)
+        channels = 0  # the image has too few channels to reduce
+        for index in range(self.settings.blocks):
+            share = self.settings.bottleneck
+            reduce = max(round(channels * share), 1) if channels and share else 0
+            channels = _channels(self.settings, index)
+            sequence.append(ConvReluPool(channels, self.settings, reduce, name=f"block{index + 1}"))
+        head = _dense_head((self.settings.hidden,), self.settings.dropout, self.outputs)
+        return [*sequence, Flatten(name="flatten"), *head]
 
 
-class LeNet5(Sequence):
+class Stack(Chain):
+    """Blocks of one kind: a first convolution, `blocks` blocks, the mean of each channel, the logits.
+
+    He et al. 2016, "Deep residual learning for image recognition", section 4.2, describe such a network of residual
+    blocks for CIFAR-10, with several blocks at each of three sizes. Here each block but the first halves height and
+    width, half a cell rounded up, and multiplies the channels by `growth`.
+    """
+
+    settings: NetworkConfig
+    outputs: int
+    block: Callable[..., Layer]  # from features, stride, settings and a name
+
+    @nn.nowrap
+    def layers(self) -> list[Layer]:
+        first = Conv(_channels(self.settings, 0), self.settings.filter_size, name="conv1")
+        sequence = [*convolution(first, self.settings.normalization, "1"), Relu(name="relu1")]
+        for index in range(self.settings.blocks):
+            features = _channels(self.settings, index)
+            stride = 2 if index else 1
+            sequence.append(self.block(features, stride, settings=self.settings, name=f"block{index + 1}"))
+        return [*sequence, GlobalAvgPool(name="pool"), Dense(self.outputs, gain=1.0, name="logits")]
+
+
+class LeNet5(Chain):
     """LeNet-5 as it is taught today: ReLU, max pooling, full connections; 61,706 parameters for grey digits.
 
     LeCun et al. 1998, "Gradient-based learning applied to document recognition", figure 2, gives the sizes. Smaller
     images are padded with zeros to its 32x32.
     """
 
-    classes: int
+    outputs: int
 
     @nn.nowrap
     def layers(self) -> list[Layer]:
@@ -85,77 +91,181 @@ class LeNet5(Sequence):
             Relu(name="relu2"),
             MaxPool(2, name="pool2"),  # [5, 5, 16]
         ]
-        return [*convolutions, Flatten(name="flatten"), *_dense_head((120, 84), 0.0, self.classes)]
+        return [*convolutions, Flatten(name="flatten"), *_dense_head((120, 84), 0.0, self.outputs)]
 
 
-class MLP(Sequence):
+class MLP(Chain):
     """Dense layers alone: the image flattened, two hidden layers with ReLU, the logits."""
 
-    classes: int
-    hidden: int = 128
-    dropout: float = 0.0
-    permute: bool = False
+    settings: NetworkConfig
+    outputs: int
 
     @nn.nowrap
     def layers(self) -> list[Layer]:
-        first: list[Layer] = [Permute(name="permute")] if self.permute else []
-        return [*first, Flatten(name="flatten"), *_dense_head((self.hidden, self.hidden), self.dropout, self.classes)]
+        hidden = self.settings.hidden
+        head = _dense_head((hidden, hidden), self.settings.dropout, self.outputs)
+        return [*_permutation(self.settings), Flatten(name="flatten"), *head]
 
 
-def _dense_head(hidden: tuple[int, ...], dropout: float, classes: int) -> list[Layer]:
+def _channels(settings: NetworkConfig, index: int) -> int:
+    """The channels of block `index`, counted from 0."""
+    return max(round(settings.width * settings.growth**index), 1)
+
+
+def _permutation(settings: NetworkConfig) -> list[Layer]:
+    return [Permute(name="permute")] if settings.permute else []
+
+
+def _dense_head(hidden: tuple[int, ...], dropout: float, outputs: int) -> list[Layer]:
     sequence: list[Layer] = []
     for number, features in enumerate(hidden, start=1):
         sequence += [Dense(features, name=f"dense{number}"), Relu(name=f"dense{number}_relu")]
         if dropout > 0:
             sequence.append(Dropout(dropout, name=f"dropout{number}"))
-    return [*sequence, Dense(classes, gain=1.0, name="logits")]
+    return [*sequence, Dense(outputs, gain=1.0, name="logits")]
 
 
-def _convnet(config: NetworkConfig, classes: int) -> ConvNet:
-    shared = [field.name for field in dataclasses.fields(BlockConfig)]
-    return ConvNet(classes, config.blocks, **{name: getattr(config, name) for name in shared})
+class Size(NamedTuple):
+    """The setting that changes what a model costs; a larger value never costs less."""
+
+    setting: str  # a field of `NetworkConfig`
+    step: float  # the smallest change that is tried
 
 
-MODELS = {
-    "convnet": _convnet,
-    "lenet5": lambda config, classes: LeNet5(classes),
-    "lenet5_1998": lambda config, classes: LeNet5_1998(classes),
-    "mlp": lambda config, classes: MLP(classes, config.hidden, config.dropout, config.permute),
+WIDTH = Size("width", 1 / 16)
+HIDDEN = Size("hidden", 1)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the project knows of a model beside its layers."""
+
+    build: Callable[[NetworkConfig, Shape, int], Chain]  # from settings, image shape and number of outputs
+    settings: tuple[str, ...] = ()  # the fields of `NetworkConfig` that it uses, beside `model`
+    size: Callable[[NetworkConfig], Size] | None = None  # the setting that changes its cost; None: its cost is fixed
+    rejection_logit: float | None = None  # of "none of the classes", a constant that the loss counts
+    features: str | None = None  # the layer before the head, whose output describes an image; None: nobody asks for it
+    only_classifies: bool = False  # whether its outputs mean classes, so that it cannot locate objects
+
+
+def _convnet(config: NetworkConfig, image_shape: Shape, outputs: int) -> Chain:
+    _require_fit(config.blocks, blocks_that_fit(image_shape[:2]), chain(image_shape[:2]))
+    return ConvNet(config, outputs)
+
+
+def stack_of(block: Callable[..., Layer]) -> Model:
+    """The registry's entry of a `Stack` of such blocks.
+
+    Args:
+        block: `block(features, stride, settings=..., name=...)` gives a layer, such as `blocks.Residual`.
+    """
+
+    def build(config: NetworkConfig, image_shape: Shape, outputs: int) -> Chain:
+        sizes = chain(image_shape[:2], up=True)
+        _require_fit(config.blocks, len(sizes), sizes)  # the first block keeps the size
+        return Stack(config, outputs, block)
+
+    return Model(
+        build,
+        settings=("blocks", "width", "growth", "filter_size", "normalization"),
+        size=lambda config: WIDTH,
+        features="pool",
+    )
+
+
+def _require_fit(blocks: int, most: int, sizes: list[Pair]) -> None:
+    if blocks > most:
+        halved = " -> ".join(map(format_size, sizes))
+        height, width = sizes[0]
+        raise RequestError(f"blocks={blocks}: an image of {height}x{width} fits at most {most} blocks: {halved}")
+
+
+MODELS: dict[str, Model] = {
+    "convnet": Model(
+        _convnet,
+        settings=(
+            *("blocks", "width", "growth", "filter_size", "convolutions", "bottleneck"),
+            *("pooling", "normalization", "dropout", "hidden", "permute"),
+        ),
+        size=lambda config: WIDTH if config.blocks else HIDDEN,
+        features="flatten",
+    ),
+    "lenet5": Model(lambda config, image_shape, outputs: LeNet5(outputs)),
+    "lenet5_1998": Model(
+        lambda config, image_shape, outputs: LeNet5_1998(outputs),
+        rejection_logit=LeNet5_1998.rejection_logit,
+        only_classifies=True,
+    ),
+    "mlp": Model(
+        lambda config, image_shape, outputs: MLP(config, outputs),
+        settings=("dropout", "hidden", "permute"),
+        size=lambda config: HIDDEN,
+    ),
+    "resnet": stack_of(Residual),
 }
 
 
-SETTINGS = {  # of `NetworkConfig`, those that a model uses
-    "convnet": tuple(field.name for field in dataclasses.fields(ConvNetConfig)),
-    "lenet5": (),
-    "lenet5_1998": (),
-    "mlp": ("hidden", "dropout", "permute"),
-}
+def choices() -> dict[str, tuple[str, ...]]:
+    """The known names of each setting that is a name, for `--help`.
+
+    Example:
+        >>> choices()["normalization"]
+        ('none', 'batch', 'layer')
+    """
+    return {"model": tuple(MODELS), "pooling": tuple(POOLINGS), "normalization": tuple(NORMALIZATIONS)}
 
 
-def build(config: NetworkConfig, image_shape: Shape, classes: int) -> Sequence:
-    """The network that the settings name, checked against the image it will see.
+def known(name: str) -> Model:
+    """The model of that name.
+
+    Raises:
+        RequestError: there is none; the message lists the known ones and the nearest.
+
+    Example:
+        >>> known("mlp").settings
+        ('dropout', 'hidden', 'permute')
+    """
+    require_known("model", name, MODELS)
+    return MODELS[name]
+
+
+def check_names(config: NetworkConfig) -> None:
+    """Refuse settings that no image could suit: unknown names, and a filter too small for the pooling.
+
+    Raises:
+        RequestError: the model, the pooling or the normalisation is unknown; or a convolution would skip cells.
+
+    Example:
+        >>> check_names(NetworkConfig(filter_size=1, pooling="stride"))
+        Traceback (most recent call last):
+        cnn.errors.RequestError: filter_size=1: must be at least 2 with pooling='stride'
+    """
+    for setting, names in choices().items():
+        require_known(setting, getattr(config, setting), names)
+    if "pooling" in MODELS[config.model].settings:
+        smallest = POOLINGS[config.pooling].smallest_filter
+        fits = config.filter_size >= smallest
+        require(fits, "filter_size", config.filter_size, f"at least {smallest} with pooling={config.pooling!r}")
+
+
+def build(config: NetworkConfig, image_shape: Shape, outputs: int) -> Chain:
+    """The network that the settings name, checked against the image that it will see.
 
     Args:
         config: model and settings.
         image_shape: `(height, width, channels)`.
-        classes: how many logits.
+        outputs: how many numbers the network gives for an image; for a classifier, how many classes there are.
 
     Raises:
-        RequestError: an unknown model, an image or a number of classes that it does not take, or more blocks than the
-        image can be halved; the message shows the chain of sizes.
+        RequestError: a name is unknown, the model does not take the image or the number of outputs, or the image cannot
+        be halved so often; the message then shows the chain of sizes.
 
     Example:
         >>> build(NetworkConfig(blocks=5), (28, 28, 1), 10)
         Traceback (most recent call last):
-        cnn.config.RequestError: blocks=5: a 28 image fits at most 4: 28 -> 14 -> 7 -> 3 -> 1 -> 0
+        cnn.errors.RequestError: blocks=5: an image of 28x28 fits at most 4 blocks: 28 -> 14 -> 7 -> 3 -> 1 -> 0
     """
-    require_known("model", config.model, MODELS)
-    size = image_shape[:2]
-    if config.model == "convnet" and config.blocks > blocks_that_fit(size):
-        sizes = " -> ".join(map(format_size, chain(size)))
-        raise RequestError(
-            f"blocks={config.blocks}: a {format_size(size)} image fits at most {blocks_that_fit(size)}: {sizes}"
-        )
-    network = MODELS[config.model](config, classes)
-    network.output_shape(image_shape)  # an image larger than the network takes is refused here
+    check_names(config)
+    network = MODELS[config.model].build(config, image_shape, outputs)
+    network.output_shape(image_shape)  # refuses an image that is larger than the network takes
     return network

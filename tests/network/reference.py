@@ -6,7 +6,7 @@ import numpy as np
 def positions(x, filter, stride, sides):
     """Each output cell with the slice of padded rows and columns under the filter."""
     spans = []
-    for size, cells, step, (before, after) in zip(x.shape[1:3], filter, stride, sides):
+    for size, cells, step, (before, after) in zip(x.shape[1:3], filter, stride, sides, strict=True):
         spans.append([slice(start, start + cells) for start in range(0, size + before + after - cells + 1, step)])
     return [(i, j, rows, columns) for i, rows in enumerate(spans[0]) for j, columns in enumerate(spans[1])]
 
@@ -25,7 +25,8 @@ def empty(x, places, channels):
 
 
 def conv2d(x, kernel, bias, stride, sides):
-    padded, places = pad(x, sides), positions(x, kernel.shape[:2], stride, sides)
+    padded = pad(x, sides)
+    places = positions(x, kernel.shape[:2], stride, sides)
     y = empty(x, places, kernel.shape[3])
     for i, j, rows, columns in places:
         y[:, i, j] = np.tensordot(padded[:, rows, columns], kernel, 3) + bias
@@ -34,8 +35,10 @@ def conv2d(x, kernel, bias, stride, sides):
 
 def conv2d_gradients(x, kernel, g, stride, sides):
     """The gradients of `sum(g * conv2d)` with respect to image, kernel and bias."""
-    padded, places = pad(x, sides), positions(x, kernel.shape[:2], stride, sides)
-    dx, dk = np.zeros_like(padded), np.zeros(kernel.shape)
+    padded = pad(x, sides)
+    places = positions(x, kernel.shape[:2], stride, sides)
+    dx = np.zeros_like(padded)
+    dk = np.zeros(kernel.shape)
     for i, j, rows, columns in places:
         dx[:, rows, columns] += np.tensordot(g[:, i, j], kernel, axes=(1, 3))
         dk += np.tensordot(padded[:, rows, columns], g[:, i, j], axes=(0, 0))
@@ -44,9 +47,11 @@ def conv2d_gradients(x, kernel, g, stride, sides):
 
 def max_pool2d(x, window, stride, sides, g=None):
     """The maxima, or with `g` the gradient of `sum(g * max_pool2d)`; the image's cells compete, the first wins."""
-    padded, inside = pad(x, sides), pad(np.ones((1, *x.shape[1:3], 1)), sides)
+    padded = pad(x, sides)
+    inside = pad(np.ones((1, *x.shape[1:3], 1)), sides)
     places = positions(x, window, stride, sides)
-    y, dx = empty(x, places, x.shape[3]), np.zeros_like(padded)
+    y = empty(x, places, x.shape[3])
+    dx = np.zeros_like(padded)
     n, c = np.ogrid[: x.shape[0], : x.shape[3]]
     for i, j, rows, columns in places:
         candidates = np.flatnonzero(inside[0, rows, columns, 0])
@@ -62,9 +67,11 @@ def max_pool2d(x, window, stride, sides, g=None):
 
 def avg_pool2d(x, window, stride, sides, count_include_pad=True, g=None):
     """The means, or with `g` the gradient of `sum(g * avg_pool2d)`."""
-    padded, inside = pad(x, sides), pad(np.ones((1, *x.shape[1:3], 1)), sides)
+    padded = pad(x, sides)
+    inside = pad(np.ones((1, *x.shape[1:3], 1)), sides)
     places = positions(x, window, stride, sides)
-    y, dx = empty(x, places, x.shape[3]), np.zeros_like(padded)
+    y = empty(x, places, x.shape[3])
+    dx = np.zeros_like(padded)
     for i, j, rows, columns in places:
         count = window[0] * window[1] if count_include_pad else inside[0, rows, columns, 0].sum()
         y[:, i, j] = padded[:, rows, columns].sum((1, 2)) / count

@@ -3,12 +3,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cnn.errors import RequestError
 from cnn.network import geometry
 from cnn.network.geometry import output_size, padding_sides
 from tests.network import reference
 
 property_test = settings(max_examples=200, deadline=None)
-sizes, filters, strides = st.integers(1, 40), st.integers(1, 9), st.integers(1, 6)
+sizes = st.integers(1, 40)
+filters = st.integers(1, 9)
+strides = st.integers(1, 6)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +55,7 @@ def test_output_size_counts_the_positions(size, filter, stride, before, after):
     if starts[-1] + filter == size + before + after:
         assert output_size(size, filter, stride, padding, exact=True) == (len(starts), len(starts))
     else:
-        with pytest.raises(ValueError, match=f"is not a multiple of stride {stride}"):
+        with pytest.raises(RequestError, match=f"is not a multiple of stride {stride}"):
             output_size(size, filter, stride, padding, exact=True)
 
 
@@ -87,7 +90,7 @@ def test_output_size_counts_the_positions(size, filter, stride, before, after):
     ],
 )
 def test_output_size_refuses(arguments, named, unchecked):
-    with pytest.raises(ValueError, match=named):
+    with pytest.raises(RequestError, match=named):
         output_size(*arguments)
 
 
@@ -123,7 +126,7 @@ def test_halving_padding_halves_as_pooling_does(size, filter):
 
 
 def test_halving_padding_refuses_a_filter_that_skips_cells():
-    with pytest.raises(ValueError, match="filter=1"):
+    with pytest.raises(RequestError, match="filter=1"):
         geometry.halving_padding(1, 2)
 
 
@@ -140,6 +143,20 @@ def test_halving_padding_refuses_a_filter_that_skips_cells():
 def test_chain(size, fit, sizes):
     assert geometry.blocks_that_fit(size) == fit
     assert " -> ".join(map(geometry.format_size, geometry.chain(size))) == sizes
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes"),
+    [
+        pytest.param((28, 28), "28 -> 14 -> 7 -> 4 -> 2 -> 1", id="mnist"),
+        pytest.param((32, 32), "32 -> 16 -> 8 -> 4 -> 2 -> 1", id="cifar"),
+        pytest.param((8, 8), "8 -> 4 -> 2 -> 1", id="digits"),
+        pytest.param((28, 12), "28x12 -> 14x6 -> 7x3 -> 4x2 -> 2x1 -> 1", id="not-square"),
+        pytest.param((1, 1), "1", id="one-cell"),
+    ],
+)
+def test_chain_rounded_up(size, sizes):
+    assert " -> ".join(map(geometry.format_size, geometry.chain(size, up=True))) == sizes
 
 
 @property_test
@@ -163,9 +180,11 @@ def seen(cell, size, layers):
         sizes.append(output_size(sizes[-1], filter, stride, padding))
     gradient = np.zeros((1, *sizes[-1], 1))
     gradient[0, cell[0], cell[1]] = 1
-    for shape, (filter, stride, padding) in zip(reversed(sizes[:-1]), reversed(layers)):
-        sides, strides = padding_sides(padding, shape, filter, stride), geometry.pair(stride, "stride")
-        image, ones = np.zeros((1, *shape, 1)), np.ones((*filter, 1, 1))
+    for shape, (filter, stride, padding) in zip(reversed(sizes[:-1]), reversed(layers), strict=True):
+        sides = padding_sides(padding, shape, filter, stride)
+        strides = geometry.pair(stride, "stride")
+        image = np.zeros((1, *shape, 1))
+        ones = np.ones((*filter, 1, 1))
         gradient, _, _ = reference.conv2d_gradients(image, ones, gradient, strides, sides)
     return gradient[0, :, :, 0] > 0
 
@@ -210,14 +229,15 @@ def test_input_window(cell, size, layers, window, clipped):
 @property_test
 @given(st.data())
 def test_the_clipped_window_is_where_the_gradient_is(data):
-    size, layers = data.draw(st.tuples(st.integers(4, 9), st.integers(4, 9))), []
+    size = data.draw(st.tuples(st.integers(4, 9), st.integers(4, 9)))
+    layers = []
     current = size
     for _ in range(data.draw(st.integers(1, 3))):
         filters = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
         strides = tuple(data.draw(st.integers(1, cells)) for cells in filters)  # no cell is skipped
         sides = tuple(data.draw(st.tuples(st.integers(0, 2), st.integers(0, 2))) for _ in range(2))
         padding = data.draw(st.sampled_from([sides, "SAME"]))
-        if any(f > n + b + a for f, n, (b, a) in zip(filters, current, sides)):
+        if any(f > n + b + a for f, n, (b, a) in zip(filters, current, sides, strict=True)):
             break
         layers.append((filters, strides, padding))
         current = output_size(current, filters, strides, padding)
@@ -230,5 +250,5 @@ def test_the_clipped_window_is_where_the_gradient_is(data):
 
 @pytest.mark.parametrize("cell", [(4, 0), (0, 4), (-1, 0)])
 def test_input_window_refuses_a_cell_outside(cell):
-    with pytest.raises(ValueError, match="cell="):
+    with pytest.raises(RequestError, match="cell="):
         geometry.input_window(cell, (8, 8), [(2, 2, 0)])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from cnn.network import layers, ops
+from cnn.network import layers, normalization, ops, pooling
+from cnn.network.layers import Signal
 
 IMAGE = jax.random.normal(jax.random.key(1), (3, 7, 6, 4))
 
@@ -18,23 +19,19 @@ LAYERS = {
     "conv": (layers.Conv(8), (7, 6, 8), 3 * 3 * 4 * 8 + 8, 7 * 6 * 8 * 3 * 3 * 4),
     "conv-1x1": (layers.Conv(5, 1, padding="VALID"), (7, 6, 5), 4 * 5 + 5, 7 * 6 * 5 * 4),
     "conv-strided": (layers.Conv(2, (3, 2), (2, 1), 0), (3, 5, 2), 3 * 2 * 4 * 2 + 2, 3 * 5 * 2 * 3 * 2 * 4),
-    "max-pool": (layers.MaxPool(), (3, 3, 4), 0, 0),
-    "max-pool-not-square": (layers.MaxPool((7, 2)), (1, 3, 4), 0, 0),
-    "avg-pool": (layers.AvgPool(3), (2, 2, 4), 0, 0),
+    "max-pool": (pooling.MaxPool(), (3, 3, 4), 0, 0),
+    "max-pool-not-square": (pooling.MaxPool((7, 2)), (1, 3, 4), 0, 0),
+    "avg-pool": (pooling.AvgPool(3), (2, 2, 4), 0, 0),
+    "global-avg-pool": (pooling.GlobalAvgPool(), (4,), 0, 0),
     "relu": (layers.Relu(), (7, 6, 4), 0, 0),
     "pad": (layers.ZeroPad(9), (9, 9, 4), 0, 0),
     "pad-one-axis": (layers.ZeroPad(7), (7, 7, 4), 0, 0),
     "flatten": (layers.Flatten(), (168,), 0, 0),
     "dense": (layers.Dense(5), (7, 6, 5), 4 * 5 + 5, 7 * 6 * 4 * 5),
-    "batch": (layers.Normalize("batch"), (7, 6, 4), 8, 0),
-    "layer": (layers.Normalize("layer"), (7, 6, 4), 8, 0),
+    "batch": (normalization.BatchNorm(), (7, 6, 4), 8, 0),
+    "layer": (normalization.LayerNorm(), (7, 6, 4), 8, 0),
     "dropout": (layers.Dropout(0.5), (7, 6, 4), 0, 0),
-    "block": (layers.ConvReluPool(8), (3, 3, 8), 296, 7 * 6 * 8 * 36),
-    "block-strided": (layers.ConvReluPool(8, pooling="stride"), (3, 3, 8), 296, 3 * 3 * 8 * 36),
     "permute": (layers.Permute(), (7, 6, 4), 0, 0),
-    "block-and-convolution": (layers.ConvReluPool(8, pooling="convolution"), (3, 3, 8), 296 + 584, 12096 + 5184),
-    "block-reduced": (layers.ConvReluPool(8, reduce=2), (3, 3, 8), 10 + 152, 7 * 6 * (4 * 2 + 18 * 8)),
-    "block-of-two": (layers.ConvReluPool(2, 1, 2, "average"), (3, 3, 2), 10 + 6, 42 * 2 * 4 + 42 * 2 * 2),
 }
 
 
@@ -46,7 +43,7 @@ def test_what_a_layer_says_is_what_it_does(layer, shape, parameters, macs):
     assert layer.multiply_accumulates((7, 6, 4)) == macs
 
 
-@pytest.mark.parametrize("pool", [layers.MaxPool(3), layers.AvgPool(3)], ids=["max", "average"])
+@pytest.mark.parametrize("pool", [pooling.MaxPool(3), pooling.AvgPool(3)], ids=["max", "average"])
 def test_pooling_has_no_parameters(pool):
     assert pool.init(jax.random.key(0), IMAGE) == {}
     function = {"MaxPool": ops.max_pool2d, "AvgPool": ops.avg_pool2d}[type(pool).__name__]
@@ -74,12 +71,27 @@ def test_zero_padding_puts_the_odd_cell_last():
     assert y[0, :, 0, 0].tolist() == [0, 1, 1, 1, 0, 0]
 
 
+def test_global_average_pooling_is_the_mean_of_each_channel():
+    y = pooling.GlobalAvgPool().apply({}, IMAGE)
+    assert_allclose(y, np.asarray(IMAGE).mean((1, 2)), rtol=1e-5, atol=1e-6)
+    assert pooling.GlobalAvgPool().after(Signal((7, 6, 4))) == Signal((4,), None)
+
+
+def test_a_sum_sees_what_its_wider_branch_sees():
+    narrow = layers.Conv(4, 1).after(Signal((7, 6, 4)))
+    wide = layers.Conv(4, 3).after(Signal((7, 6, 4)))
+    assert layers.Add().after(wide, narrow) == layers.Add().after(narrow, wide) == wide
+    assert layers.Add().after(wide, Signal((7, 6, 4), None)).windows is None
+    assert_array_equal(layers.Add().apply({}, IMAGE, 2 * IMAGE), 3 * IMAGE)
+
+
 def test_relu_cuts_at_zero():
     assert layers.Relu().apply({}, jnp.array([[-1.0, 0.0, 2.0]])).tolist() == [[0, 0, 2]]
 
 
 def test_batch_normalisation_learns_statistics_in_training_and_uses_them_after():
-    layer, x = layers.Normalize("batch"), 3 * IMAGE + 5
+    layer = normalization.BatchNorm()
+    x = 3 * IMAGE + 5
     variables = layer.init(jax.random.key(0), x)
     y, changed = layer.apply(variables, x, train=True, mutable=["batch_stats"])
     assert_allclose(y.mean((0, 1, 2)), 0, atol=1e-5)
@@ -92,7 +104,7 @@ def test_batch_normalisation_learns_statistics_in_training_and_uses_them_after()
 
 
 def test_layer_normalisation_is_of_one_image():
-    layer = layers.Normalize("layer")
+    layer = normalization.LayerNorm()
     variables = layer.init(jax.random.key(0), IMAGE)
     y = layer.apply(variables, 3 * IMAGE + 5, train=True)
     assert_allclose(y.mean((1, 2, 3)), 0, atol=1e-5)
@@ -101,23 +113,14 @@ def test_layer_normalisation_is_of_one_image():
 
 
 def test_dropout_draws_in_training_only():
-    layer, x = layers.Dropout(0.25), jnp.ones((100, 100))
+    layer = layers.Dropout(0.25)
+    x = jnp.ones((100, 100))
     first, again, second = (layer.apply({}, x, True, rngs={"dropout": jax.random.key(seed)}) for seed in (0, 0, 1))
     assert_array_equal(first, again)
     assert 0.3 < (first != second).mean() < 0.45  # 2 * 0.25 * 0.75
     assert (first == 0).mean() == pytest.approx(0.25, abs=0.02)
     assert_allclose(np.unique(first), [0, 1 / 0.75], rtol=1e-6)
     assert_array_equal(layer.apply({}, x), x)
-
-
-@pytest.mark.parametrize("normalization", ["none", "batch", "layer"])
-def test_a_bfloat16_image_stays_bfloat16(normalization):
-    block = layers.ConvReluPool(4, normalization=normalization)
-    variables = block.init(jax.random.key(0), IMAGE)
-    y = block.apply(variables, IMAGE.astype(jnp.bfloat16))
-    assert y.dtype == jnp.bfloat16
-    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
-    assert_allclose(y.astype(jnp.float32), block.apply(variables, IMAGE), atol=0.05)
 
 
 @pytest.mark.parametrize("layer", [layers.Conv(4), layers.Dense(4)], ids=["conv", "dense"])
@@ -128,18 +131,6 @@ def test_integer_pixels_meet_the_kernel_as_numbers(layer):
     assert_allclose(
         layer.apply(variables, pixels), layer.apply(variables, pixels.astype(jnp.float32)), rtol=1e-5, atol=1e-4
     )
-
-
-@pytest.mark.parametrize("size", [2, 3, 7, 8])
-@pytest.mark.parametrize("filter_size", [2, 3, 4, 5])
-def test_a_strided_block_halves_as_a_pooled_one(size, filter_size):
-    pooled, strided = (layers.ConvReluPool(2, filter_size, pooling=kind) for kind in ("max", "stride"))
-    assert pooled.output_shape((size, 9, 1)) == strided.output_shape((size, 9, 1)) == (size // 2, 4, 2)
-
-
-def test_a_block_sees_what_its_layers_see():
-    assert layers.ConvReluPool(2).window() == ((4, 4), (2, 2))
-    assert layers.ConvReluPool(2, 5, 2, "stride").window() == ((9, 9), (2, 2))
 
 
 def test_permute_keeps_every_cell_and_moves_nearly_all_always_alike():

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from cnn.config import RequestError
+from cnn.errors import RequestError
 from cnn.network import summary
 from cnn.network.lenet1998 import BITMAPS, CONNECTED, EdgePad, LeNet5_1998, RadialBasis, Squash, Subsampling
 from tests.network import reference
+
+pytestmark = pytest.mark.thorough
 
 NETWORK = LeNet5_1998(10)
 DIGIT = (28, 28, 1)
@@ -36,7 +38,8 @@ C3_INPUTS = [
 @functools.cache
 def some_params():
     """Drawn by NumPy, which is quicker than initialising; large enough for every squash to bend."""
-    generator, shapes = np.random.default_rng(0), jax.eval_shape(NETWORK.init, jax.random.key(0), IMAGES)["params"]
+    generator = np.random.default_rng(0)
+    shapes = jax.eval_shape(NETWORK.init, jax.random.key(0), IMAGES)["params"]
     bound = {name: 4 / math.sqrt(PUBLISHED[name][0] / layer["bias"].size) for name, layer in shapes.items()}
     return {
         name: {

@@ -1,13 +1,19 @@
+from dataclasses import fields, replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from cnn.config import NetworkConfig, RequestError
+from cnn.config import NetworkConfig
+from cnn.errors import RequestError
 from cnn.network import summary
-from cnn.network.models import LeNet5, build
+from cnn.network.models import MODELS, LeNet5, build, check_names, choices
 
+pytestmark = pytest.mark.thorough
+
+IMAGE = (16, 16, 1)
 NETWORKS = {
     "0-blocks": ({"blocks": 0}, (8, 8, 1)),
     "1-block": ({"blocks": 1}, (8, 8, 1)),
@@ -32,6 +38,14 @@ NETWORKS = {
     "not-square": ({"blocks": 2}, (28, 13, 3)),
     "lenet5": ({"model": "lenet5"}, (28, 28, 1)),
     "lenet5-of-a-large-photograph": ({"model": "lenet5"}, (40, 36, 3)),
+    "resnet": ({"model": "resnet", "blocks": 3}, (32, 32, 3)),
+    "resnet-of-digits": ({"model": "resnet", "blocks": 4, "normalization": "layer"}, (8, 8, 1)),
+    "resnet-normalised": ({"model": "resnet", "blocks": 3, "normalization": "batch", "growth": 1.5}, (28, 28, 1)),
+    "resnet-not-square": ({"model": "resnet", "blocks": 3, "filter_size": 5}, (9, 14, 3)),
+    "resnet-even-filter": ({"model": "resnet", "blocks": 3, "filter_size": 2}, (9, 8, 1)),
+    "resnet-1x1-filter": ({"model": "resnet", "blocks": 2, "filter_size": 1}, (9, 8, 1)),
+    "resnet-without-a-block": ({"model": "resnet", "blocks": 0}, (8, 8, 1)),
+    "resnet-of-one-width": ({"model": "resnet", "blocks": 2, "growth": 1.0}, (8, 8, 1)),
     "mlp": ({"model": "mlp", "dropout": 0.1, "hidden": 30}, (7, 5, 3)),
 }
 EVERY_NETWORK = pytest.mark.parametrize(("settings", "image"), NETWORKS.values(), ids=NETWORKS.keys())
@@ -131,7 +145,8 @@ def test_no_blocks_is_the_plain_dense_network():
 
 
 def test_a_convnet_computes_what_its_formula_says():
-    network, x = make({"blocks": 1}, (4, 4, 1)), jax.random.normal(jax.random.key(1), (2, 4, 4, 1))
+    network = make({"blocks": 1}, (4, 4, 1))
+    x = jax.random.normal(jax.random.key(1), (2, 4, 4, 1))
     variables = some_variables(network, x)
     p = jax.tree.map(np.asarray, variables["params"])
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -146,9 +161,9 @@ def test_a_convnet_computes_what_its_formula_says():
 @pytest.mark.parametrize(
     ("blocks", "image", "message"),
     [
-        pytest.param(5, (28, 28, 1), "blocks=5: .*at most 4: 28 -> 14 -> 7 -> 3 -> 1 -> 0$", id="mnist"),
-        pytest.param(9, (8, 8, 1), "blocks=9: .*at most 3: 8 -> 4 -> 2 -> 1 -> 0$", id="far-too-deep"),
-        pytest.param(4, (28, 12, 3), "at most 3: 28x12 -> 14x6 -> 7x3 -> 3x1 -> 1x0$", id="not-square"),
+        pytest.param(5, (28, 28, 1), "blocks=5: .*at most 4 blocks: 28 -> 14 -> 7 -> 3 -> 1 -> 0$", id="mnist"),
+        pytest.param(9, (8, 8, 1), "blocks=9: .*at most 3 blocks: 8 -> 4 -> 2 -> 1 -> 0$", id="far-too-deep"),
+        pytest.param(4, (28, 12, 3), "at most 3 blocks: 28x12 -> 14x6 -> 7x3 -> 3x1 -> 1x0$", id="not-square"),
     ],
 )
 @pytest.mark.parametrize("pooling", ["max", "average", "stride"])
@@ -159,16 +174,63 @@ def test_too_many_blocks_are_refused_with_the_chain_of_sizes(blocks, image, mess
     assert make({"blocks": most, "pooling": pooling}, image).output_shape(image) == (10,)
 
 
+@pytest.mark.parametrize(
+    ("blocks", "image", "message"),
+    [
+        pytest.param(7, (28, 28, 1), "blocks=7: .*at most 6 blocks: 28 -> 14 -> 7 -> 4 -> 2 -> 1$", id="mnist"),
+        pytest.param(9, (32, 32, 3), "blocks=9: .*at most 6 blocks: 32 -> 16 -> 8 -> 4 -> 2 -> 1$", id="cifar"),
+        pytest.param(5, (8, 8, 1), "blocks=5: .*at most 4 blocks: 8 -> 4 -> 2 -> 1$", id="digits"),
+        pytest.param(7, (28, 12, 3), "at most 6 blocks: 28x12 -> 14x6 -> 7x3 -> 4x2 -> 2x1 -> 1$", id="not-square"),
+    ],
+)
+def test_a_resnet_too_deep_is_refused_with_the_chain_of_sizes(blocks, image, message):
+    with pytest.raises(RequestError, match=message):
+        make({"model": "resnet", "blocks": blocks, "growth": 1.0}, image)
+    most = int(message.split("at most ")[1][0])
+    for fitting in range(most + 1):
+        network = make({"model": "resnet", "blocks": fitting, "growth": 1.0}, image)
+        shapes = [row.output_shape[:2] for row in summary.rows(network, image) if row.name.endswith("relu2")]
+        sizes = message.split(": ")[-1].removesuffix("$").split(" -> ")
+        assert ["x".join(map(str, shape)) for shape in shapes] == [
+            size if "x" in size else f"{size}x{size}" for size in sizes[:fitting]
+        ]
+        assert network.output_shape(image) == (10,)
+
+
+def test_a_resnet_has_the_sizes_and_parameters_of_its_paper():
+    """By hand, for 32x32x3, width 16 and two normalised blocks; He et al. 2016, section 4.2."""
+    network = make({"model": "resnet", "width": 16, "normalization": "batch"}, (32, 32, 3))
+    rows = {row.name: row for row in summary.rows(network, (32, 32, 3))}
+    assert list(rows) == [
+        *("conv1", "norm1", "relu1"),
+        *(f"block1/{name}" for name in ("conv1", "norm1", "relu1", "conv2", "norm2", "sum", "relu2")),
+        *("block2/skip", "block2/norm_skip"),
+        *(f"block2/{name}" for name in ("conv1", "norm1", "relu1", "conv2", "norm2", "sum", "relu2")),
+        *("pool", "logits"),
+    ]
+    parameters = {"conv1": 27 * 16 + 16, "block1/conv1": 144 * 16 + 16, "block1/conv2": 144 * 16 + 16}
+    parameters |= {"block2/conv1": 144 * 32 + 32, "block2/conv2": 288 * 32 + 32, "block2/skip": 16 * 32 + 32}
+    parameters |= {"norm1": 32, "block2/norm_skip": 64, "logits": 32 * 10 + 10, "pool": 0}
+    assert {name: rows[name].parameters for name in parameters} == parameters
+    assert rows["block2/conv1"].macs == 16 * 16 * 144 * 32 and rows["block2/skip"].macs == 16 * 16 * 16 * 32
+    assert rows["block1/sum"].output_shape == (32, 32, 16) and rows["pool"].output_shape == (32,)
+    fields = {"conv1": 3, "block1/conv1": 5, "block1/sum": 7, "block2/skip": 7, "block2/conv1": 9, "block2/relu2": 13}
+    assert {name: rows[name].receptive_field for name in fields} == {name: (n, n) for name, n in fields.items()}
+    assert rows["pool"].receptive_field == (32, 32)
+
+
 def test_an_unknown_model_lists_the_known():
     with pytest.raises(
-        RequestError, match=r"^model='lenet': must be one of convnet, lenet5, lenet5_1998, mlp; nearest: lenet5$"
+        RequestError,
+        match=r"^model='lenet': must be one of convnet, lenet5, lenet5_1998, mlp, resnet; nearest: lenet5$",
     ):
         make({"model": "lenet"}, (8, 8, 1))
 
 
 @pytest.mark.parametrize("model", ["convnet", "mlp"])
 def test_dropout_draws_by_key_and_vanishes_outside_training(model):
-    network, x = make({"model": model, "dropout": 0.5, "blocks": 1}, (8, 8, 1)), jnp.ones((2, 8, 8, 1))
+    network = make({"model": model, "dropout": 0.5, "blocks": 1}, (8, 8, 1))
+    x = jnp.ones((2, 8, 8, 1))
     variables = some_variables(network, x)
     first, again, second = (
         network.apply(variables, x, True, rngs={"dropout": jax.random.key(seed)}) for seed in (0, 0, 1)
@@ -181,7 +243,8 @@ def test_dropout_draws_by_key_and_vanishes_outside_training(model):
 
 
 def test_batch_normalisation_changes_its_statistics_in_training_only():
-    network, x = make({"normalization": "batch"}, (8, 8, 1)), jax.random.normal(jax.random.key(1), (4, 8, 8, 1))
+    network = make({"normalization": "batch"}, (8, 8, 1))
+    x = jax.random.normal(jax.random.key(1), (4, 8, 8, 1))
     variables = some_variables(network, x)
     _, trained = jax.jit(lambda v, x: network.apply(v, x, train=True, mutable=["batch_stats"]))(variables, x)
     _, tested = jax.jit(lambda v, x: network.apply(v, x, mutable=["batch_stats"]))(variables, x)
@@ -195,7 +258,8 @@ def test_batch_normalisation_changes_its_statistics_in_training_only():
     "settings", [{}, {"normalization": "layer"}, {"normalization": "batch"}, {"model": "mlp"}], ids=str
 )
 def test_bfloat16_images_give_bfloat16_logits(settings):
-    network, x = make(settings, (8, 8, 1)), jax.random.normal(jax.random.key(1), (4, 8, 8, 1))
+    network = make(settings, (8, 8, 1))
+    x = jax.random.normal(jax.random.key(1), (4, 8, 8, 1))
     variables = some_variables(network, x)
     logits = jax.jit(network.apply)(variables, x.astype(jnp.bfloat16))
     assert logits.dtype == jnp.bfloat16
@@ -216,3 +280,46 @@ def test_a_permutation_is_nothing_to_a_dense_layer():
     reordered = {"params": {**variables["params"], "dense1": {**dense, "kernel": moved}}}
     assert_allclose(permuted.apply(reordered, images), plain.apply(variables, images), rtol=1e-4, atol=1e-5)
     assert not np.allclose(permuted.apply(variables, images), plain.apply(variables, images), atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["pooling", "normalization"])
+def test_an_unknown_name_lists_the_known(name):
+    known = ", ".join(choices()[name])
+    config = NetworkConfig(**{name: "batches"})
+    with pytest.raises(RequestError, match=rf"^{name}='batches': must be one of {known}; nearest: "):
+        check_names(config)
+    with pytest.raises(RequestError, match=rf"^{name}='batches'"):
+        build(config, (8, 8, 1), 10)
+
+
+@pytest.mark.parametrize("pooling", ["stride", "convolution"])
+def test_a_convolution_must_not_skip_cells(pooling):
+    with pytest.raises(RequestError, match=rf"^filter_size=1: must be at least 2 with pooling='{pooling}'$"):
+        check_names(NetworkConfig(filter_size=1, pooling=pooling))
+    check_names(NetworkConfig(filter_size=2, pooling=pooling))
+    check_names(NetworkConfig(filter_size=1))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_uses_exactly_the_settings_that_it_names(model):
+    """Any other setting leaves every shape as it is, and each that is named can change the network."""
+    config = NetworkConfig(model=model, blocks=2, width=8, hidden=16)
+    changes = {"blocks": 1, "width": 9, "growth": 1.5, "filter_size": 5, "convolutions": 2, "bottleneck": 0.5}
+    changes |= {"pooling": "average", "normalization": "layer", "dropout": 0.1, "hidden": 8, "permute": True}
+
+    def layers(config):
+        return [(row.name, row.kind, row.output_shape, row.parameters) for row in summary.rows(network(config), IMAGE)]
+
+    def network(config):
+        return build(config, IMAGE, 10)
+
+    used = {name for name, value in changes.items() if layers(replace(config, **{name: value})) != layers(config)}
+    assert used == set(MODELS[model].settings)
+    assert set(changes) == {field.name for field in fields(NetworkConfig)} - {"model"}
+
+
+def test_only_batch_normalisation_mixes_the_images_of_a_batch():
+    for kind in choices()["normalization"]:
+        for model in ("convnet", "resnet"):
+            network = make({"normalization": kind, "model": model}, (8, 8, 1))
+            assert summary.mixes_images(network, (8, 8, 1)) == (kind == "batch")

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from cnn.errors import RequestError
 from cnn.network import geometry, ops, trace
 
 IMAGE = np.array([[1, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4]], np.float32).reshape(4, 4, 1)
@@ -22,11 +23,14 @@ def values(steps):
 def test_the_steps_are_conv2d(data):
     axes = []
     for _ in range(2):
-        filter, stride = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 3))
-        before, after = data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2))
+        filter = data.draw(st.integers(1, 4))
+        stride = data.draw(st.integers(1, 3))
+        before = data.draw(st.integers(0, 2))
+        after = data.draw(st.integers(0, 2))
         axes.append((data.draw(st.integers(max(filter - before - after, 1), 7)), filter, stride, (before, after)))
-    sizes, filters, strides, sides = zip(*axes)
-    channels, seed = data.draw(st.integers(1, 3)), data.draw(st.integers(0, 9))
+    sizes, filters, strides, sides = zip(*axes, strict=True)
+    channels = data.draw(st.integers(1, 3))
+    seed = data.draw(st.integers(0, 9))
     padding = data.draw(st.sampled_from([sides, "SAME"]))
     random = np.random.default_rng(seed)
     # Small whole numbers: float32 adds them without rounding.
@@ -92,12 +96,12 @@ def test_pixels_as_bytes_do_not_overflow():
     ],
 )
 def test_other_shapes_are_refused(image, filter, unchecked):
-    with pytest.raises(ValueError, match="channels"):
+    with pytest.raises(RequestError, match="channels"):
         trace.steps(np.ones(image), np.ones(filter))
 
 
 def test_a_filter_that_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="filter 5, padding 0"):
+    with pytest.raises(RequestError, match="filter 5, padding 0"):
         trace.steps(IMAGE, np.ones((5, 5, 1)))
 
 
@@ -119,7 +123,8 @@ def test_the_sum_in_words(segment, filter, bias, total):
 
 
 def test_channels_stand_below_each_other():
-    image, filter = np.arange(8.0).reshape(2, 2, 2), np.array([10, -1]) * np.ones((2, 2, 2))
+    image = np.arange(8.0).reshape(2, 2, 2)
+    filter = np.array([10, -1]) * np.ones((2, 2, 2))
     assert trace.text(trace.steps(image, filter)[0]).splitlines() == [
         "output (0, 0): segment * filter -> products, sum",
         "  0 2  *  10 10  ->   0 20",

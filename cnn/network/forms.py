@@ -1,0 +1,185 @@
+"""The fast form of each operation, by backend, and the measurement that chose it.
+
+`ops` holds the plain forms, which any platform can run. A backend may compute the same numbers faster in another way.
+Whoever runs a network asks `cnn.machine` for the backend once, and hands the layers the forms that `fast` gives. Where
+a network is traced for another platform, it takes the `PLAIN` forms.
+
+Example:
+    >>> x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    >>> fast("cpu").max_pool2d(x, 2).tolist() == PLAIN.max_pool2d(x, 2).tolist()
+    True
+    >>> fast("cpu") == fast("cpu"), fast("cpu") == fast("gpu")
+    (True, False)
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from cnn.network import ops
+from cnn.network.geometry import Axes, Padding, Pair, Sides, output_size
+
+MOST_CELLS = 16  # of a window that is compared cell by cell; the time to compile grows with the cells
+FEW_WEIGHTS = 48  # of one filter; a first layer has so few
+SMALL_MAP = 4  # cells of a convolution's output
+
+
+@runtime_checkable
+class Forms(Protocol):
+    """A form of each operation that a layer computes with; arguments and results are those of `ops`.
+
+    Instances are hashable and equal by value, so that they can be static arguments of a compiled function.
+    """
+
+    def conv2d(
+        self, x: Array, kernel: Array, bias: Array | None = None, *, stride: Axes = 1, padding: Padding = 0
+    ) -> Array:
+        """`ops.conv2d`."""
+
+    def max_pool2d(self, x: Array, window: Axes, stride: Axes | None = None, padding: Padding = 0) -> Array:
+        """`ops.max_pool2d`."""
+
+    def avg_pool2d(
+        self,
+        x: Array,
+        window: Axes,
+        stride: Axes | None = None,
+        padding: Padding = 0,
+        count_include_pad: bool = True,
+    ) -> Array:
+        """`ops.avg_pool2d`."""
+
+    def dense(self, x: Array, kernel: Array, bias: Array | None = None) -> Array:
+        """`ops.dense`."""
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """One function for each operation."""
+
+    conv2d: Callable[..., Array] = ops.conv2d
+    max_pool2d: Callable[..., Array] = ops.max_pool2d
+    avg_pool2d: Callable[..., Array] = ops.avg_pool2d
+    dense: Callable[..., Array] = ops.dense
+
+
+PLAIN: Forms = _Chosen()
+
+
+def fast(backend: str) -> Forms:
+    """The fastest forms that were measured on a backend: `cpu`, `gpu` or `tpu`.
+
+    Every backend takes the maximum of windows that touch from `_largest`. On a CPU some convolutions become matrix
+    products (`_convolve`), and bfloat16 maxima are compared as float32.
+    """
+    if backend == "cpu":
+        return _Chosen(conv2d=_cpu_conv2d, max_pool2d=_cpu_max_pool2d)
+    return _Chosen(max_pool2d=_max_pool2d)
+
+
+def _cpu_conv2d(x: Array, kernel: Array, bias: Array | None = None, *, stride: Axes = 1, padding: Padding = 0) -> Array:
+    return ops.add_bias(_convolve(*ops.convolution(x, kernel, bias, stride, padding)), bias)
+
+
+def _max_pool2d(x: Array, window: Axes, stride: Axes | None = None, padding: Padding = 0) -> Array:
+    windows = ops.pooling(x, window, stride, padding, "max_pool2d")
+    if windows.touch and math.prod(windows.sizes) <= MOST_CELLS:
+        return _largest(ops.tiles(x, windows.sizes))
+    return ops.max_pool2d(x, window, stride, padding)
+
+
+def _cpu_max_pool2d(x: Array, window: Axes, stride: Axes | None = None, padding: Padding = 0) -> Array:
+    windows = ops.pooling(x, window, stride, padding, "max_pool2d")
+    if windows.touch and math.prod(windows.sizes) <= MOST_CELLS and x.dtype == jnp.bfloat16:
+        # On a CPU a comparison of bfloat16 numbers takes 5 times as long as one of float32 numbers.
+        return _largest(ops.tiles(x.astype(jnp.float32), windows.sizes)).astype(x.dtype)
+    return _max_pool2d(x, window, stride, padding)
+
+
+def product(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
+    """A convolution as one matrix product: the shifted views of the image side by side, times the kernel as a matrix.
+
+    Example:
+        >>> x, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 5))
+        >>> bool((product(x, kernel, (1, 1), ops.NO_PADDING) == ops.correlate(x, kernel, (1, 1), ops.NO_PADDING)).all())
+        True
+    """
+    height, width, c_in, c_out = kernel.shape
+    rows, columns = output_size(x.shape[1:3], (height, width), strides, sides)
+    x = jnp.pad(x, ((0, 0), *sides, (0, 0)))
+    views = [
+        x[
+            :,
+            row : row + strides[0] * (rows - 1) + 1 : strides[0],
+            column : column + strides[1] * (columns - 1) + 1 : strides[1],
+        ]
+        for row in range(height)
+        for column in range(width)
+    ]
+    return jnp.concatenate(views, axis=-1) @ kernel.reshape(height * width * c_in, c_out)
+
+
+def _few_weights(kernel: Array) -> bool:
+    """Whether a filter is as small as those of a first layer; XLA's CPU kernels are slow at such a convolution."""
+    return kernel.shape[0] * kernel.shape[1] * kernel.shape[2] <= FEW_WEIGHTS
+
+
+def _small_map(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
+    """Whether the output has at most 2x2 cells; XLA on a CPU then does not use its fast kernels."""
+    return math.prod(output_size(x.shape[1:3], kernel.shape[:2], strides, sides)) <= SMALL_MAP
+
+
+# On a CPU a matrix product is faster for the forward pass of a first layer, and for outputs of at most 2x2 cells, where
+# it takes 0.21 of the time (64 images, 3x3 filters, 32 to 64 channels; benchmarks/lowerings.py). The gradient with
+# respect to the kernel is a convolution everywhere.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _convolve(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
+    if kernel.shape[:2] != (1, 1) and (_few_weights(kernel) or _small_map(x, kernel, strides, sides)):
+        return product(x, kernel, strides, sides)
+    return ops.correlate(x, kernel, strides, sides)
+
+
+@_convolve.defjvp
+def _convolve_jvp(
+    strides: Pair, sides: Sides, primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    x, kernel = primals
+    x_tangent, kernel_tangent = tangents
+    small = kernel.shape[:2] != (1, 1) and _small_map(x, kernel, strides, sides)
+    by_x = (product if small else ops.correlate)(x_tangent, kernel, strides, sides)
+    return _convolve(x, kernel, strides, sides), by_x + ops.correlate(x, kernel_tangent, strides, sides)
+
+
+def _cells(tiles: Array) -> list[Array]:
+    """The cells of the windows in reading order, each [n, rows, columns, c]."""
+    return [tiles[:, :, row, :, column] for row in range(tiles.shape[2]) for column in range(tiles.shape[4])]
+
+
+# The maximum of windows that touch, with a derivative of its own: the gradient goes to the first cell that equals the
+# maximum, and a NaN wins. It takes 0.19 of the time of `reduce_window` with XLA's backward pass
+# (benchmarks/lowerings.py).
+@jax.custom_jvp
+def _largest(tiles: Array) -> Array:
+    return functools.reduce(lambda best, cell: jnp.where((best >= cell) | (best != best), best, cell), _cells(tiles))
+
+
+@_largest.defjvp
+def _largest_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (tiles,) = primals
+    (tangent,) = tangents
+    largest = _largest(tiles)
+    first = []
+    taken = jnp.zeros(largest.shape, bool)
+    for cell in _cells(tiles):
+        wins = (cell == largest) | (cell != cell)  # a NaN equals nothing, but wins
+        first.append(wins & ~taken)
+        taken |= wins
+    n, rows, height, columns, width, c = tiles.shape
+    won = jnp.stack(first, axis=3).reshape(n, rows, columns, height, width, c).transpose(0, 1, 3, 2, 4, 5)
+    return largest, jnp.where(won, tangent, jnp.zeros((), tangent.dtype)).sum((2, 4))

@@ -1,0 +1,146 @@
+"""The fast forms: they equal the plain ones and the reference at the sizes of training, and stand where they should."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from cnn.network.forms import PLAIN, Forms, fast
+from tests.network.helpers import FORMS, NONE, check_conv, check_pooling, value_and_gradients, whole_numbers
+
+pytestmark = pytest.mark.thorough
+
+EVERY_FORM = pytest.mark.parametrize("form", FORMS)
+
+
+@pytest.mark.parametrize(
+    ("batch", "size", "c_in", "c_out", "filter", "stride", "padding"),
+    [
+        pytest.param(1, 28, 1, 32, 3, 1, 1, id="one-image"),
+        pytest.param(7, 32, 3, 16, 5, 1, 2, id="odd-batch-colour"),
+        pytest.param(64, 8, 1, 16, 3, 1, 1, id="digits-first-block"),
+        pytest.param(64, 5, 16, 32, 3, 1, 1, id="small-image"),
+        pytest.param(130, 14, 16, 32, 3, 1, 1, id="large-batch"),
+        pytest.param(130, 28, 1, 3, 3, 1, 1, id="large-batch-one-channel"),
+        pytest.param(130, 7, 32, 16, 3, 2, ((0, 1), (0, 1)), id="large-batch-strided"),
+        pytest.param(64, 32, 3, 32, 3, 1, 1, id="large-image"),
+        pytest.param(130, 5, 32, 32, 1, 1, 0, id="large-batch-1x1"),
+        pytest.param(64, 14, 6, 16, 5, 1, 0, id="lenet-second"),
+        pytest.param(64, 2, 16, 32, 3, 1, 1, id="map-of-2x2"),
+        pytest.param(130, 3, 32, 16, 3, 2, 0, id="map-of-1x1"),
+    ],
+)
+def test_conv2d_at_the_sizes_of_training(batch, size, c_in, c_out, filter, stride, padding):
+    sides = padding if isinstance(padding, tuple) else ((padding, padding), (padding, padding))
+    check_conv((batch, size, size, c_in), (filter, filter, c_in, c_out), stride, padding, (stride, stride), sides)
+
+
+@pytest.mark.parametrize(
+    ("batch", "size", "channels", "window", "stride"),
+    [
+        (1, 28, 32, 2, 2),
+        (7, 32, 16, 3, 2),
+        (64, 5, 3, 2, 2),
+        (64, 28, 1, 2, 2),
+        (130, 14, 16, 2, 2),
+        (130, 8, 32, 3, 1),
+    ],
+)
+def test_pooling_at_the_sizes_of_training(batch, size, channels, window, stride):
+    check_pooling((batch, size, size, channels), window, stride, 0, (window, window), (stride, stride), NONE)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_a_nan_that_wins_a_window_that_touches_takes_the_gradient(backend):
+    x = jnp.arange(16.0).reshape(1, 4, 4, 1).at[0, 1, 0, 0].set(jnp.nan)
+    dx = jax.jit(jax.grad(lambda x: fast(backend).max_pool2d(x, 2)[0, 0, 0, 0]))(x)
+    assert dx[0, :, :, 0].tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
+@EVERY_FORM
+def test_the_maximum_in_bfloat16_is_that_in_float32(form):
+    x = whole_numbers(3, (2, 6, 6, 3))[0]
+    g = whole_numbers(4, (2, 3, 3, 3))[0]
+    pool = functools.partial(FORMS[form].max_pool2d, window=2)
+    y, (gradient,) = value_and_gradients(pool, g, x)
+    low, (low_gradient,) = value_and_gradients(pool, jnp.asarray(g, jnp.bfloat16), jnp.asarray(x, jnp.bfloat16))
+    assert low.dtype == low_gradient.dtype == jnp.bfloat16
+    assert_array_equal(low.astype(jnp.float32), y)
+    assert_array_equal(low_gradient.astype(jnp.float32), gradient)
+
+
+def primitives(function, *arguments):
+    """Which of the operations that a form chooses among a function is traced to."""
+    traced = str(jax.make_jaxpr(function)(*arguments))
+    return {name for name in ("dot_general", "conv_general_dilated", "reduce_window_max") if f"{name}[" in traced}
+
+
+@pytest.mark.parametrize(
+    ("image", "kernel", "stride", "product"),
+    [
+        pytest.param((28, 28, 1), (3, 3, 1, 16), 1, True, id="first-layer"),
+        pytest.param((9, 9, 3), (4, 4, 3, 8), 1, True, id="48-weights"),
+        pytest.param((9, 9, 1), (7, 7, 1, 8), 1, False, id="49-weights"),
+        pytest.param((14, 14, 16), (3, 3, 16, 32), 1, False, id="later-layer"),
+        pytest.param((2, 2, 32), (3, 3, 32, 64), 1, True, id="map-of-2x2"),
+        pytest.param((3, 2, 32), (3, 3, 32, 64), 1, False, id="map-of-3x2"),
+        pytest.param((4, 4, 32), (3, 3, 32, 64), 2, True, id="strided-to-2x2"),
+        pytest.param((2, 2, 3), (1, 1, 3, 8), 1, False, id="1x1"),
+    ],
+)
+def test_a_cpu_takes_a_product_for_few_weights_and_small_maps(image, kernel, stride, product):
+    arguments = jnp.ones((2, *image)), jnp.ones(kernel)
+    for name, form in FORMS.items():
+        found = primitives(functools.partial(form.conv2d, stride=stride, padding=kernel[0] // 2), *arguments)
+        expected = "dot_general" if product and name == "cpu" else "conv_general_dilated"
+        assert found == {expected}, name
+
+
+@pytest.mark.parametrize(
+    ("window", "stride", "padding", "ours"),
+    [
+        pytest.param(2, None, 0, True, id="touching"),
+        pytest.param((4, 4), None, 0, True, id="16-cells"),
+        pytest.param((17, 1), None, 0, False, id="17-cells"),
+        pytest.param(3, 2, 0, False, id="overlapping"),
+        pytest.param(2, 2, 1, False, id="padded"),
+    ],
+)
+def test_windows_that_touch_are_compared_cell_by_cell(window, stride, padding, ours):
+    x = jnp.ones((1, 20, 20, 2))
+    for name, form in FORMS.items():
+        found = primitives(functools.partial(form.max_pool2d, window=window, stride=stride, padding=padding), x)
+        assert ("reduce_window_max" in found) != (ours and name != "plain"), name
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
+def test_forms_are_static_arguments_of_a_compiled_function(backend):
+    traced = []
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def pool(form, x):
+        traced.append(form)
+        return form.max_pool2d(x, 2)
+
+    for form in (fast(backend), fast(backend), PLAIN):
+        assert isinstance(form, Forms)
+        assert pool(form, jnp.arange(4.0).reshape(1, 2, 2, 1)).item() == 3
+    assert traced == [fast(backend), PLAIN]
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_real_numbers_agree_with_the_plain_forms(backend):
+    """Values and gradients of a block's operations; sums are added in another order, so they differ by rounding."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    x, kernel, bias = map(jax.random.normal, keys, ((8, 12, 12, 4), (3, 3, 4, 6), (6,)))
+
+    def block(form, x, kernel, bias):
+        return form.avg_pool2d(form.max_pool2d(form.conv2d(x, kernel, bias, padding=1), 2), 3)
+
+    g = jax.random.normal(jax.random.key(1), (8, 2, 2, 6))
+    found, expected = (
+        value_and_gradients(functools.partial(block, form), g, x, kernel, bias) for form in (fast(backend), PLAIN)
+    )
+    jax.tree.map(functools.partial(assert_allclose, rtol=1e-4, atol=1e-5), found, expected)
