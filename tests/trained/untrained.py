@@ -1,0 +1,35 @@
+"""A network with the weights that it starts with, and what it makes of random images."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn.config import NetworkConfig
+from cnn.network import models
+from cnn.network.forms import PLAIN
+from cnn.trained.network import Trained
+
+SHAPE = (8, 6, 2)
+MEAN = np.array([100.0, 20.0], np.float32)
+DEVIATION = np.array([50.0, 7.0], np.float32)
+
+
+def random_images(count, shape=SHAPE, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), np.uint8)
+
+
+@functools.cache
+def make(**settings):
+    network = models.build(NetworkConfig(**{"blocks": 2, "width": 4, "hidden": 5} | settings), SHAPE, 3)
+    variables = jax.jit(network.init)(jax.random.key(0), jnp.ones((1, *SHAPE)))
+    return Trained(network, variables, MEAN, DEVIATION, SHAPE, ("a", "b", "c"), 0, PLAIN)
+
+
+@functools.cache
+def outputs_at_once(**settings):
+    """Every layer's output for 300 images in one batch."""
+    trained = make(**settings)
+    x = jnp.asarray((random_images(300).astype(np.float32) - MEAN) / DEVIATION)
+    return jax.jit(lambda x: trained.network.apply(trained.variables, x, intermediates=True)[1])(x)
