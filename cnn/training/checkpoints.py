@@ -1,4 +1,4 @@
-"""The checkpoints of a trial, kept by Orbax: states by the number of steps done, each with a digest of its content.
+"""The checkpoints of a trial, written by Orbax: states by the number of steps done, each with a digest of its content.
 
 Example:
     >>> import tempfile
@@ -15,23 +15,24 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from cnn import files
+
 KEPT = 2
-_CONTENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL}  # what damage can lead to
+_CONTENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL}  # what damaged files can cause
 
 
 class DamagedError(Exception):
-    """A checkpoint that cannot be read, or does not hold what was written; the message names it, in one line."""
+    """A checkpoint cannot be read, or does not hold what was written. The message names the checkpoint in one line."""
 
 
 class Checkpoints:
-    """States by the number of steps done; the last two stay. Nothing is unpickled."""
+    """States by the number of steps done; the last two are kept. Nothing is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path).absolute()
@@ -43,17 +44,16 @@ class Checkpoints:
         return ocp.CheckpointManager(self.path, options=options)
 
     def save(self, steps: int, state: dict[str, Any], trial: dict[str, Any]) -> None:
-        """Keep a nested dict of arrays, and plain values beside it, as the state after so many steps.
+        """Write a nested dict of arrays, and plain values beside it, as the state after `steps` steps.
 
         Raises:
-            OSError: it cannot be written; those before it are as they were.
+            OSError: the checkpoint cannot be written; earlier checkpoints are unchanged.
         """
         import orbax.checkpoint as ocp
 
         state = _on_host(state)
-        arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), trial=ocp.args.JsonSave({**trial, "digest": _digest(state, trial)})
-        )
+        trial = {**trial, "digest": _digest(state, trial)}
+        arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), trial=ocp.args.JsonSave(trial))
         try:
             with self._manager() as manager:
                 manager.save(steps, args=arguments)
@@ -63,18 +63,18 @@ class Checkpoints:
             raise OSError(number or errno.EIO, reason, str(self.path)) from error
 
     def steps(self) -> list[int]:
-        """After how many steps a state is kept, in ascending order; half-written ones have other names."""
+        """The numbers of steps after which a state is kept, in ascending order, without half-written checkpoints."""
         try:
             return sorted(int(entry.name) for entry in self.path.iterdir() if entry.name.isdecimal())
         except FileNotFoundError:
             return []
 
     def load(self, steps: int, like: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The state kept after so many steps, in the shapes and dtypes of `like`, and the values beside it.
+        """The state after `steps` steps, in the shapes and dtypes of `like`, and the values beside it.
 
         Raises:
-            DamagedError: a part is missing, or it is not what was written.
-            OSError: the system does not let it be read, or there is no memory for it; it may be sound.
+            DamagedError: a part of the checkpoint is missing, or is not what was written.
+            OSError: the system refuses to read the checkpoint, or memory is short; the checkpoint may be sound.
         """
         import orbax.checkpoint as ocp
 
@@ -82,11 +82,12 @@ class Checkpoints:
         try:
             with self._manager() as manager:
                 found = manager.restore(steps, args=arguments)
-            state, trial = _on_host(found["state"]), dict(found["trial"])
+            state = _on_host(found["state"])
+            trial = dict(found["trial"])
             if trial.pop("digest") != _digest(state, trial):
                 raise ValueError("its content was altered")
             jax.tree.map(_same_kind, state, like)
-        except Exception as error:  # whatever Orbax and tensorstore make of damaged files
+        except Exception as error:  # Orbax and tensorstore raise many kinds for damaged files
             number = _refusal(error) or _refusal_to_read(self.path / str(steps))
             if number:
                 raise OSError(number, os.strerror(number), str(self.path / str(steps))) from error
@@ -94,17 +95,15 @@ class Checkpoints:
         return state, trial
 
     def remove(self, after: int = 0) -> None:
-        """Delete those of later steps, by default all, and what an interrupted save or removal has left."""
+        """Delete the checkpoints past step `after` (by default all), and what interrupted saves and removals left."""
         if not self.path.exists():
             return
         kept = {str(steps) for steps in self.steps() if 0 < steps <= after}
         for entry in self.path.iterdir():
             if entry.name not in kept:
-                doomed = entry.with_name(f"{entry.name}.removed")  # renamed, so that no half of it can pass for a whole
-                os.replace(entry, doomed)
-                shutil.rmtree(doomed)
+                files.remove(files.set_aside(entry))  # after a kill, no part of it has its old name
         if not kept:
-            self.path.rmdir()
+            files.remove(self.path)
 
 
 def _on_host(tree: dict[str, Any]) -> dict[str, Any]:
@@ -125,13 +124,13 @@ def _digest(state: dict[str, Any], trial: dict[str, Any]) -> str:
 
 
 def _number(error: BaseException) -> int | None:
-    """The system's number for an error; tensorstore has it in its text."""
+    """The system's number for an error; tensorstore writes the number into its message."""
     stated = re.search(r"os_error_code='(\d+)'", str(error))
     return int(stated[1]) if stated else getattr(error, "errno", None)
 
 
 def _refusal(error: BaseException | None) -> int | None:
-    """Why the system refuses, if an error or one that led to it says so; damage is no such reason."""
+    """The number of a refusal by the system, from an error or its causes; None where damage can be the cause."""
     while error is not None:
         number = errno.ENOMEM if isinstance(error, MemoryError) else _number(error)
         if number and number not in _CONTENT:
@@ -141,7 +140,7 @@ def _refusal(error: BaseException | None) -> int | None:
 
 
 def _refusal_to_read(folder: Path) -> int | None:
-    """Why the system refuses to read a file in a folder: Orbax takes one that it may not look at for missing."""
+    """The number of the error with which the system refuses to read a folder; Orbax reports such files as missing."""
 
     def fail(error: OSError) -> None:
         raise error

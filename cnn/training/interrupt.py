@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM that wait for a good place: the step is finished and the state saved before they take effect.
+"""Delays Ctrl-C and SIGTERM until the current step is finished and its state is saved.
 
 Example:
     >>> steps = []
@@ -22,9 +22,9 @@ WAITING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt(contextlib.AbstractContextManager):
-    """While it is open, the first SIGINT or SIGTERM only sets `asked`; it takes effect when this closes.
+    """While this context is open, the first SIGINT or SIGTERM only sets `asked`; it takes effect at the end.
 
-    A second one takes effect at once. Only the main thread can set signal handlers; in others nothing changes.
+    A second signal takes effect at once. Only the main thread can set signal handlers; other threads ignore this class.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Interrupt(contextlib.AbstractContextManager):
 
     @property
     def asked(self) -> bool:
-        """Whether somebody wants the work to stop."""
+        """Whether a signal has asked the work to stop."""
         return self.number is not None
 
     def __enter__(self) -> "Interrupt":
@@ -42,7 +42,8 @@ class Interrupt(contextlib.AbstractContextManager):
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        again, self.number = self.asked, number
+        again = self.asked
+        self.number = number
         if again:
             self._restore()
             signal.raise_signal(number)

@@ -1,12 +1,10 @@
-"""One replica: its state, its training step and its exact evaluation. Pure functions; `replicas` compiles them.
+"""One replica: its state, its training step and its exact evaluation. Pure functions; `loops` compiles them.
 
-Random numbers come from named streams folded with the seed and, for order, augmentation and dropout, with the epoch or
-the step; a resumed run draws the numbers that an uninterrupted one would.
+Images stay uint8 until a step has taken its batch. Sums, losses and the state are float32 in every precision.
 """
 
-import dataclasses
 import functools
-import zlib
+from dataclasses import dataclass
 from typing import Any
 
 import flax.struct
@@ -17,12 +15,12 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
-from cnn.config import TrainingConfig
 from cnn.data import preprocess
-from cnn.network.layers import Sequence
-from cnn.training.tasks import Images, Task
-
-WARMUP = 0.2  # share of the steps in which the learning rate rises
+from cnn.data.batches import Batches, Images, stream
+from cnn.network.forms import Forms
+from cnn.network.layers import Chain
+from cnn.training.optimizer import Optimizer
+from cnn.training.tasks import Task
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -38,7 +36,7 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 class Replica(flax.struct.PyTreeNode):
-    """What makes a replica this one: its seed, highest learning rate, training images, and their mean and deviation."""
+    """What differs between replicas: seed, highest learning rate, training images, and their mean and deviation."""
 
     seed: Int[Array, "*replicas"]
     learning_rate: Float[Array, "*replicas"]
@@ -76,7 +74,7 @@ class Batch(flax.struct.PyTreeNode):
 
 
 class Gradient(flax.struct.PyTreeNode):
-    """Sums over the images of a batch, or of a part of it; the statistics are those after it."""
+    """Sums over the images of a batch or of a part of it, and the batch-normalisation statistics after these images."""
 
     params: Any
     loss: Float[Array, ""]
@@ -85,74 +83,66 @@ class Gradient(flax.struct.PyTreeNode):
 
 
 class Answers(flax.struct.PyTreeNode):
-    """What an evaluation saw of each example: the network's outputs, what was wanted, and whether that was right."""
+    """The evaluation of each example: the network's outputs, the targets, and whether the outputs are right."""
 
     right: Bool[Array | np.ndarray, "*n"]
     outputs: Float[Array | np.ndarray, "*n outputs"]
     targets: Any
 
 
-def stream(seed: int | Int[Array, ""], name: str) -> Key[Array, ""]:
-    """The key of a named stream of random numbers: init, shuffle, augment or dropout.
-
-    Example:
-        >>> bool((stream(0, "init") == stream(0, "shuffle")).all())
-        False
-    """
-    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Program:
-    """What is compiled once: a network, its task, how it learns, and how long. Seeds and rates are arguments."""
+    """What is compiled once. Seeds and learning rates are arguments of the compiled functions.
 
-    network: Sequence
+    Args:
+        network: what learns.
+        task: what the network learns to do.
+        batches: where a step finds its examples.
+        optimizer: returns the gradient transformation for a highest learning rate.
+        forms: the form of each operation on this machine.
+        micro_batch: images whose gradient a CPU computes together; only dropout's masks depend on this number.
+        precision: of a step's images, activations and weights.
+        label_smoothing: share of the target that is spread evenly over the classes.
+    """
+
+    network: Chain
     task: Task
-    training: TrainingConfig
-    steps_per_epoch: int
-    micro_batch: int  # images whose gradient a CPU computes together; only dropout's masks depend on it
-
-    def optimizer(self, learning_rate: float | Array) -> optax.GradientTransformation:
-        """AdamW (Loshchilov and Hutter 2019) under a linear warm-up and a cosine decay to 0 (Smith 2018, "1cycle")."""
-        total = self.training.epochs * self.steps_per_epoch
-        unit = optax.warmup_cosine_decay_schedule(0.0, 1.0, max(int(WARMUP * total), 1), total + 1)
-        return optax.adamw(
-            lambda count: learning_rate * unit(count + 1),
-            weight_decay=self.training.weight_decay,
-            mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
-        )
+    batches: Batches
+    optimizer: Optimizer
+    forms: Forms
+    micro_batch: int
+    precision: str = "float32"
+    label_smoothing: float = 0.0
 
     def init(self, replica: Replica) -> TrainState:
         """The state before the first step."""
         image = jnp.zeros((1, *self.task.image_shape), jnp.float32)
-        variables = dict(self.network.init(stream(replica.seed, "init"), image))
+        variables = dict(self.network.init(stream(replica.seed, "init"), image, forms=self.forms))
         params = variables.pop("params")
         return TrainState(jnp.int32(0), params, variables, self.optimizer(replica.learning_rate).init(params))
 
-    def shuffle(self, replica: Replica, epoch: int | Array) -> Int[Array, " n_train"]:
-        """The training images in the order of an epoch."""
-        return jax.random.permutation(jax.random.fold_in(stream(replica.seed, "shuffle"), epoch), replica.train_indices)
+    def order(self, replica: Replica, epoch: int | Array) -> Any:
+        """What the steps of an epoch need to find their examples."""
+        return self.batches.order(replica.seed, replica.train_indices, epoch)
 
     def step(
-        self, state: TrainState, totals: Totals, replica: Replica, data: Images, order: Int[Array, " n_train"]
+        self, state: TrainState, totals: Totals, replica: Replica, data: Images, order: Any
     ) -> tuple[TrainState, Totals]:
-        """One step of the optimiser on the next batch of the order, and its sums added to the totals."""
+        """One step of the optimiser on the next batch of the order; the batch's sums are added to the totals."""
         batch = self.batch(state.step, replica, data, order)
-        gradient = self.gradient(
-            self.weights(state.params), state.statistics, replica, batch, 0, self.training.batch_size
-        )
+        gradient = self.gradient(self.weights(state.params), state.statistics, replica, batch, 0, self.batches.size)
         return self.update(state, totals, replica, [gradient])
 
-    def batch(self, step: Int[Array, ""], replica: Replica, data: Images, order: Int[Array, " n_train"]) -> Batch:
-        """The examples of a step."""
-        examples = data.take(self._members(order, step % self.steps_per_epoch))
+    def batch(self, step: Int[Array, ""], replica: Replica, data: Images, order: Any) -> Batch:
+        """The examples of a step, augmented."""
+        examples = self.batches.examples(data, order, step)
         key = jax.random.fold_in(stream(replica.seed, "augment"), step)
         images, targets = self.task.training_examples(key, examples)
         return Batch(images, targets, jax.random.fold_in(stream(replica.seed, "dropout"), step))
 
     def weights(self, params: Any) -> Any:
-        """The parameters in the precision that a step computes in; a network's layers take either."""
-        return jax.tree.map(lambda leaf: leaf.astype(self.training.precision), params)
+        """The parameters in the precision that a step computes in."""
+        return jax.tree.map(lambda leaf: leaf.astype(self.precision), params)
 
     def gradient(
         self, params: Any, statistics: Any, replica: Replica, batch: Batch, start: int | Int[Array, ""], size: int
@@ -161,10 +151,19 @@ class Program:
         images, targets = jax.tree.map(
             lambda leaf: lax.dynamic_slice_in_dim(leaf, start, size), (batch.images, batch.targets)
         )
-        x = preprocess.normalize(images, replica.mean, replica.deviation, self.training.precision)
+        x = preprocess.normalize(images, replica.mean, replica.deviation, self.precision)
         loss = functools.partial(self._loss, x=x, targets=targets, dropout=jax.random.fold_in(batch.dropout, start))
         grads, rest = jax.grad(loss, has_aux=True)(params, statistics)
         return Gradient(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), grads), *rest)
+
+    def _loss(self, params: Any, statistics: Any, *, x: Array, targets: Any, dropout: Array) -> tuple[Array, tuple]:
+        variables = {"params": params, **statistics}
+        outputs, statistics = self.network.apply(
+            variables, x, train=True, forms=self.forms, rngs={"dropout": dropout}, mutable=list(statistics)
+        )
+        outputs = outputs.astype(jnp.float32)
+        loss = self.task.loss(outputs, targets, self.label_smoothing).sum()
+        return loss, (loss, self.task.right(outputs, targets).sum(), statistics)
 
     def none(self, params: Any, statistics: Any) -> Gradient:
         """The gradient over no image."""
@@ -174,8 +173,8 @@ class Program:
     def update(
         self, state: TrainState, totals: Totals, replica: Replica, parts: list[Gradient]
     ) -> tuple[TrainState, Totals]:
-        """The optimiser's step on the gradient over a batch, given over its parts, and its sums added to the totals."""
-        size = self.training.batch_size
+        """Apply the optimiser to a batch's gradient, the sum of the parts; add the batch's sums to the totals."""
+        size = self.batches.size
         gradient = functools.reduce(add, parts)
         grads = jax.tree.map(lambda leaf: leaf / size, gradient.params)
         updates, optimizer = self.optimizer(replica.learning_rate).update(grads, state.optimizer, state.params)
@@ -189,23 +188,6 @@ class Program:
         )
         return TrainState(state.step + 1, params, gradient.statistics, optimizer), totals
 
-    def _members(self, order: Array, batch: Array) -> Int[Array, "batch objects"]:
-        """The images of a batch; the second objects of its examples come from the batch half an epoch away."""
-        size, columns = self.training.batch_size, []
-        for number in range(self.task.objects):
-            start = (batch + number * (self.steps_per_epoch // 2)) % self.steps_per_epoch * size
-            columns.append(jnp.roll(lax.dynamic_slice_in_dim(order, start, size), number))
-        return jnp.stack(columns, axis=1)
-
-    def _loss(self, params: Any, statistics: Any, *, x: Array, targets: Any, dropout: Array) -> tuple[Array, tuple]:
-        variables = {"params": params, **statistics}
-        outputs, statistics = self.network.apply(
-            variables, x, train=True, rngs={"dropout": dropout}, mutable=list(statistics)
-        )
-        outputs = outputs.astype(jnp.float32)
-        loss = self.task.loss(outputs, targets, self.training.label_smoothing).sum()
-        return loss, (loss, self.task.right(outputs, targets).sum(), statistics)
-
     def evaluate(
         self,
         state: TrainState,
@@ -214,12 +196,13 @@ class Program:
         batch: Images,
         mask: Bool[Array | np.ndarray, " batch"],
     ) -> tuple[Totals, Answers]:
-        """The sums over the examples of a padded batch that the mask admits, and the answer to each example."""
+        """The sums over those examples of a padded batch where the mask is true, and the answer to each example."""
         images, targets = self.task.test_examples(indices, batch)
-        x = preprocess.normalize(images, replica.mean, replica.deviation, self.training.precision)
+        x = preprocess.normalize(images, replica.mean, replica.deviation, self.precision)
         variables = {"params": self.weights(state.params), **state.statistics}
-        outputs = jnp.asarray(self.network.apply(variables, x), jnp.float32)
-        losses, right = self.task.loss(outputs, targets, 0.0), self.task.right(outputs, targets) & mask
+        outputs = jnp.asarray(self.network.apply(variables, x, forms=self.forms), jnp.float32)
+        losses = self.task.loss(outputs, targets, 0.0)
+        right = self.task.right(outputs, targets) & mask
         sums = Totals((losses * mask).sum(), right.sum(), jnp.sum(mask), jnp.int32(-1))
         return sums, Answers(right, outputs, targets)
 
@@ -228,26 +211,3 @@ def add(first: Gradient, second: Gradient) -> Gradient:
     """The gradient over the images of both parts; the second is the later one."""
     sums = jax.tree.map(jnp.add, first.replace(statistics=None), second.replace(statistics=None))
     return sums.replace(statistics=second.statistics)
-
-
-def members(part: np.ndarray, objects: int) -> np.ndarray:
-    """The images that make the examples of an evaluation, [n, objects]: each is the first of one example.
-
-    Example:
-        >>> members(np.array([7, 8, 9]), 2).tolist()
-        [[7, 9], [8, 7], [9, 8]]
-    """
-    return np.stack([np.roll(part, number) for number in range(objects)], axis=1)
-
-
-def padded(indices: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices [n, ...] cut into batches of `size`, the last filled up, and a mask, so that every one counts once.
-
-    Example:
-        >>> padded(np.array([7, 8, 9]), 2)[1].tolist()
-        [[True, True], [True, False]]
-    """
-    batches = -(-len(indices) // size)
-    filled = np.zeros((batches * size, *indices.shape[1:]), np.int32)
-    filled[: len(indices)] = indices
-    return filled.reshape(batches, size, *indices.shape[1:]), (np.arange(len(filled)) < len(indices)).reshape(-1, size)

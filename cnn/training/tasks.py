@@ -1,7 +1,7 @@
-"""What a network is asked: which class an image shows, or which objects stand where in a scene.
+"""What a network learns to do: tell which class an image shows, or which objects a scene shows and where.
 
-A task turns stored images into examples, on the device, and scores the network's outputs. Pure functions of frozen
-settings, so that a task is part of what is compiled.
+A task turns stored images into examples, on the device, and scores the network's outputs. Its methods are pure
+functions, so they are compiled into the step.
 """
 
 import dataclasses
@@ -16,26 +16,20 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from cnn.config import TrainingConfig, TrialConfig
 from cnn.data import preprocess, scenes
+from cnn.data.batches import Images
+from cnn.errors import RequestError
+from cnn.network import models
 from cnn.network.layers import Shape
 
-L1_WEIGHT, OVERLAP_WEIGHT = 5.0, 2.0  # of a box's two losses beside the class's: Carion et al. 2020, appendix A.4
+# Weights of a box's two losses; the loss of the class has weight 1 (Carion et al. 2020, appendix A.4).
+L1_WEIGHT = 5.0
+OVERLAP_WEIGHT = 2.0
 RIGHT_OVERLAP = 0.5  # intersection over union from which a box counts as right (Everingham et al. 2010, section 4.2)
-
-
-class Images(flax.struct.PyTreeNode):
-    """A part of a data set on the device, or the images of a batch of examples."""
-
-    images: UInt8[Array, "*n height width c"]
-    labels: Int[Array, "*n"]
-
-    def take(self, indices: Int[Array | np.ndarray, "*batch"]) -> "Images":
-        """The images and labels at these places."""
-        return Images(self.images[indices], self.labels[indices])
 
 
 @runtime_checkable
 class Task(Protocol):
-    """What training and evaluation ask of a task; `batch` holds `objects` images for each example: [n, objects]."""
+    """What training and evaluation need of a task. `batch` holds `objects` images for each example: [n, objects]."""
 
     @property
     def objects(self) -> int:
@@ -47,29 +41,29 @@ class Task(Protocol):
 
     @property
     def outputs(self) -> int:
-        """How many numbers the network gives for an example."""
+        """How many numbers the network outputs for an example."""
 
     def training_examples(self, key: Array, batch: Images) -> tuple[Array, Any]:
         """Augmented uint8 images [n, height, width, channels] and their targets."""
 
     def test_examples(self, indices: Array | np.ndarray, batch: Images) -> tuple[Array, Any]:
-        """The same without chance: the places [n, objects] of its images decide what an example looks like."""
+        """Images and targets without chance: an example depends only on the indices [n, objects] of its images."""
 
     def loss(self, outputs: Array, targets: Any, smoothing: float) -> Array:
         """The loss of each example, with label smoothing."""
 
     def right(self, outputs: Array, targets: Any) -> Array:
-        """Whether each example is answered rightly."""
+        """Whether the outputs for each example are right."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Classification:
-    """Which class an image shows: one logit for each."""
+    """Which class an image shows: one logit for each class."""
 
     image_shape: Shape
     outputs: int
     training: TrainingConfig
-    rejection_logit: float | None = None  # of "none of the classes", a constant that the loss counts: `LeNet5_1998`
+    rejection_logit: float | None = None  # of a class "none of them" in the loss: see `lenet1998.LeNet5_1998`
     objects: int = 1
 
     def training_examples(
@@ -126,7 +120,7 @@ class Localization:
         place, mirror = jax.random.split(key)
         n, objects = batch.labels.shape
         flat = batch.images.reshape(n * objects, *self.source_shape)
-        images = preprocess.augment(mirror, flat, self.training.flip, 0)  # a place at random is shift enough
+        images = preprocess.augment(mirror, flat, self.training.flip, 0)  # the random place is shift enough
         return self._scenes(jax.random.split(place, n), batch.replace(images=images.reshape(batch.images.shape)))
 
     def test_examples(
@@ -145,9 +139,10 @@ class Localization:
         return Found(slots[..., :-4], jax.nn.sigmoid(slots[..., -4:]))
 
     def _assigned(self, found: Found, targets: Found, smoothing: float) -> tuple[Array, Array]:
-        """For each scene the loss of each true object, and the slot that stands for it: the assignment of least loss.
+        """For each scene, the loss of each true object and the slot assigned to it.
 
-        One-to-one, whichever slot finds which object (Carion et al. 2020, equation 1); two objects have two ways.
+        Of all one-to-one assignments, the one of least loss counts (Carion et al. 2020, equation 1). Two objects have
+        two assignments.
         """
         slots = jnp.stack([jnp.roll(jnp.arange(self.objects), way) for way in range(self.objects)])
         losses = jnp.stack(
@@ -186,7 +181,15 @@ class Localization:
 
 
 def task(config: TrialConfig, image_shape: Shape, classes: int) -> Classification | Localization:
-    """The task that the settings name, on images of this shape."""
-    if config.scene.objects:
-        return Localization(image_shape, classes, config.scene.objects, config.scene.canvas, config.training)
-    return Classification(image_shape, classes, config.training)
+    """The task that the settings name, on images of this shape.
+
+    Raises:
+        RequestError: the model is unknown, or it only classifies and the settings ask for objects to locate.
+    """
+    model = models.known(config.network.model)
+    objects = config.scene.objects
+    if not objects:
+        return Classification(image_shape, classes, config.training, model.rejection_logit)
+    if model.only_classifies:
+        raise RequestError(f"objects={objects}: {config.network.model} only classifies, so must be 0")
+    return Localization(image_shape, classes, objects, config.scene.canvas, config.training)

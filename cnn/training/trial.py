@@ -1,275 +1,285 @@
-"""A trial from its settings to its result: data, network, fit and folder joined. Scripts and notebooks call this.
+"""Runs a trial: from its settings to its outcome, with data, network, fit and folder. Scripts and notebooks call it.
 
 Example:
     >>> from cnn.config import NetworkConfig, TrainingConfig
     >>> from cnn.data import datasets
     >>> config = TrialConfig("digits", network=NetworkConfig(blocks=1, width=8), training=TrainingConfig(epochs=1))
-    >>> result = run(config, datasets.load("digits"))
-    >>> result["status"], result["test_examples"]
+    >>> result = run(config, datasets.load("digits")).result
+    >>> result.status, result.test_examples
     ('done', 360)
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 
 import flax.serialization
 import jax
 import numpy as np
 
-from cnn.config import TrialConfig, to_json
-from cnn.data.datasets import Dataset, split
-from cnn.network import summary
+from cnn import files
+from cnn.config import NetworkConfig, TrialConfig
+from cnn.data.content import Dataset
+from cnn.network import models
 from cnn.progress import Progress
+from cnn.trained.network import Trained
 from cnn.training.checkpoints import DamagedError
+from cnn.training.fit import Fit, Prepared, Session, Snapshot, prepare
+from cnn.training.folder import NOTHING, Outcome, Result, TrialFolder
 from cnn.training.interrupt import Interrupt
-from cnn.training.lock import writer
-from cnn.training.provenance import digest, machine, provenance
-from cnn.training.replicas import Epoch, Fit, program
-from cnn.training.runs import PROVENANCE, TrialFolder, differences, remove_temporary
-from cnn.training.step import Answers, Totals, TrainState
+from cnn.training.metrics import Epoch
+from cnn.training.record import Record, kept
+from cnn.training.step import Answers
 
 
 class Measured(NamedTuple):
     """What an experiment measured on one trained network: numbers for its result, arrays for a file beside it."""
 
     values: Mapping[str, float | None]
-    arrays: dict[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray] = NOTHING
 
 
-# Given each replica's answers to the test set, or None for one that diverged, which has nothing to measure; and where
-# to show how long it takes.
-Measure = Callable[[Fit, list[Answers | None], Progress], list[Measured | None]]
+# A function of a trained network, its answers to the test set, and a progress display. It is called for each replica
+# that did not diverge.
+Measure = Callable[[Trained, Answers, Progress], Measured]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a trial is run. No option changes what the trial learns.
+
+    Args:
+        test: read the test set, once, at the end.
+        keep: leave a checkpoint of the finished state; otherwise a finished trial has none.
+        measure: what else to measure once the test set has been read.
+        with_network: give the trained network in the outcome, where the trial runs now.
+        checkpoint_seconds: time between two checkpoints; a shorter trial writes none before its end.
+    """
+
+    test: bool = True
+    keep: bool = False
+    measure: Measure | None = None
+    with_network: bool = False
+    checkpoint_seconds: float = 30.0
 
 
 def run(
     config: TrialConfig,
     dataset: Dataset,
     folder: Path | None = None,
-    *,
-    test: bool = True,
-    keep: bool = False,
-    measure: Measure | None = None,
+    options: Options = Options(),
     progress: Progress = Progress(),
-) -> dict[str, Any]:
-    """One trial; see `run_together`. A folder that another process writes into is refused as well."""
-    options: dict[str, Any] = {"test": test, "keep": keep, "measure": measure, "progress": progress}
-    if folder is None:
-        return run_together([config], dataset, **options)[0]
-    own = TrialFolder(folder)
-    result = _Record(config, dataset, own).result
-    if result and (keep or not own.leftovers()):
-        return result
-    program(config, dataset, len(split(dataset.train_labels, config.validation_fraction, config.seed)[0]))
-    with writer(folder):  # not before the settings are known to suit the data, so that nothing is written
-        return run_together([config], dataset, [own], **options)[0]
+) -> Outcome:
+    """Run one trial from its last checkpoint on; a finished trial is only read.
+
+    Args:
+        config: the settings of the trial.
+        dataset: the data set that the settings name.
+        folder: where the trial writes its files, locked while it runs; without a folder nothing is written.
+        options: how the trial is run.
+        progress: shows the epochs.
+
+    Raises:
+        RequestError: the settings do not suit the data, or the folder holds another trial or is in use.
+    """
+    own = None if folder is None else TrialFolder(folder)
+    if own is not None:
+        outcome = Record(config, dataset, own).outcome
+        if outcome and (options.keep or not own.leftovers()):
+            return outcome
+    prepared = prepare(config, dataset)  # first, so that nothing is written for settings that do not suit the data
+    with Session(dataset) as session:
+        if own is None:
+            return run_together(session, prepared, [config], None, options, progress)[0]
+        with files.one_writer(own.path):
+            return run_together(session, prepared, [config], [own], options, progress)[0]
 
 
 def run_together(
-    configs: list[TrialConfig],
-    dataset: Dataset,
-    folders: list[TrialFolder] | None = None,
-    *,
-    test: bool = True,
-    keep: bool = False,
-    measure: Measure | None = None,
+    session: Session,
+    prepared: Prepared,
+    configs: Sequence[TrialConfig],
+    folders: Sequence[TrialFolder] | None = None,
+    options: Options = Options(),
     progress: Progress = Progress(),
-) -> list[dict[str, Any]]:
-    """Run trials that share a program; each continues from its last checkpoint, and a finished one is only read.
+) -> list[Outcome]:
+    """Run trials that share a program from their last common checkpoint on; a finished trial is only read.
 
     Args:
+        session: what the trials of this process share.
+        prepared: what these trials have in common.
         configs: trials that differ in seed and learning rate alone.
-        dataset: what they learn from.
-        folders: where each leaves its files; without folders nothing is written.
-        test: read the test set, once, at the end.
-        keep: leave a checkpoint of the finished state; otherwise none stays, in the folder of a finished trial either.
-        measure: what else to measure once the test set has been read; its values join the results.
+        folders: where each trial writes its files; without folders nothing is written.
+        options: how the trials are run.
         progress: shows the epochs.
 
     Returns:
-        A result for each: `status` (`done`, or `diverged` with the step), accuracies as fractions of the validation and
-        the test images (None where unknown), parameters, multiply-accumulates, and the seconds of its training steps
-        (compilation on a CPU and evaluation apart; trials that ran together share the time).
+        The outcome of each trial. `train_seconds` is the time of the training steps, without evaluation (and on a CPU
+        without compilation); trials that ran together share the time.
 
     Raises:
-        RequestError: settings that do not suit the data, or a folder that holds another trial.
+        RequestError: a folder holds another trial.
     """
     own: Sequence[TrialFolder | None] = folders or [None] * len(configs)
-    records = [_Record(config, dataset, folder) for config, folder in zip(configs, own)]
-    missing = [record for record in records if not record.result]
+    records = [Record(*pair) for pair in zip(configs, [session.dataset] * len(configs), own, strict=True)]
     for record in records:
-        if record.result and record.folder is not None and not keep:
+        if record.outcome and record.folder is not None and not options.keep:
             record.folder.remove_leftovers()
+    missing = [record for record in records if record.outcome is None]
     if missing:
-        fit = Fit([record.config for record in missing], dataset)
+        fit = Fit(session, prepared, [record.config for record in missing])
         _restore(fit, missing, progress)
-        _train(fit, missing, keep, progress)
-        _finish(fit, missing, test, keep, measure, progress)
-    return [record.result for record in records]
+        _train(fit, missing, options, progress)
+        _finish(fit, missing, options, progress)
+    return [record.outcome for record in records if record.outcome is not None]
 
 
-class _Record:
-    """What one trial has so far: epochs, first bad step, at its end the result; and its folder, kept up to date."""
-
-    def __init__(self, config: TrialConfig, dataset: Dataset, folder: TrialFolder | None) -> None:
-        self.config, self.folder = config, folder
-        self.settings = {**to_json(config), "dataset_fingerprint": dataset.fingerprint}
-        self.epochs: list[dict[str, Any]] = []
-        self.bad_step: int | None = None
-        self.same_machine = True
-        kept = folder.result() if folder is not None and folder.check(self.settings) else None
-        self.result: dict[str, Any] = kept or {}
-
-    def begin(self) -> None:
-        """From the first step on; whatever an earlier start has left ends here."""
-        if self.folder is not None:
-            self.folder.begin({**self.settings, PROVENANCE: provenance()})
-            self.folder.write_metrics([])
-
-    def resume(self, folder: TrialFolder, values: dict[str, Any], progress: Progress) -> None:
-        """From a checkpoint on; the lines of metrics past it are dropped."""
-        self.epochs, self.bad_step = values["epochs"], values["bad_step"]
-        remove_temporary(folder.path)
-        folder.write_metrics(self.epochs)
-        changed = differences(values["machine"], machine())
-        self.same_machine = values["same_machine"] and not changed
-        if changed:
-            progress.line(f"{folder.path}: continued on another machine, to other bits ({'; '.join(changed)})")
-
-    def add(self, epoch: Epoch) -> None:
-        if self.bad_step is None:
-            self.bad_step = epoch.bad_step
-            self.epochs.append(epoch.metrics)
-            if self.folder is not None:
-                self.folder.write_metrics(self.epochs)
-
-    def save(self, steps: int, state: dict[str, Any], seconds: float) -> None:
-        made_on = {"machine": machine(), "same_machine": self.same_machine}
-        values = {"epochs": self.epochs, "bad_step": self.bad_step, "seconds": seconds, **made_on}
-        if self.folder is not None and steps not in self.folder.checkpoints().steps():
-            self.folder.checkpoints().save(steps, state, values)
-
-    def finish(self, fit: Fit, answers: Answers | None, measured: Measured | None, keep: bool) -> None:
-        self.result = {**_result(self, fit, answers), **(measured.values if measured else {})}
-        if self.folder is not None:
-            if measured is not None and measured.arrays:
-                self.folder.write_arrays(measured.arrays)
-            self.folder.finish(self.result, np.asarray(answers.right) if answers else None)
-            if not keep:
-                self.folder.checkpoints().remove()
-
-
-def _restore(fit: Fit, records: list[_Record], progress: Progress) -> None:
-    """Continue from the newest state that every trial has a sound checkpoint of, or begin; later ones are dropped."""
+def _restore(fit: Fit, records: Sequence[Record], progress: Progress) -> None:
+    """Continue from the newest step of which every trial has a sound checkpoint, or begin; delete later checkpoints."""
     folders = [record.folder for record in records if record.folder is not None]  # every trial has one, or none has
-    kept = [set(folder.checkpoints().steps()) for folder in folders]
-    first = [_kept(*pair) for pair in zip(fit.strategy.unstack(fit.states), fit.totals)]
-    like = [flax.serialization.to_state_dict(state) for state in first]
-    steps, found = 0, []
-    candidates = sorted(set.intersection(*kept) if kept else ())
-    while candidates:
-        candidate = candidates.pop()
-        try:
-            found = [folder.checkpoints().load(candidate, state) for folder, state in zip(folders, like)]
-            steps = candidate
-            break
-        except DamagedError as error:
-            progress.line(f"{error}: {f'going back to step {candidates[-1]}' if candidates else 'beginning anew'}")
+    first = [kept(snapshot) for snapshot in fit.snapshot()]
+    steps, found = _newest(folders, [flax.serialization.to_state_dict(state) for state in first], progress)
     for folder in folders:
-        folder.checkpoints().remove(after=steps)  # the steps to come would not replace them
+        folder.checkpoints().remove(after=steps)  # `save` would not replace them
     if not found:
         for record in records:
-            record.begin()
+            record.begin(fit.session.machine)
         return
-    owned = jax.device_put([state for state, _ in found], may_alias=False)  # a step takes away what it is given
-    restored = [flax.serialization.from_state_dict(*pair) for pair in zip(first, owned)]
-    fit.states = fit.strategy.stack([state["state"] for state in restored])
-    fit.totals = [state["totals"] for state in restored]
-    fit.steps, fit.seconds = steps, sum(values["seconds"] for _, values in found)
-    for record, folder, (_, values) in zip(records, folders, found):
-        record.resume(folder, values, progress)
+    owned = jax.device_put([state for state, _ in found], may_alias=False)  # a step donates its arguments
+    restored = [flax.serialization.from_state_dict(*pair) for pair in zip(first, owned, strict=True)]
+    values = [beside for _, beside in found]
+    fit.restore(
+        steps,
+        [
+            Snapshot(state["state"], state["totals"], beside["seconds"])
+            for state, beside in zip(restored, values, strict=True)
+        ],
+    )
+    here = fit.session.machine.to_json()
+    for record, folder, beside in zip(records, folders, values, strict=True):
+        record.resume(folder, beside, here, progress)
 
 
-def _train(fit: Fit, records: list[_Record], keep: bool, progress: Progress) -> None:
-    """Train to the end, or until all have diverged. Ctrl-C and SIGTERM take effect when a step is done and saved."""
-    network, epochs = fit.config.network.model, fit.config.training.epochs
-    label = f"{network}, {len(records)} replicas" if len(records) > 1 else network
-    per_epoch = fit.program.steps_per_epoch
-    saved = time.monotonic()
-    with Interrupt() as interrupt, progress.task(label, epochs, fit.steps // per_epoch) as task:
+def _newest(
+    folders: Sequence[TrialFolder], like: Sequence[dict[str, Any]], progress: Progress
+) -> tuple[int, list[tuple[dict[str, Any], dict[str, Any]]]]:
+    """The newest step of which every folder has a sound checkpoint, and these checkpoints; 0 and none without one.
+
+    Args:
+        folders: of trials that run together.
+        like: the arrays of a checkpoint of each, for their shapes and types.
+        progress: told of each damaged checkpoint.
+    """
+    kept = [set(folder.checkpoints().steps()) for folder in folders]
+    candidates = sorted(set.intersection(*kept)) if kept else []
+    while candidates:
+        steps = candidates.pop()
+        try:
+            pairs = zip(folders, like, strict=True)
+            return steps, [folder.checkpoints().load(steps, state) for folder, state in pairs]
+        except DamagedError as error:
+            progress.line(f"{error}: {f'going back to step {candidates[-1]}' if candidates else 'beginning anew'}")
+    return 0, []
+
+
+def _train(fit: Fit, records: Sequence[Record], options: Options, progress: Progress) -> None:
+    """Train to the end, or until all have diverged. Ctrl-C and SIGTERM take effect after the step is done and saved."""
+    config = fit.prepared.config
+    steps = fit.prepared.steps_per_epoch
+    epochs = config.training.epochs
+    saved = monotonic()
+    with (
+        Interrupt() as interrupt,
+        progress.task(_label(config.network, len(records)), epochs, fit.steps // steps) as shown,
+    ):
 
         def due() -> bool:
-            return interrupt.asked or time.monotonic() - saved >= progress.checkpoint_seconds
+            return interrupt.asked or monotonic() - saved >= options.checkpoint_seconds
 
         for found in [] if _diverged(records) else fit.epochs(due):
-            for record, epoch in zip(records, found):
-                record.add(epoch)
-            over = fit.steps == epochs * per_epoch or _diverged(records)
-            if due() or (over and keep):
+            for record, (epoch, bad_step) in zip(records, found, strict=bool(found)):
+                record.add(epoch, bad_step)
+            over = fit.steps == epochs * steps or _diverged(records)
+            if due() or (over and options.keep):
                 _save(fit, records)
-                saved = time.monotonic()
+                saved = monotonic()
             if found:
-                task.advance(note=_note(found))
+                shown.advance(note=_note(found[0][0]))
             if over or interrupt.asked:
                 break
 
 
-def _diverged(records: list[_Record]) -> bool:
+def _label(network: NetworkConfig, trials: int) -> str:
+    """The label of a progress bar, such as `convnet of 3 blocks, 2 trials`."""
+    blocks = f" of {network.blocks} block{'' if network.blocks == 1 else 's'}"
+    named = network.model + (blocks if "blocks" in models.known(network.model).settings else "")
+    return f"{named}, {trials} trials" if trials > 1 else named
+
+
+def _diverged(records: Sequence[Record]) -> bool:
     return all(record.bad_step is not None for record in records)
 
 
-def _save(fit: Fit, records: list[_Record]) -> None:
-    for record, state, totals in zip(records, fit.strategy.unstack(fit.states), fit.totals):
-        record.save(fit.steps, flax.serialization.to_state_dict(_kept(state, totals)), fit.seconds / len(records))
+def _save(fit: Fit, records: Sequence[Record]) -> None:
+    here = fit.session.machine.to_json()
+    for record, snapshot in zip(records, fit.snapshot(), strict=True):
+        record.save(fit.steps, snapshot, here)
 
 
-def _kept(state: TrainState, totals: Totals) -> dict[str, Any]:
-    """The arrays of a checkpoint: the state, and the sums of the epoch in progress."""
-    return {"state": state, "totals": totals}
+def _note(epoch: Epoch) -> str:
+    if epoch.val_accuracy is None:
+        return f"train accuracy {epoch.train_accuracy:.4f}"
+    return f"val accuracy {epoch.val_accuracy:.4f}"
 
 
-def _finish(
-    fit: Fit, records: list[_Record], test: bool, keep: bool, measure: Measure | None, progress: Progress
-) -> None:
+def _finish(fit: Fit, records: Sequence[Record], options: Options, progress: Progress) -> None:
     """Read the test set, once, measure, and write the results."""
-    read = test and not _diverged(records)
     answers: list[Answers | None] = [None] * len(records)
     measured: list[Measured | None] = [None] * len(records)
     try:
-        if read:
-            answers = [own if record.bad_step is None else None for record, own in zip(records, fit.answers())]
-        if measure and read:
-            measured = measure(fit, answers, progress)
+        if options.test and not _diverged(records):
+            pairs = zip(records, fit.answers(), strict=True)
+            answers = [own if record.bad_step is None else None for record, own in pairs]
+            measured = _measure(fit, answers, options.measure, progress)
     except KeyboardInterrupt:
         _save(fit, records)
         raise
+    networks: Sequence[Trained | None] = fit.trained() if options.with_network else [None] * len(records)
     with Interrupt():
-        for record, own, found in zip(records, answers, measured):
-            record.finish(fit, own, found, keep)
+        for record, own, found, trained in zip(records, answers, measured, networks, strict=True):
+            right = None if own is None else np.asarray(own.right)
+            result = _result(record, fit, right, found.values if found else NOTHING)
+            record.finish(Outcome(result, right, found.arrays if found else NOTHING, trained), options.keep)
 
 
-def _note(epochs: list[Epoch]) -> str:
-    metrics = epochs[0].metrics
-    part = "train" if metrics["val_accuracy"] is None else "val"
-    return f"{part} accuracy {metrics[f'{part}_accuracy']:.4f}"
+def _measure(
+    fit: Fit, answers: Sequence[Answers | None], measure: Measure | None, progress: Progress
+) -> list[Measured | None]:
+    if measure is None:
+        return [None] * len(answers)
+    pairs = zip(fit.trained(), answers, strict=True)
+    return [None if own is None else measure(trained, own, progress) for trained, own in pairs]
 
 
-def _result(record: _Record, fit: Fit, answers: Answers | None) -> dict[str, Any]:
-    done, cost = record.bad_step is None, summary.cost(fit.program.network, fit.program.task.image_shape)
-    return {
-        "status": "done" if done else "diverged",
-        "bad_step": record.bad_step,
-        "val_accuracy": record.epochs[-1]["val_accuracy"] if done else None,
-        "test_accuracy": float(answers.right.mean()) if answers else None,
-        "test_examples": len(answers.right) if answers else None,
-        "parameters": cost.parameters,
-        "macs": cost.macs,
-        "epochs": len(record.epochs),
-        "train_seconds": sum(epoch["seconds"] for epoch in record.epochs),
-        "dataset_fingerprint": fit.dataset.fingerprint,
-        "jax": jax.__version__,
-        "device": jax.devices()[0].device_kind,
-        "machine": digest(machine()),
-        "same_machine": record.same_machine,
-    }
+def _result(record: Record, fit: Fit, right: np.ndarray | None, measured: Mapping[str, float | None]) -> Result:
+    done = record.bad_step is None
+    here = fit.session.machine
+    return Result(
+        status="done" if done else "diverged",
+        bad_step=record.bad_step,
+        val_accuracy=record.epochs[-1].val_accuracy if done else None,
+        test_accuracy=None if right is None else float(right.mean()),
+        test_examples=None if right is None else len(right),
+        parameters=fit.prepared.cost.parameters,
+        macs=fit.prepared.cost.macs,
+        epochs=len(record.epochs),
+        train_seconds=sum(epoch.seconds for epoch in record.epochs),
+        dataset_fingerprint=fit.session.dataset.fingerprint,
+        jax=jax.__version__,
+        device=here.device,
+        machine=here.digest(),
+        same_machine=record.same_machine,
+        measured=measured,
+    )

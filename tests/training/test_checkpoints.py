@@ -6,6 +6,8 @@ import pytest
 
 from cnn.training.checkpoints import Checkpoints, DamagedError
 
+pytestmark = pytest.mark.thorough
+
 STATES = [{"params": {"kernel": np.random.default_rng(n).normal(size=(3, 2)).astype(np.float32)}} for n in range(3)]
 
 

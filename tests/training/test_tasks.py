@@ -7,14 +7,19 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from cnn.config import NetworkConfig, RequestError, SceneConfig, TrainingConfig, TrialConfig
-from cnn.data import datasets
+from cnn import machine
+from cnn.config import NetworkConfig, SceneConfig, TrainingConfig, TrialConfig
+from cnn.data import datasets, splits
+from cnn.data.batches import Images
 from cnn.data.scenes import overlap
-from cnn.training import replicas, tasks
-from cnn.training.replicas import Fit
-from cnn.training.strategies import OneProgram, PythonLoop
+from cnn.errors import RequestError
+from cnn.training import tasks
+from cnn.training.fit import Fit, Session, prepare
 
-SHAPE, CLASSES = (8, 8, 1), 3
+pytestmark = pytest.mark.thorough
+
+SHAPE = (8, 8, 1)
+CLASSES = 3
 
 
 def localization(objects=2):
@@ -31,7 +36,7 @@ def random_boxes(seed, *shape):
 def images(count=12, objects=2):
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (count, objects, *SHAPE), dtype=np.uint8)
-    return tasks.Images(jnp.asarray(pixels), jnp.asarray(random.integers(0, CLASSES, (count, objects))))
+    return Images(jnp.asarray(pixels), jnp.asarray(random.integers(0, CLASSES, (count, objects))))
 
 
 def scene_loss(outputs, targets, task):
@@ -40,7 +45,7 @@ def scene_loss(outputs, targets, task):
     ways = []
     for way in itertools.permutations(range(task.objects)):
         total = 0.0
-        for slot, label, true in zip(way, *targets):
+        for slot, label, true in zip(way, *targets, strict=True):
             logits, box = slots[slot][:CLASSES], 1 / (1 + np.exp(-slots[slot][CLASSES:]))
             total += np.log(np.exp(logits).sum()) - logits[label] + 5 * np.abs(box - true).sum()
             total += 2 * (1 - float(overlap(box, true).generalized))
@@ -54,7 +59,7 @@ def test_the_loss_is_that_of_the_cheapest_assignment(objects):
     outputs = np.random.default_rng(2).normal(size=(20, task.outputs)).astype(np.float32)
     labels, boxes = np.random.default_rng(3).integers(0, CLASSES, (20, objects)), random_boxes(4, 20, objects)
     found = task.loss(jnp.asarray(outputs), tasks.Found(jnp.asarray(labels), jnp.asarray(boxes)), 0.0)
-    wanted = [scene_loss(*scene, task) for scene in zip(outputs, zip(labels, boxes))]
+    wanted = [scene_loss(*scene, task) for scene in zip(outputs, zip(labels, boxes, strict=True), strict=True)]
     assert_allclose(found, wanted, rtol=1e-4)
 
 
@@ -107,15 +112,18 @@ def scene_config(**settings):
     )
 
 
-def test_scenes_are_learnt_from_alike_by_both_strategies(monkeypatch):
-    digits, seen = datasets.load("digits"), []
-    for kind in (PythonLoop, OneProgram):
-        monkeypatch.setattr(replicas, "strategy", kind)
-        fit = Fit([scene_config(objects=2)], digits)
-        metrics = [epochs[0].metrics for epochs in fit.epochs()]
-        seen.append((metrics[-1]["train_loss"], metrics[-1]["val_loss"], fit.answers()[0]))
+def test_scenes_are_learnt_from_alike_by_both_loops():
+    digits = datasets.load("digits")
+    config = dataclasses.replace(scene_config(objects=2), network=NetworkConfig(model="mlp", hidden=8))
+    seen = []
+    for backend in ("cpu", "gpu"):
+        with Session(digits, dataclasses.replace(machine.here(), backend=backend)) as session:
+            fit = Fit(session, prepare(config, digits), [config])
+            metrics = [epochs[0][0] for epochs in fit.epochs()]
+            seen.append((metrics[-1].train_loss, metrics[-1].val_loss, fit.answers()[0]))
     assert seen[0][:2] == pytest.approx(seen[1][:2], rel=1e-3)
-    one, other = seen[0][2], seen[1][2]
+    one = seen[0][2]
+    other = seen[1][2]
     assert len(one.right) == 360
     assert_allclose(one.targets.boxes, other.targets.boxes, atol=1e-6)  # whatever the size of a batch
     assert_allclose(one.outputs, other.outputs, atol=1e-2)
@@ -123,10 +131,11 @@ def test_scenes_are_learnt_from_alike_by_both_strategies(monkeypatch):
 
 def test_the_task_and_the_loss_follow_from_the_settings():
     digits = datasets.load("digits")
-    fit = replicas.program(scene_config(objects=2, canvas=1.5), digits, 1000)
-    assert fit.task.image_shape == (12, 12, 1) and fit.network.output_shape((12, 12, 1)) == (2 * 14,)
+    found = prepare(scene_config(objects=2, canvas=1.5), digits)
+    assert found.task.image_shape == (12, 12, 1) and found.network.output_shape((12, 12, 1)) == (2 * 14,)
     lenet = dataclasses.replace(scene_config(), network=NetworkConfig(model="lenet5_1998"))
+    six = splits.subset(digits, range(6))
     with pytest.raises(RequestError, match=r"^objects=1: lenet5_1998 only classifies"):
-        replicas.program(dataclasses.replace(lenet, scene=SceneConfig(1)), datasets.subset(digits, range(6)), 800)
-    assert replicas.program(lenet, digits, 1000).task.rejection_logit == -10.0
-    assert replicas.program(scene_config(), digits, 1000).task.rejection_logit is None
+        prepare(dataclasses.replace(lenet, dataset=six.name, scene=SceneConfig(1)), six)
+    assert prepare(lenet, digits).task.rejection_logit == -10.0
+    assert prepare(scene_config(), digits).task.rejection_logit is None

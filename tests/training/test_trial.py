@@ -9,12 +9,17 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from cnn.config import NetworkConfig, RequestError, TrainingConfig, TrialConfig, to_json
+from cnn import machine
+from cnn.config import NetworkConfig, TrainingConfig, TrialConfig, to_json
 from cnn.data import datasets
-from cnn.progress import Progress, Task
+from cnn.errors import RequestError
+from cnn.progress import Progress, Work
 from cnn.training import trial
-from cnn.training.provenance import machine
-from cnn.training.runs import TrialFolder
+from cnn.training.fit import Session, prepare
+from cnn.training.folder import TrialFolder
+from cnn.training.trial import Options
+
+pytestmark = pytest.mark.thorough
 
 CONFIG = TrialConfig(
     "digits",
@@ -25,13 +30,12 @@ CONFIG = TrialConfig(
 )
 
 
-class Saving(Progress):
-    """Wants a checkpoint after every step."""
+KEEP = Options(keep=True)
+SAVE = Options(checkpoint_seconds=0.0)  # after every step
+SAVE_AND_KEEP = Options(checkpoint_seconds=0.0, keep=True)
 
-    checkpoint_seconds = 0.0
 
-
-class StopsAfter(Saving):
+class StopsAfter(Progress):
     """Raises when an epoch is done."""
 
     def __init__(self, epochs):
@@ -40,7 +44,7 @@ class StopsAfter(Saving):
     def task(self, label, total, done=0):
         outer = self
 
-        class Stopping(Task):
+        class Stopping(Work):
             def advance(self, amount=1, note=""):
                 super().advance(amount, note)
                 if self.done == outer.epochs:
@@ -49,24 +53,26 @@ class StopsAfter(Saving):
         return Stopping(label, total, done)
 
 
-class SignalsAt(Progress):
+@pytest.fixture
+def signal_when_asked(monkeypatch):
     """Sends this process a signal in the middle of an epoch: when it has been asked so often whether to save."""
 
-    def __init__(self, asked, number=signal.SIGINT):
-        self.left, self.number = asked, number
+    def arm(asked, number=signal.SIGINT):
+        left = [asked + 1]  # the first look at the clock is that of the start
 
-    @property
-    def checkpoint_seconds(self):
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), self.number)
-        return 1e9
+        def monotonic():
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), number)
+            return 0.0
+
+        monkeypatch.setattr(trial, "monotonic", monotonic)
+
+    return arm
 
 
 class Said(Progress):
     """Keeps the sentences."""
-
-    checkpoint_seconds = 0.0
 
     def __init__(self):
         self.lines = []
@@ -82,7 +88,22 @@ def digits():
 
 def lines(folder):
     epochs = TrialFolder(folder).metrics()
-    return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in epochs]
+    return [dataclasses.replace(epoch, seconds=0.0) for epoch in epochs]
+
+
+def kept(folder):
+    """What `config.json` holds."""
+    return json.loads((folder.path / "config.json").read_text())
+
+
+def timeless(outcome):
+    """The result without what may differ from run to run."""
+    return dataclasses.replace(outcome.result, train_seconds=0.0)
+
+
+def together(session, configs, folders=None, options=Options(), progress=Progress()):
+    """Trials that share a program."""
+    return trial.run_together(session, prepare(configs[0], session.dataset), configs, folders, options, progress)
 
 
 def final(folder, steps=20):
@@ -98,31 +119,44 @@ def assert_ends_alike(folder, whole):
 
 
 @pytest.fixture(scope="module")
-def whole(digits, tmp_path_factory):
+def session(digits):
+    with Session(digits) as session:
+        yield session
+
+
+def alone(session, config, folder=None, options=Options(), progress=Progress()):
+    """One trial by the session's programs, which are compiled once for all tests."""
+    folders = None if folder is None else [TrialFolder(folder)]
+    return together(session, [config], folders, options, progress)[0]
+
+
+@pytest.fixture(scope="module")
+def whole(session, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "w"
-    trial.run(CONFIG, digits, folder, keep=True)
+    alone(session, CONFIG, folder, KEEP)
     return folder
 
 
-def test_an_interrupted_trial_continues_to_the_same_bits(digits, tmp_path):
-    whole = trial.run(CONFIG, digits, tmp_path / "whole")
+def test_an_interrupted_trial_continues_to_the_same_bits(session, tmp_path):
+    whole = alone(session, CONFIG, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        trial.run(CONFIG, digits, tmp_path / "cut", progress=StopsAfter(2))
+        alone(session, CONFIG, tmp_path / "cut", SAVE, progress=StopsAfter(2))
     assert TrialFolder(tmp_path / "cut").checkpoints().steps() == [9, 10]
     metrics = tmp_path / "cut" / "metrics.jsonl"
     metrics.write_text(metrics.read_text() + '{"epoch": 3}\n')  # a line past the checkpoint is dropped
-    resumed = trial.run(CONFIG, digits, tmp_path / "cut")
+    resumed = alone(session, CONFIG, tmp_path / "cut")
     assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
-    assert resumed | {"train_seconds": 0} == whole | {"train_seconds": 0}
-    correct = [TrialFolder(tmp_path / name).correct_images() for name in ("whole", "cut")]
+    assert timeless(resumed) == timeless(whole)
+    correct = [TrialFolder(tmp_path / name).outcome().correct for name in ("whole", "cut")]
     np.testing.assert_array_equal(*correct)
+    np.testing.assert_array_equal(resumed.correct, correct[0])
     assert not (tmp_path / "cut" / "checkpoints").exists()
 
 
 def test_a_finished_trial_is_only_read(digits, tmp_path):
-    first = trial.run(CONFIG, digits, tmp_path, keep=True)
+    first = trial.run(CONFIG, digits, tmp_path, KEEP)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    assert trial.run(CONFIG, digits, tmp_path, keep=True) == first
+    assert trial.run(CONFIG, digits, tmp_path, KEEP).result == first.result
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
     assert TrialFolder(tmp_path).checkpoints().steps() == [20]
 
@@ -133,46 +167,50 @@ def test_a_folder_of_another_trial_is_refused(digits, tmp_path):
         trial.run(dataclasses.replace(CONFIG, learning_rate=0.01), digits, tmp_path)
 
 
-def test_a_diverged_trial_is_a_result_without_accuracies(digits, tmp_path):
-    result = trial.run(dataclasses.replace(CONFIG, learning_rate=1e30), digits, tmp_path)
-    assert result["status"] == "diverged" and result["bad_step"] >= 0
-    assert result["val_accuracy"] is None and result["test_accuracy"] is None and result["test_examples"] is None
-    assert TrialFolder(tmp_path).correct_images() is None
-    assert json.loads((tmp_path / "result.json").read_text()) == result
+def test_a_diverged_trial_is_a_result_without_accuracies(session, tmp_path):
+    result = alone(session, dataclasses.replace(CONFIG, learning_rate=1e30), tmp_path)
+    assert result.result.status == "diverged" and result.result.bad_step >= 0
+    assert (
+        result.result.val_accuracy is None
+        and result.result.test_accuracy is None
+        and result.result.test_examples is None
+    )
+    assert result.correct is None
+    assert json.loads((tmp_path / "result.json").read_text()) == result.result.to_json()
 
 
-def test_one_diverged_replica_leaves_the_other_alone(digits):
+def test_one_diverged_replica_leaves_the_other_alone(session):
     configs = [CONFIG, dataclasses.replace(CONFIG, learning_rate=1e30)]
-    good, bad = trial.run_together(configs, digits)
-    alone = trial.run(CONFIG, digits)
-    assert bad["status"] == "diverged"
-    assert good | {"train_seconds": 0} == alone | {"train_seconds": 0}
+    good, bad = together(session, configs)
+    own = alone(session, CONFIG)
+    assert bad.result.status == "diverged"
+    assert timeless(good) == timeless(own)
 
 
-def test_without_test_the_test_set_stays_unread(digits, monkeypatch):
+def test_without_test_the_test_set_stays_unread(session, monkeypatch):
     monkeypatch.setattr(trial.Fit, "answers", lambda self: pytest.fail("read the test set"))
-    result = trial.run(CONFIG, digits, test=False)
-    assert result["test_accuracy"] is None and 0 < result["val_accuracy"] <= 1
+    result = alone(session, CONFIG, options=Options(test=False))
+    assert result.result.test_accuracy is None and 0 < result.result.val_accuracy <= 1
 
 
-def test_a_finished_trial_in_a_group_is_not_run_again(digits, tmp_path):
+def test_a_finished_trial_in_a_group_is_not_run_again(session, tmp_path):
     other = dataclasses.replace(CONFIG, seed=1)
-    first = trial.run(CONFIG, digits, tmp_path / "0")
+    first = alone(session, CONFIG, tmp_path / "0")
     before = (tmp_path / "0" / "result.json").stat().st_mtime_ns
-    together = trial.run_together([CONFIG, other], digits, [TrialFolder(tmp_path / name) for name in ("0", "1")])
-    assert together[0] == first and (tmp_path / "0" / "result.json").stat().st_mtime_ns == before
-    assert together[1] | {"train_seconds": 0} == trial.run(other, digits) | {"train_seconds": 0}
+    found = together(session, [CONFIG, other], [TrialFolder(tmp_path / name) for name in ("0", "1")])
+    assert found[0].result == first.result and (tmp_path / "0" / "result.json").stat().st_mtime_ns == before
+    assert timeless(found[1]) == timeless(alone(session, other))
 
 
-def test_trials_grouped_anew_after_an_interrupt_end_alike(digits, tmp_path):
+def test_trials_grouped_anew_after_an_interrupt_end_alike(session, tmp_path):
     configs = [CONFIG, dataclasses.replace(CONFIG, seed=1)]
     folders = [TrialFolder(tmp_path / str(config.seed)) for config in configs]
-    for config, folder, epochs in zip(configs, folders, (1, 3)):
+    for config, folder, epochs in zip(configs, folders, (1, 3), strict=True):
         with pytest.raises(KeyboardInterrupt):
-            trial.run(config, digits, folder.path, progress=StopsAfter(epochs))
-    trial.run_together(configs, digits, folders)  # they have no checkpoint of one epoch in common
-    for config, folder in zip(configs, folders):
-        trial.run(config, digits, tmp_path / f"whole{config.seed}")
+            alone(session, config, folder.path, SAVE, progress=StopsAfter(epochs))
+    together(session, configs, folders)  # they have no checkpoint of one epoch in common
+    for config, folder in zip(configs, folders, strict=True):
+        alone(session, config, tmp_path / f"whole{config.seed}")
         assert lines(folder.path) == lines(tmp_path / f"whole{config.seed}")
 
 
@@ -190,29 +228,33 @@ def test_settings_that_do_not_suit_the_data_write_nothing(digits, tmp_path):
 
 
 @pytest.mark.parametrize("asked", [1, 3, 8, 14])
-def test_ctrl_c_in_an_epoch_saves_the_step_and_continues_to_the_same_bits(digits, whole, tmp_path, asked):
+def test_ctrl_c_in_an_epoch_saves_the_step_and_continues_to_the_same_bits(
+    session, whole, tmp_path, asked, signal_when_asked
+):
+    signal_when_asked(asked)
     with pytest.raises(KeyboardInterrupt):
-        trial.run(CONFIG, digits, tmp_path, keep=True, progress=SignalsAt(asked))
+        alone(session, CONFIG, tmp_path, KEEP)
     (steps,) = TrialFolder(tmp_path).checkpoints().steps()
     assert 0 < steps < 20 and len(lines(tmp_path)) == steps // 5
-    trial.run(CONFIG, digits, tmp_path, keep=True)
+    alone(session, CONFIG, tmp_path, KEEP)
     assert_ends_alike(tmp_path, whole)
 
 
-def test_replicas_in_threads_stop_after_the_same_step(digits, whole, tmp_path):
+def test_replicas_in_threads_stop_after_the_same_step(session, whole, tmp_path, signal_when_asked):
     configs = [CONFIG, dataclasses.replace(CONFIG, seed=1)]
     folders = [TrialFolder(tmp_path / str(config.seed)) for config in configs]
     for asked in (3, 5, 4):
+        signal_when_asked(asked)
         with pytest.raises(KeyboardInterrupt):
-            trial.run_together(configs, digits, folders, keep=True, progress=SignalsAt(asked))
+            together(session, configs, folders, KEEP)
         first, second = (folder.checkpoints().steps() for folder in folders)
         assert first == second
-    trial.run_together(configs, digits, folders, keep=True)
+    together(session, configs, folders, KEEP)
     assert_ends_alike(folders[0].path, whole)
 
 
-def test_no_checkpoint_before_its_time(digits, tmp_path):
-    trial.run(CONFIG, digits, tmp_path)
+def test_no_checkpoint_before_its_time(session, tmp_path):
+    alone(session, CONFIG, tmp_path)
     assert not TrialFolder(tmp_path).checkpoints().path.exists()
 
 
@@ -220,34 +262,34 @@ TEMPORARY = f".metrics.jsonl.{0:032x}"  # what a process that is killed while it
 FINISHED = {"config.json", "metrics.jsonl", "result.json", "test_correct.npy"}
 
 
-def test_what_a_kill_left_half_written_goes_when_the_trial_continues(digits, tmp_path):
+def test_what_a_kill_left_half_written_goes_when_the_trial_continues(session, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        trial.run_together([CONFIG], digits, [TrialFolder(tmp_path)], progress=StopsAfter(1))
+        together(session, [CONFIG], [TrialFolder(tmp_path)], SAVE, StopsAfter(1))
     (tmp_path / TEMPORARY).write_text('{"epo')
-    trial.run_together([CONFIG], digits, [TrialFolder(tmp_path)])
+    together(session, [CONFIG], [TrialFolder(tmp_path)])
     assert {path.name for path in tmp_path.iterdir()} == FINISHED
 
 
 @pytest.mark.parametrize("run", ["alone", "together"])
-def test_what_a_kill_after_the_result_left_goes_when_the_trial_is_found(digits, whole, tmp_path, run):
+def test_what_a_kill_after_the_result_left_goes_when_the_trial_is_found(session, digits, whole, tmp_path, run):
     folder = tmp_path / "w"
     shutil.copytree(whole, folder)
     for name in (TEMPORARY, "failure.txt"):
         (folder / name).write_text("Trace")
     result = TrialFolder(folder).result()
     if run == "alone":
-        trial.run(CONFIG, digits, folder, keep=True)
+        trial.run(CONFIG, digits, folder, KEEP)
         assert TrialFolder(folder).checkpoints().steps() == [20]
-        assert trial.run(CONFIG, digits, folder) == result
+        assert trial.run(CONFIG, digits, folder).result == result
     else:
-        assert trial.run_together([CONFIG], digits, [TrialFolder(folder)]) == [result]
+        assert alone(session, CONFIG, folder).result == result
     assert {path.name for path in folder.iterdir()} - {".lock"} == FINISHED
 
 
 @pytest.mark.parametrize("damaged", [1, 2])
-def test_a_damaged_checkpoint_falls_back_to_the_one_before_it(digits, whole, tmp_path, damaged):
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_it(session, whole, tmp_path, damaged):
     with pytest.raises(KeyboardInterrupt):
-        trial.run(CONFIG, digits, tmp_path, keep=True, progress=StopsAfter(2))
+        alone(session, CONFIG, tmp_path, SAVE_AND_KEEP, progress=StopsAfter(2))
     checkpoints = TrialFolder(tmp_path).checkpoints()
     assert checkpoints.steps() == [9, 10]
     for steps in checkpoints.steps()[-damaged:]:
@@ -255,68 +297,67 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_it(digits, whole, tmp
             if path.is_file():
                 path.write_bytes(path.read_bytes()[:20])
     said = Said()
-    trial.run(CONFIG, digits, tmp_path, keep=True, progress=said)
+    alone(session, CONFIG, tmp_path, SAVE_AND_KEEP, progress=said)
     assert len(said.lines) == damaged and all("is damaged (" in line and "\n" not in line for line in said.lines)
     ends = [line.rpartition(": ")[2] for line in said.lines]
     assert ends == ["going back to step 9", "beginning anew"][:damaged]
     assert_ends_alike(tmp_path, whole)
 
 
-def test_another_machine_is_said_and_marked(digits, tmp_path, monkeypatch):
+def test_another_machine_is_said_and_marked(session, digits, tmp_path):
+    said = Said()
+    here = machine.here()
     with pytest.raises(KeyboardInterrupt):
-        trial.run(CONFIG, digits, tmp_path, progress=StopsAfter(1))
-    said, here = Said(), machine()
-    with monkeypatch.context() as patch:
-        patch.setattr(trial, "machine", lambda: here | {"cpu": "Z80"})
-        with pytest.raises(KeyboardInterrupt):
-            trial.run(CONFIG, digits, tmp_path, progress=StopsAfter(2))
-    result = trial.run(CONFIG, digits, tmp_path, progress=said)  # back where it began, which mends nothing
-    assert result["same_machine"] is False
-    assert len(said.lines) == 1 and f"cpu: 'Z80', now {here['cpu']!r}" in said.lines[0]
+        alone(session, CONFIG, tmp_path, SAVE, StopsAfter(1))
+    with Session(digits, dataclasses.replace(here, cpu="Z80")) as elsewhere, pytest.raises(KeyboardInterrupt):
+        alone(elsewhere, CONFIG, tmp_path, SAVE, StopsAfter(2))
+    result = alone(session, CONFIG, tmp_path, SAVE, said).result  # back where it began, which mends nothing
+    assert result.same_machine is False
+    assert len(said.lines) == 1 and f"cpu: 'Z80', now {here.cpu!r}" in said.lines[0]
 
 
-def test_what_begins_anew_elsewhere_is_of_one_machine(digits, tmp_path):
+def test_what_begins_anew_elsewhere_is_of_one_machine(session, digits, tmp_path):
     folder = TrialFolder(tmp_path)
     settings = {**to_json(CONFIG), "dataset_fingerprint": digits.fingerprint}
-    folder.begin({**settings, "provenance": {"machine": {"cpu": "Z80"}}})  # killed before its first checkpoint
-    assert trial.run(CONFIG, digits, tmp_path)["same_machine"] is True
-    assert folder.config()["provenance"]["machine"] == machine()
+    folder.begin(settings, {"machine": {"cpu": "Z80"}})  # killed before its first checkpoint
+    assert alone(session, CONFIG, tmp_path).result.same_machine is True
+    assert kept(folder)["provenance"]["machine"] == machine.here().to_json()
 
 
-def test_config_json_says_what_made_it(digits, tmp_path):
-    trial.run(CONFIG, digits, tmp_path)
-    made_by = TrialFolder(tmp_path).config()["provenance"]
+def test_config_json_says_what_made_it(session, digits, tmp_path):
+    alone(session, CONFIG, tmp_path)
+    made_by = kept(TrialFolder(tmp_path))["provenance"]
     assert {"machine", "host", "command", "git_revision"} == made_by.keys()
     assert made_by["machine"]["cores"] >= 1 and made_by["machine"]["packages"]["jax"] == jax.__version__
-    assert TrialFolder(tmp_path).config()["dataset_fingerprint"] == digits.fingerprint
+    assert kept(TrialFolder(tmp_path))["dataset_fingerprint"] == digits.fingerprint
 
 
-def test_interrupted_while_the_test_set_is_read(digits, whole, tmp_path, monkeypatch):
+def test_interrupted_while_the_test_set_is_read(session, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(trial.Fit, "answers", lambda self: signal.raise_signal(signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
-            trial.run(CONFIG, digits, tmp_path)
+            alone(session, CONFIG, tmp_path)
     assert TrialFolder(tmp_path).checkpoints().steps() == [20]  # so that nothing is trained again
-    trial.run(CONFIG, digits, tmp_path, keep=True)
+    alone(session, CONFIG, tmp_path, KEEP)
     assert_ends_alike(tmp_path, whole)
 
 
-def test_a_diverged_replica_stops_and_changes_no_bit_of_the_other(digits, whole, tmp_path):
+def test_a_diverged_replica_stops_and_changes_no_bit_of_the_other(session, whole, tmp_path):
     configs = [CONFIG, dataclasses.replace(CONFIG, learning_rate=1e20)]
     folders = [TrialFolder(tmp_path / name) for name in ("good", "bad")]
-    _, bad = trial.run_together(configs, digits, folders, keep=True)
-    assert bad["status"] == "diverged" and bad["bad_step"] < 10 and bad["epochs"] <= 2
+    _, bad = together(session, configs, folders, KEEP)
+    assert bad.result.status == "diverged" and bad.result.bad_step < 10 and bad.result.epochs <= 2
     assert_ends_alike(folders[0].path, whole)
     state = ocp.StandardCheckpointer().restore(folders[1].checkpoints().path / "20" / "state")
-    assert int(state["state"]["step"]) == 5 * bad["epochs"] < 20
+    assert int(state["state"]["step"]) == 5 * bad.result.epochs < 20
 
 
-def test_a_diverged_replica_stays_so_when_the_other_continues(digits, whole, tmp_path):
+def test_a_diverged_replica_stays_so_when_the_other_continues(session, whole, tmp_path):
     configs = [CONFIG, dataclasses.replace(CONFIG, learning_rate=1e20)]
     folders = [TrialFolder(tmp_path / name) for name in ("good", "bad")]
     with pytest.raises(KeyboardInterrupt):
-        trial.run_together(configs, digits, folders, keep=True, progress=StopsAfter(3))
-    _, bad = trial.run_together(configs, digits, folders, keep=True)
-    untouched = trial.run_together(configs, digits)[1]
-    assert bad | {"train_seconds": 0} == untouched | {"train_seconds": 0}
+        together(session, configs, folders, SAVE_AND_KEEP, progress=StopsAfter(3))
+    _, bad = together(session, configs, folders, KEEP)
+    untouched = together(session, configs)[1]
+    assert timeless(bad) == timeless(untouched)
     assert_ends_alike(folders[0].path, whole)

@@ -1,0 +1,253 @@
+"""Trains one or more replicas (seeds, learning rates) of one network, on any device.
+
+`prepare` checks that settings suit the data; a `Session` holds what the fits of a process share; a `Fit` trains.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn import machine
+from cnn.config import TrialConfig
+from cnn.data.batches import Images, Resident
+from cnn.data.content import Dataset
+from cnn.data.splits import channel_statistics, split
+from cnn.errors import RequestError, require
+from cnn.machine import Machine
+from cnn.network import forms, models, summary
+from cnn.network.layers import Chain
+from cnn.trained.network import Trained
+from cnn.training.loops import choice
+from cnn.training.loops.loop import Loop, Pace
+from cnn.training.metrics import Epoch
+from cnn.training.optimizer import Optimizer, adamw
+from cnn.training.step import Answers, Program, Replica, Totals, TrainState
+from cnn.training.tasks import Task, task
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Checked settings, shared by trials that differ only in seed and learning rate."""
+
+    config: TrialConfig  # its seed and learning rate are those of any of these trials
+    network: Chain
+    task: Task
+    steps_per_epoch: int
+
+    @property
+    def cost(self) -> summary.Cost:
+        """The network's parameters and multiply-accumulates."""
+        return summary.cost(self.network, self.task.image_shape)
+
+
+def prepare(config: TrialConfig, dataset: Dataset) -> Prepared:
+    """Check that settings suit a data set; nothing is computed on a device.
+
+    Raises:
+        RequestError: the settings name another data set; the network does not fit the images; a batch is larger than
+            the training part; an image could be shifted out of sight; or the number of steps exceeds 32 bits.
+    """
+    require(config.dataset == dataset.name, "dataset", config.dataset, f"{dataset.name}, which was loaded")
+    train, _ = split(dataset.train_labels, config.validation_fraction, config.seed)
+    size = config.training.batch_size
+    if size > len(train):
+        raise RequestError(
+            f"batch_size={size}: {dataset.name} has {len(train)} training images, so at most {len(train)}"
+        )
+    side = min(dataset.image_shape[:2])
+    require(config.training.shift < side, "shift", config.training.shift, f"at most {side - 1}, or no image is left")
+    steps = len(train) // size
+    epochs = config.training.epochs
+    require(epochs * steps < 2**31, "epochs", epochs, f"at most {(2**31 - 1) // steps}, with {steps} steps in each")
+    asked: Task = task(config, dataset.image_shape, dataset.classes)
+    return Prepared(config, models.build(config.network, asked.image_shape, asked.outputs), asked, steps)
+
+
+class Session:
+    """What the trials of one process share: the data on the device, threads, and what is compiled.
+
+    Args:
+        dataset: what the trials learn from.
+        here: the machine they run on, by default this one.
+    """
+
+    def __init__(self, dataset: Dataset, here: Machine | None = None) -> None:
+        self.dataset = dataset
+        self.machine = here or machine.here()
+        self.train, self.test = _on_device(dataset)
+        self._pool = ThreadPoolExecutor(self.machine.cores)
+        self._loops: dict[TrialConfig, Loop] = {}
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._pool.shutdown()
+
+    @property
+    def largest_group(self) -> int:
+        """How many trials are best run together."""
+        return choice.largest_group(self.machine)
+
+    def loop(self, prepared: Prepared) -> Loop:
+        """The loop of a program, which compiles once for all seeds and learning rates."""
+        shared = replace(prepared.config, seed=0, learning_rate=1.0)
+        if shared not in self._loops:
+            self._loops[shared] = choice.loop(program(prepared, self.machine), self.machine, self._pool)
+        return self._loops[shared]
+
+
+def program(prepared: Prepared, here: Machine, optimizer: Optimizer | None = None) -> Program:
+    """What is compiled for a trial on a machine.
+
+    Args:
+        prepared: the settings.
+        here: the machine.
+        optimizer: by default AdamW as the settings say.
+    """
+    config = prepared.config
+    training = config.training
+    steps = training.epochs * prepared.steps_per_epoch
+    return Program(
+        network=prepared.network,
+        task=prepared.task,
+        batches=Resident(training.batch_size, prepared.steps_per_epoch, prepared.task.objects),
+        optimizer=optimizer or adamw(training, steps),
+        forms=forms.fast(here.backend),
+        micro_batch=choice.micro_batch(config, prepared.network, prepared.task.image_shape, here),
+        precision=training.precision,
+        label_smoothing=training.label_smoothing,
+    )
+
+
+def _on_device(dataset: Dataset) -> tuple[Images, Images]:
+    train = Images(*_copied((dataset.train_images, dataset.train_labels)))
+    return train, Images(*_copied((dataset.test_images, dataset.test_labels)))
+
+
+def _copied(arrays: Any) -> Any:
+    """Arrays on the device, as copies; `jnp.asarray` would compile a small program for each shape."""
+    return jax.device_put(arrays, may_alias=False)
+
+
+class Snapshot(NamedTuple):
+    """Where one replica stands: its state, the sums of the epoch in progress, and the seconds of that epoch's steps."""
+
+    state: TrainState
+    totals: Totals
+    seconds: float
+
+
+class Fit:
+    """Replicas of one network on one data set.
+
+    Args:
+        session: what the trials of this process share.
+        prepared: what the replicas have in common.
+        configs: trials that differ from `prepared.config` in seed and learning rate alone.
+    """
+
+    def __init__(self, session: Session, prepared: Prepared, configs: Sequence[TrialConfig]) -> None:
+        self.session = session
+        self.prepared = prepared
+        self.configs = list(configs)
+        self.loop = session.loop(prepared)
+        labels = session.dataset.train_labels
+        splits = [split(labels, config.validation_fraction, config.seed) for config in configs]
+        self._validation = [validation for _, validation in splits]
+        trains = [train for train, _ in splits]
+        self.replicas = [_replica(*pair, session.dataset) for pair in zip(configs, trains, strict=True)]
+        self._states = self.loop.start(self.replicas)
+        self.loop.warm_up(self._states, self.replicas, session.train)
+        self.steps = 0  # done so far
+        self._totals = [Totals.zero() for _ in configs]  # of the epoch in progress, as are the seconds below
+        self._seconds = 0.0
+
+    def epochs(self, pause: Callable[[], bool] = lambda: False) -> Iterator[list[tuple[Epoch, int | None]]]:
+        """Train to the end, epoch by epoch.
+
+        Args:
+            pause: called between steps. Where it returns True, the epoch pauses there and yields an empty list.
+
+        Yields:
+            For each replica its metrics of the epoch, and the first step without a finite loss, or None.
+        """
+        steps = self.prepared.steps_per_epoch
+        while self.steps < steps * self.prepared.config.training.epochs:
+            number, first = divmod(self.steps, steps)
+            pace = Pace(first, steps, pause)
+            started = time.perf_counter()
+            self._states, self._totals = self.loop.epoch(
+                self._states, self._totals, self.replicas, self.session.train, number, pace
+            )
+            self._seconds += time.perf_counter() - started
+            self.steps = number * steps + pace.end
+            yield self._end_epoch(number) if pace.end == steps else []
+
+    def _end_epoch(self, number: int) -> list[tuple[Epoch, int | None]]:
+        sums = self._totals
+        seconds = self._seconds / len(sums)
+        self._totals = [Totals.zero().replace(bad_step=jnp.int32(totals.bad_step)) for totals in sums]
+        self._seconds = 0.0
+        held_out = [Totals.zero()] * len(sums)
+        if len(self._validation[0]):
+            checks = self.loop.evaluate(self._states, self.replicas, self.session.train, self._validation)
+            held_out = [totals for totals, _ in checks]
+        return [
+            (Epoch.of(number + 1, train, validation, seconds), _bad_step(train))
+            for train, validation in zip(sums, held_out, strict=True)
+        ]
+
+    def snapshot(self) -> list[Snapshot]:
+        """Where each replica stands after `steps` steps."""
+        states = self.loop.unstack(self._states)
+        seconds = self._seconds / len(states)
+        return [Snapshot(state, totals, seconds) for state, totals in zip(states, self._totals, strict=True)]
+
+    def restore(self, steps: int, snapshots: Sequence[Snapshot]) -> None:
+        """Continue from snapshots taken after `steps` steps; the replicas may have run in other groups then."""
+        self._states = self.loop.stack([snapshot.state for snapshot in snapshots])
+        self._totals = [snapshot.totals for snapshot in snapshots]
+        self._seconds = sum(snapshot.seconds for snapshot in snapshots)
+        self.steps = steps
+
+    def answers(self) -> list[Answers]:
+        """For each replica the answers to the test images, in the order of the images."""
+        data = self.session.test
+        parts = [np.arange(len(data.labels), dtype=np.int32)] * len(self.replicas)
+        return [answers for _, answers in self.loop.evaluate(self._states, self.replicas, data, parts)]
+
+    def trained(self) -> list[Trained]:
+        """Each replica's network as it is now."""
+        dataset = self.session.dataset
+        states = self.loop.unstack(self._states)
+        return [
+            Trained(
+                network=self.prepared.network,
+                variables={"params": state.params, **state.statistics},
+                mean=np.asarray(replica.mean),
+                deviation=np.asarray(replica.deviation),
+                image_shape=self.prepared.task.image_shape,
+                class_names=dataset.class_names,
+                seed=config.seed,
+                forms=self.loop.program.forms,
+                precision=self.loop.program.precision,
+            )
+            for state, replica, config in zip(states, self.replicas, self.configs, strict=True)
+        ]
+
+
+def _bad_step(totals: Totals) -> int | None:
+    return int(totals.bad_step) if totals.bad_step >= 0 else None
+
+
+def _replica(config: TrialConfig, train: np.ndarray, dataset: Dataset) -> Replica:
+    mean, deviation = channel_statistics(dataset.train_images, train)
+    return Replica(*_copied((np.int32(config.seed), np.float32(config.learning_rate), train, mean, deviation)))

@@ -1,0 +1,76 @@
+"""The interface of the training loops, and `Pace`: how far an epoch runs before it returns.
+
+All loops do the same steps on the same random numbers. They differ in how much of the work is one compiled program.
+"""
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from cnn.data.batches import Images
+from cnn.training.step import Answers, Program, Replica, Totals, TrainState
+
+
+class Pace:
+    """How far an epoch runs before it returns: to its end, or to the step before which `pause` asks for a stop.
+
+    Replicas that run in threads all do the same steps: after a request, each thread ends with the last step that any
+    thread has begun. At least one step is done, so that a run makes progress even if it is stopped again and again.
+
+    Args:
+        first: the first step to do, counted from the start of the epoch.
+        end: the number of steps of the epoch; after a stop, the number of steps that are done.
+        pause: called between two steps; returns whether to stop.
+    """
+
+    def __init__(self, first: int, end: int, pause: Callable[[], bool]) -> None:
+        self.first = first
+        self.end = end
+        self._pause = pause
+        self._begun = first
+        self._lock = Lock()
+
+    def begins(self, step: int) -> bool:
+        """Whether to do this step of the epoch."""
+        with self._lock:
+            if self.first < self._begun < self.end and self._pause():
+                self.end = self._begun
+            if step < self.end:
+                self._begun = max(self._begun, step + 1)
+            return step < self.end
+
+
+@runtime_checkable
+class Loop(Protocol):
+    """How replicas of one program run; `states` is whatever the loop keeps their states in."""
+
+    program: Program
+    batch_size: int  # of an evaluation
+
+    def start(self, replicas: Sequence[Replica]) -> Any:
+        """The states before the first step."""
+
+    def warm_up(self, states: Any, replicas: Sequence[Replica], data: Images) -> None:
+        """Compile the training step, so that no epoch's seconds include it."""
+
+    def epoch(
+        self, states: Any, totals: list[Totals], replicas: Sequence[Replica], data: Images, epoch: int, pace: Pace
+    ) -> tuple[Any, list[Totals]]:
+        """The states after an epoch, or after its steps up to `pace.end`, and its sums so far.
+
+        The caller must not use the old states and sums again. A replica that diverged in an earlier epoch may be left
+        as it is.
+        """
+
+    def evaluate(
+        self, states: Any, replicas: Sequence[Replica], data: Images, parts: Sequence[np.ndarray]
+    ) -> list[tuple[Totals, Answers]]:
+        """For each replica the sums over its part of the data, and the answer to each image in it."""
+
+    def unstack(self, states: Any) -> list[TrainState]:
+        """One state for each replica."""
+
+    def stack(self, states: Sequence[TrainState]) -> Any:
+        """The inverse of `unstack`."""

@@ -1,0 +1,168 @@
+"""The loop for CPUs: Python starts compiled functions, a batch is divided among the cores, replicas run in threads.
+
+Inside a compiled loop, XLA runs a convolution on one core and without its fast kernels, 2 to 100 times slower. Outside
+of such a loop, starting a function costs little. Nor does XLA keep several cores busy with the few images that fit into
+one core's cache. So each core takes micro-batches of its own. Where a step is too short to be divided, each core takes
+a replica of its own: on two cores, two trainings in threads take 0.74 of the time (digits) that they take one after
+another. Sums are added in a fixed order, whichever thread computes them. A network without convolutions would be faster
+in one compiled loop: a step on 28x28x1 takes 0.49 of the time. A step of the digits' ConvNet takes 4.3 times as long
+there. benchmarks/lowerings.py measures all of this.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from cnn.data.batches import Images, members, padded
+from cnn.training.loops.loop import Pace
+from cnn.training.step import Answers, Batch, Gradient, Program, Replica, Totals, TrainState, add
+
+# For programs that run once: drawing the initial weights compiles in 0.6 s this way, in 3.3 s with all optimisations.
+RUN_ONCE = {"xla_backend_optimization_level": 0}
+Step = Callable[[TrainState, Totals, Replica, Images, Array], tuple[TrainState, Totals]]
+
+
+class DividedStep:
+    """`Program.step` with the batch divided among the cores: each adds up the gradients of its own micro-batches.
+
+    Args:
+        program: what is compiled.
+        cores: how many micro-batches are computed side by side.
+        pool: threads for them.
+    """
+
+    def __init__(self, program: Program, cores: int, pool: ThreadPoolExecutor) -> None:
+        parts = micro_batches(program)
+        count = min(cores, len(parts))
+        self.lanes = [parts[lane::count] for lane in range(count)]  # each lane adds its own parts, in order
+        self.pool = pool
+        self.batch = jax.jit(program.batch)
+        self.weights = jax.jit(program.weights)
+        self.none = jax.jit(program.none)
+        self.gradient = jax.jit(_added(program), static_argnums=5, donate_argnums=6)
+        self.update = jax.jit(program.update, donate_argnums=(0, 1))
+
+    def __call__(
+        self, state: TrainState, totals: Totals, replica: Replica, data: Images, order: Array
+    ) -> tuple[TrainState, Totals]:
+        batch = self.batch(state.step, replica, data, order)
+        weights = self.weights(state.params)
+        gradients = self.pool.map(functools.partial(self._lane, weights, state, replica, batch), self.lanes)
+        return self.update(state, totals, replica, list(gradients))
+
+    def _lane(
+        self, weights: Any, state: TrainState, replica: Replica, batch: Batch, parts: list[tuple[int, int]]
+    ) -> Gradient:
+        total = self.none(state.params, state.statistics)
+        for start, size in parts:
+            total = self.gradient(weights, state.statistics, replica, batch, start, size, total)
+        return jax.block_until_ready(total)
+
+
+def micro_batches(program: Program) -> list[tuple[int, int]]:
+    """First image and size of each part of a batch."""
+    size = program.batches.size
+    return [(start, min(program.micro_batch, size - start)) for start in range(0, size, program.micro_batch)]
+
+
+def _added(program: Program) -> Callable[..., Gradient]:
+    """A function that adds `Program.gradient` to the sum that a lane has so far."""
+
+    def gradient(
+        params: Any, statistics: Any, replica: Replica, batch: Batch, start: Array, size: int, total: Gradient
+    ) -> Gradient:
+        return add(total, program.gradient(params, statistics, replica, batch, start, size))
+
+    return gradient
+
+
+class ThreadsLoop:
+    """Compiled functions that Python starts; a thread for each replica.
+
+    Args:
+        program: what is compiled.
+        cores: how many cores this process may use.
+        pool: a thread for each core, shared by all loops of the process.
+    """
+
+    batch_size = 128  # larger batches leave the cache and are slower
+
+    def __init__(self, program: Program, cores: int, pool: ThreadPoolExecutor) -> None:
+        self.program = program
+        self.pool = pool
+        self.init = jax.jit(program.init, compiler_options=RUN_ONCE)
+        self.order = jax.jit(program.order)
+        divided = len(micro_batches(program)) > 1
+        self.step: Step = DividedStep(program, cores, pool) if divided else jax.jit(program.step, donate_argnums=(0, 1))
+        self.evaluate_batch = jax.jit(program.evaluate)
+        self.take = jax.jit(Images.take)
+
+    def start(self, replicas: Sequence[Replica]) -> list[TrainState]:
+        return [self.init(replica) for replica in replicas]
+
+    def warm_up(self, states: list[TrainState], replicas: Sequence[Replica], data: Images) -> None:
+        spare = jax.tree.map(jnp.copy, states[0])  # a step donates its state, which is then gone
+        jax.block_until_ready(self.step(spare, Totals.zero(), replicas[0], data, self.order(replicas[0], 0)))
+
+    def epoch(
+        self,
+        states: list[TrainState],
+        totals: list[Totals],
+        replicas: Sequence[Replica],
+        data: Images,
+        epoch: int,
+        pace: Pace,
+    ) -> tuple[list[TrainState], list[Totals]]:
+        def one(stop: Event, state: TrainState, totals: Totals, replica: Replica) -> tuple[TrainState, Totals]:
+            if 0 <= totals.bad_step < epoch * self.program.batches.steps_per_epoch:
+                return state, totals
+            order = self.order(replica, epoch)
+            step = pace.first
+            while not stop.is_set() and pace.begins(step):
+                state, totals = self.step(state, totals, replica, data, order)
+                step += 1
+            return state, jax.device_get(totals)
+
+        after, sums = zip(*_in_threads(one, states, totals, replicas), strict=True)
+        return list(after), list(sums)
+
+    def evaluate(
+        self, states: list[TrainState], replicas: Sequence[Replica], data: Images, parts: Sequence[np.ndarray]
+    ) -> list[tuple[Totals, Answers]]:
+        def one(stop: Event, state: TrainState, replica: Replica, part: np.ndarray) -> tuple[Totals, Answers]:
+            def one_batch(indices: np.ndarray, mask: np.ndarray) -> tuple[Totals, Answers] | None:
+                if stop.is_set():
+                    return None
+                batch = self.take(data, indices)
+                return jax.device_get(self.evaluate_batch(state, replica, indices, batch, mask))
+
+            batches = padded(members(part, self.program.task.objects), self.batch_size)
+            sums, answers = zip(*self.pool.map(one_batch, *batches), strict=True)
+            gathered = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(part)], *answers)
+            return jax.device_get(Totals.of(jax.tree.map(lambda *leaves: np.stack(leaves), *sums))), gathered
+
+        return _in_threads(one, states, replicas, parts)
+
+    def unstack(self, states: list[TrainState]) -> list[TrainState]:
+        return states
+
+    def stack(self, states: Sequence[TrainState]) -> list[TrainState]:
+        return list(states)
+
+
+def _in_threads(function: Callable[..., Any], *lists: Sequence[Any]) -> list[Any]:
+    """Call `function(stop, ...)` for each row, in threads. If this thread is interrupted, it sets `stop` for them."""
+    stop = Event()
+    with ThreadPoolExecutor(max_workers=len(lists[0])) as threads:
+        try:
+            return list(threads.map(functools.partial(function, stop), *lists))
+        except BaseException:
+            stop.set()
+            raise

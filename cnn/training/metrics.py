@@ -1,0 +1,62 @@
+"""The metrics of an epoch, and their file: one line of JSON for each epoch.
+
+Example:
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "metrics.jsonl"
+    >>> write_epochs(path, [Epoch(epoch=1, train_loss=0.5, train_accuracy=0.9)])
+    >>> read_epochs(path)[0].train_accuracy
+    0.9
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnn import files
+from cnn.training.step import Totals
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The metrics of one replica in one epoch: means over images, accuracies as fractions, None where unknown."""
+
+    epoch: int  # from 1
+    train_loss: float | None = None
+    train_accuracy: float | None = None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    seconds: float = 0.0  # of the training steps
+
+    @classmethod
+    def of(cls, epoch: int, train: Totals, validation: Totals, seconds: float) -> "Epoch":
+        """The means of an epoch's sums."""
+        return cls(epoch, *_means(train), *_means(validation), seconds)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plain values of a line."""
+        return dataclasses.asdict(self)
+
+
+def _means(totals: Totals) -> tuple[float | None, float | None]:
+    """Mean loss and accuracy; a loss that is not finite is None."""
+    count = int(totals.count)
+    if not count:
+        return None, None
+    loss = float(totals.loss) / count
+    return loss if math.isfinite(loss) else None, int(totals.correct) / count
+
+
+def read_epochs(path: Path) -> list[Epoch]:
+    """The epochs in a file, none where there is no file."""
+    if not path.exists():
+        return []
+    return [Epoch(**json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def write_epochs(path: Path, epochs: Sequence[Epoch]) -> None:
+    """Write all epochs so far. The file is small, and rewriting it keeps it whole."""
+    files.write(path, "".join(json.dumps(epoch.to_json(), allow_nan=False) + "\n" for epoch in epochs))

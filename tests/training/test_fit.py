@@ -1,0 +1,150 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from cnn import machine
+from cnn.config import NetworkConfig, TrainingConfig, TrialConfig
+from cnn.data import datasets
+from cnn.data.content import Dataset
+from cnn.errors import RequestError
+from cnn.training import fit
+from cnn.training.fit import Fit, Session, prepare
+from cnn.training.loops.scan import ScanLoop
+from cnn.training.loops.threads import ThreadsLoop
+
+TINY = {"network": NetworkConfig(blocks=1, width=4, hidden=8), "validation_fraction": 0.1}
+HERE = machine.here()
+ACCELERATOR = dataclasses.replace(HERE, backend="gpu")  # its choices, on whatever device there is
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return datasets.load("digits")
+
+
+@pytest.fixture(scope="module")
+def session(digits):
+    with Session(digits) as session:
+        yield session
+
+
+def trial_config(seed=0, rate=3e-3, batch_size=256, **training):
+    return TrialConfig(
+        "digits", seed=seed, learning_rate=rate, training=TrainingConfig(2, batch_size, **training), **TINY
+    )
+
+
+def start(session, *configs):
+    return Fit(session, prepare(configs[0], session.dataset), configs)
+
+
+def numbers(epochs):
+    return [dataclasses.replace(epoch, seconds=0.0) for epoch, _ in epochs]
+
+
+@pytest.fixture(scope="module")
+def both(digits):
+    """The same two replicas trained by each loop."""
+    configs = [trial_config(0, flip=True, shift=1), trial_config(1, 1e-3, flip=True, shift=1)]
+    seen = {}
+    for here, kind in ((HERE, ThreadsLoop), (ACCELERATOR, ScanLoop)):
+        with Session(digits, here) as session:
+            own = start(session, *configs)
+            assert type(own.loop) is kind
+            epochs = [numbers(epoch) for epoch in own.epochs()]
+            seen[kind] = (epochs, own.snapshot(), own.answers())
+    return seen
+
+
+def test_both_loops_do_the_same_steps(both):
+    threads, scan = both.values()
+    for left, right in zip(threads[0], scan[0], strict=True):
+        for one, other in zip(left, right, strict=True):
+            assert one.to_json() == pytest.approx(other.to_json(), abs=2e-3)
+    for one, other in zip(threads[1], scan[1], strict=True):
+        for a, b in zip(jax.tree.leaves(one.state.params), jax.tree.leaves(other.state.params), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    for one, other in zip(threads[2], scan[2], strict=True):
+        assert one.right.shape == other.right.shape == (360,) and one.outputs.shape == other.outputs.shape == (360, 10)
+        np.testing.assert_array_equal(one.targets, other.targets)
+        assert one.right.mean() == pytest.approx(other.right.mean(), abs=0.006)
+
+
+def test_together_equals_alone_to_the_bit(session):
+    configs = [trial_config(seed) for seed in (0, 1)]
+    rows = list(zip(*(numbers(epochs) for epochs in start(session, *configs).epochs()), strict=True))
+    for config, row in zip(configs, rows, strict=True):
+        assert [numbers(epochs)[0] for epochs in start(session, config).epochs()] == list(row)
+
+
+def test_a_snapshot_restores_whatever_ran_together(session):
+    """Half an epoch by two replicas, the rest by one: as one alone does it."""
+    configs = [trial_config(seed) for seed in (0, 1)]
+    together = start(session, *configs)
+    asked = iter([False, True])
+    assert next(together.epochs(lambda: next(asked))) == [] and together.steps == 2
+    alone = start(session, configs[1])
+    whole = [numbers(epochs)[0] for epochs in start(session, configs[1]).epochs()]
+    alone.restore(together.steps, [together.snapshot()[1]])
+    assert [numbers(epochs)[0] for epochs in alone.epochs()] == whole
+
+
+@pytest.mark.parametrize("size", [1, 100, 360, 1000])
+def test_the_test_set_counts_once_at_any_batch_size(session, size, monkeypatch):
+    own = start(session, trial_config())
+    accuracy = own.answers()[0].right.mean()
+    monkeypatch.setattr(own.loop, "batch_size", size)
+    right = own.answers()[0].right
+    assert len(right) == 360 and right.mean() == accuracy
+
+
+def test_a_trained_network_gives_the_answers_of_the_fit(session):
+    own = start(session, trial_config(), trial_config(1))
+    for _ in own.epochs():
+        pass
+    images = session.dataset.test_images
+    for trained, answers, seed in zip(own.trained(), own.answers(), (0, 1), strict=True):
+        np.testing.assert_allclose(trained.outputs(images), answers.outputs, rtol=1e-5, atol=1e-5)
+        assert trained.seed == seed and trained.class_names == session.dataset.class_names
+
+
+def test_a_batch_larger_than_the_training_part_is_refused(digits):
+    with pytest.raises(RequestError, match="batch_size=1294: digits has 1293 training images, so at most 1293"):
+        prepare(trial_config(batch_size=1294), digits)
+
+
+def test_steps_are_counted_in_32_bits():
+    images = np.zeros((5000, 8, 8, 1), np.uint8)
+    labels = np.arange(5000, dtype=np.int32) % 2
+    dataset = Dataset("two", images, labels, images, labels, ("a", "b"), "", "two")
+    with pytest.raises(RequestError, match=r"^epochs=500000: must be at most 429496, with 5000 steps in each$"):
+        prepare(TrialConfig("two", training=TrainingConfig(500_000, 1)), dataset)
+
+
+def test_another_data_set_than_the_settings_name_is_refused(digits):
+    with pytest.raises(RequestError, match=r"^dataset='mnist': must be digits, which was loaded$"):
+        prepare(dataclasses.replace(trial_config(), dataset="mnist"), digits)
+
+
+@pytest.mark.parametrize(
+    "shape, width, batch_size, normalization, micro_batch",
+    [
+        ((8, 8, 1), 16, 64, "none", 64),  # all of it fits the cache
+        ((28, 28, 1), 16, 64, "none", 16),
+        ((32, 32, 3), 32, 64, "none", 16),
+        ((28, 28, 1), 32, 256, "none", 16),
+        ((32, 32, 3), 32, 64, "layer", 16),
+        ((32, 32, 3), 32, 64, "batch", 64),  # needs the statistics of the whole batch
+    ],
+)
+def test_micro_batches_are_for_what_leaves_the_cache(shape, width, batch_size, normalization, micro_batch):
+    images = np.zeros((256, *shape), np.uint8)
+    labels = np.arange(256, dtype=np.int32) % 2
+    dataset = Dataset("two", images, labels, images, labels, ("a", "b"), "", "two")
+    network = NetworkConfig(blocks=2, width=width, normalization=normalization)
+    config = TrialConfig("two", network=network, training=TrainingConfig(batch_size=batch_size))
+    cpu = dataclasses.replace(HERE, backend="cpu")
+    assert fit.program(prepare(config, dataset), cpu).micro_batch == micro_batch
+    assert fit.program(prepare(config, dataset), ACCELERATOR).micro_batch == batch_size
