@@ -1,6 +1,7 @@
-"""Intervals and tests on accuracies: thin names over SciPy, statsmodels and NumPy's generators.
+"""Intervals and tests on accuracies, computed by SciPy, statsmodels and NumPy.
 
-Accuracies are fractions. What the data cannot give is `None`, never a warning: fewer than two values, or no variance.
+Accuracies are fractions. Where the data allow no interval or test (fewer than two values, or no variance), the result
+is `None`, and nothing warns.
 
 Example:
     >>> low, high = t_interval([0.97, 0.98])  # half width 12.706 x 0.005
@@ -9,21 +10,38 @@ Example:
     >>> t_interval([0.97])
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-RESOLUTION = 1e-9  # accuracies closer than this are equal: one image in a thousand million, far above rounding
+RESOLUTION = 1e-9  # closer accuracies count as equal: one image in a thousand million, far above rounding errors
 Interval = tuple[float, float]
 Values = Sequence[float] | np.ndarray
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean of independent values, and how sure it is."""
+
+    n: int  # how many values are known
+    mean: float | None = None  # None where no value is known
+    std: float | None = None  # ddof 1; None for fewer than two values
+    low: float | None = None  # the 95 % t interval; None for fewer than two values, or no variance
+    high: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The plain values that a file keeps."""
+        return dataclasses.asdict(self)
 
 
 def t_interval(values: Values, confidence: float = 0.95) -> Interval | None:
     """Student's interval for the mean of independent values (Student 1908), not clipped to [0, 1].
 
     Args:
-        values: [n], of which NaN are left out.
+        values: [n]; NaN are left out.
         confidence: probability that the interval covers the mean, for normal values.
 
     Returns:
@@ -38,28 +56,26 @@ def t_interval(values: Values, confidence: float = 0.95) -> Interval | None:
     return float(low), float(high)
 
 
-def moments(values: Values) -> dict[str, Any]:
-    """How many values are known, their mean, standard deviation (ddof 1) and 95 % t interval: n, mean, std, low, high.
+def moments(values: Values) -> Estimate:
+    """How many values are known, their mean, standard deviation (ddof 1) and 95 % t interval.
 
     Args:
-        values: [n], of which NaN are left out.
+        values: [n]; NaN are left out.
 
     Example:
         >>> moments([0.97, np.nan])
-        {'n': 1, 'mean': 0.97, 'std': None, 'low': None, 'high': None}
-        >>> moments([0.97, 0.97])["std"]
+        Estimate(n=1, mean=0.97, std=None, low=None, high=None)
+        >>> moments([0.97, 0.97]).std
         0.0
     """
     values = _known(values)
-    low, high = t_interval(values) or (None, None)
-    deviation = float(values.std(ddof=1)) if low is not None else 0.0  # of equal values, whatever rounding makes of it
-    return {
-        "n": len(values),
-        "mean": float(values.mean()) if len(values) else None,
-        "std": deviation if len(values) > 1 else None,
-        "low": low,
-        "high": high,
-    }
+    if len(values) == 0:
+        return Estimate(0)
+    mean = float(values.mean())
+    interval = t_interval(values)
+    if interval is None:  # one value, or equal values, whose deviation is 0 up to rounding
+        return Estimate(len(values), mean, 0.0 if len(values) > 1 else None)
+    return Estimate(len(values), mean, float(values.std(ddof=1)), *interval)
 
 
 def paired_p_value(first: Values, second: Values) -> float | None:
@@ -78,17 +94,18 @@ def paired_p_value(first: Values, second: Values) -> float | None:
     """
     from scipy import stats
 
-    first, second = np.asarray(first, float), np.asarray(second, float)
+    first = np.asarray(first, float)
+    second = np.asarray(second, float)
     if _constant(_known(first - second)):
         return None
     return float(stats.ttest_rel(first, second, nan_policy="omit").pvalue)
 
 
 def holm(p_values: Mapping[Any, float | None]) -> dict[Any, float | None]:
-    """Step-down adjusted p-values (Holm 1979): at most one in twenty such families holds a false finding below 0.05.
+    """Step-down adjusted p-values (Holm 1979): at most 5 % of families of tests have a false finding below 0.05.
 
     Args:
-        p_values: p-values by name; a `None` is no test, stays `None` and does not count in the family.
+        p_values: p-values by name. `None` stands for no test: it stays `None` and does not count in the family.
 
     >>> holm({"a": 0.01, "b": 0.04, "c": None})
     {'a': 0.02, 'b': 0.04, 'c': None}
@@ -105,20 +122,20 @@ def bootstrap_interval(
 ) -> Interval | None:
     """Percentile interval for the mean accuracy, over seeds and test images (Efron 1979; crossed as in Owen 2007).
 
-    Each resample draws seeds and images with replacement, each on its own, and scores every drawn image by every
-    drawn seed. So the interval holds for other seeds and for other test images too, where the t interval holds for
-    these test images only. Of few seeds the plain percentiles lie too close together, so they are spread (Hesterberg
-    2015, expanded percentiles), with the degrees of freedom of both variances (Satterthwaite 1946).
+    Each resample draws seeds with replacement, draws images with replacement, and scores every drawn image by every
+    drawn seed. So the interval holds for other seeds and for other test images too; the t interval holds for these
+    test images only. With few seeds the plain percentiles lie too close together, so they are spread (Hesterberg 2015,
+    expanded percentiles), with the degrees of freedom of both variances (Satterthwaite 1946).
 
     Args:
         correct: boolean [seeds, images], whether a seed's network has an image right.
         confidence: share of the resampled means inside the interval.
         resamples: how many means are drawn.
-        seed: of the generator; the same seed gives the same interval.
+        seed: seed of the random generator; the same seed gives the same interval.
 
     Returns:
-        The lower and the upper end; `None` for fewer than two seeds or images, or means without variance. Like
-        the t interval it is not clipped to [0, 1].
+        The lower and the upper end; `None` for fewer than two seeds or images, or means without variance. Like the t
+        interval, this one is not clipped to [0, 1].
 
     Raises:
         ValueError: `correct` is not a boolean matrix.
@@ -133,18 +150,20 @@ def bootstrap_interval(
     seeds, images = correct.shape
     if min(seeds, images) < 2:
         return None
-    # Images that the same seeds have right are alike, so it is exact, and fast, to draw how often each kind occurs.
+    # Images that the same seeds have right are one kind. To draw how often each kind occurs is exact, and fast.
     kinds, counts = np.unique(correct, axis=1, return_counts=True)
     generator = np.random.default_rng(seed)
     seed_counts = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
-    # Means of n drawn seeds vary by (n - 1) / n of what means of n new ones do; images are too many for that to matter.
+    # The mean of n drawn seeds has (n - 1) / n of the variance of the mean of n new seeds; the weights correct this.
+    # There are so many images that the same factor does not matter for them.
     seed_weights = 1 + (seed_counts - 1) * np.sqrt(seeds / (seeds - 1))
     image_counts = generator.multinomial(images, counts / images, size=resamples)
     means = ((seed_weights @ kinds) * image_counts).sum(axis=1) / (seeds * images)
     if _constant(means):
         return None
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    mean, spread = correct.mean(), _spread(correct, confidence)
+    mean = correct.mean()
+    spread = _spread(correct, confidence)
     return float(mean + (low - mean) * spread), float(mean + (high - mean) * spread)
 
 
@@ -164,5 +183,5 @@ def _known(values: Values) -> np.ndarray:
 
 
 def _constant(values: np.ndarray) -> bool:
-    """Whether there is no variance to speak of: fewer than two values, or all equal but for rounding."""
+    """Whether values have no variance: fewer than two values, or all equal except for rounding."""
     return len(values) < 2 or float(np.ptp(values)) <= RESOLUTION

@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cnn.config import BlockConfig, SweepConfig, TrainingConfig
-from cnn.data import datasets
-from cnn.study import analysis, grid
-from experiments import sweep_blocks
+from cnn.config import NetworkConfig, SweepConfig, TrainingConfig
+from cnn.study import answer
+from tests.study.small import run, study
+
+pytestmark = pytest.mark.thorough
 
 CONFIG = SweepConfig(
     "digits",
@@ -16,7 +17,7 @@ CONFIG = SweepConfig(
     learning_rates=(1e-4, 1e-2),
     seeds=2,
     tuning_seeds=1,
-    network=BlockConfig(width=8, hidden=16),
+    network=NetworkConfig(width=8, hidden=16),
     training=TrainingConfig(epochs=3),
 )
 CHOICES = ("blocks", "learning_rate", "val_mean", "val_std", "val_low", "val_high", "shortfall", "allowance")
@@ -24,19 +25,17 @@ CHOICES = ("blocks", "learning_rate", "val_mean", "val_std", "val_low", "val_hig
 
 def swept(dataset, folder):
     """The results of a sweep without its test accuracies, these alone, and what it chose."""
-    study = sweep_blocks.study(CONFIG, dataset)
-    results = grid.run(study, dataset, folder)
-    correct = grid.correct_images(study, results, folder)
-    answer = analysis.answer(results, dataset="digits", match="width", margin=0.002, correct=correct)
-    columns = ["phase", "blocks", "learning_rate", "seed", "status", "val_accuracy"]
-    chosen = [answer["recommended_blocks"], answer["rule"]]
-    chosen += [[depth[name] for name in CHOICES] for depth in answer["depths"]]
-    return results[columns].to_dict("records"), results["test_accuracy"].dropna().tolist(), chosen
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return datasets.load("digits")
+    results = run(study(dataset, CONFIG), folder)
+    correct = {blocks: results.correct(blocks) for blocks in CONFIG.blocks}
+    found = answer.answer(results.rows, dataset="digits", match="width", margin=0.002, correct=correct)
+    rows = [
+        (row.phase, row.variant, row.learning_rate, row.seed, row.result.status, row.result.val_accuracy)
+        for row in results.rows
+    ]
+    accuracies = [row.result.test_accuracy for row in results.rows if row.result.test_accuracy is not None]
+    chosen = [found.recommended, found.rule]
+    chosen += [[depth.to_json()[name] for name in CHOICES] for depth in found.depths]
+    return rows, accuracies, chosen
 
 
 @pytest.fixture(scope="module")

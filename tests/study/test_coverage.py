@@ -10,7 +10,9 @@ import pytest
 from scipy import stats
 
 from benchmarks import answer_simulation as simulation
-from cnn.study import analysis, statistics
+from cnn.study import answer, statistics
+
+pytestmark = pytest.mark.thorough
 
 RECORD = Path(__file__).parents[2] / "benchmarks" / "README.md"
 RARE = 1e-4  # a right program fails a check this seldom; the seeds are fixed, so that it fails always or never
@@ -96,11 +98,11 @@ def recorded():
     text = RECORD.read_text().split("\n## How often the rule is right\n")[1].split("\n## ")[0]
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     numbers = [
-        [value if name == "true accuracies" else _number(value) for name, value in zip(lines[0], line)]
+        [value if name == "true accuracies" else _number(value) for name, value in zip(lines[0], line, strict=True)]
         for line in lines[2:]
     ]
     repeats = int(re.search(r"^(\d+) repeats of each row, margin 0\.002", text, re.MULTILINE)[1])
-    return [dict(zip(lines[0], line)) for line in numbers], repeats
+    return [dict(zip(lines[0], line, strict=True)) for line in numbers], repeats
 
 
 def _number(text):
@@ -125,7 +127,7 @@ def disagreement(rows, repeats):
 def test_the_rule_takes_each_depth_as_often_as_recorded():
     rows = simulation.simulate(150, seed=4)
     assert disagreement(rows, 150) > RARE
-    for row, old in zip(rows, recorded()[0]):
+    for row, old in zip(rows, recorded()[0], strict=True):
         # The four depths of a sweep share its seeds: at worst they are one.
         assert row["coverage"] == pytest.approx(old["coverage"], abs=4.5 * math.sqrt(0.95 * 0.05 / 150))
         assert old["coverage"] == pytest.approx(0.95, abs=0.03)
@@ -137,7 +139,7 @@ def half_the_margin(accuracy, margin):
 
 def no_standard_error(accuracy, margin):
     shortfall = accuracy.mean(axis=1).max() - accuracy.mean(axis=1)
-    return analysis.Choice(int(np.argmax(shortfall <= margin + 1e-9)), shortfall, np.full(len(shortfall), margin))
+    return answer.Choice(int(np.argmax(shortfall <= margin + 1e-9)), shortfall, np.full(len(shortfall), margin))
 
 
 def unpaired(accuracy, margin):
@@ -146,14 +148,14 @@ def unpaired(accuracy, margin):
     return CHOOSE(generator.permuted(accuracy, axis=1), margin)
 
 
-CHOOSE = analysis.choose
+CHOOSE = answer.choose
 
 
 @pytest.mark.parametrize("other", [half_the_margin, no_standard_error, unpaired])
 def test_another_rule_would_be_seen(monkeypatch, other):
-    monkeypatch.setattr(analysis, "choose", other)
+    monkeypatch.setattr(answer, "choose", other)
     rows, names = simulation.simulate(150, seed=4), [row["noise-free"] for row in recorded()[0]]
-    rows = [row | {"noise-free": name} for row, name in zip(rows, names)]
+    rows = [row | {"noise-free": name} for row, name in zip(rows, names, strict=True)]
     assert disagreement(rows, 150) < RARE
 
 
@@ -161,5 +163,10 @@ def test_the_recorded_coverage_is_that_of_our_intervals():
     truth = (0.98, 0.985)
     accuracy = simulation.sweeps(truth, 5, 144, 300, np.random.default_rng(5))
     intervals = [[statistics.t_interval(depth) for depth in sweep] for sweep in accuracy]
-    held = [own[0] <= true <= own[1] for sweep in intervals for own, true in zip(sweep, truth) if own is not None]
+    held = [
+        own[0] <= true <= own[1]
+        for sweep in intervals
+        for own, true in zip(sweep, truth, strict=True)
+        if own is not None
+    ]
     assert simulation.coverage(accuracy, truth) == np.mean(held)

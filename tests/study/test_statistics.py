@@ -110,6 +110,6 @@ def test_bootstrap_is_fixed_by_its_seed_and_knows_its_limits():
 def test_moments(values, expected):
     found = statistics.moments(values)
     count, mean, deviation, low = expected
-    assert (found["n"], found["mean"], found["std"]) == (count, pytest.approx(mean), pytest.approx(deviation))
-    assert found["low"] == (None if low is None else pytest.approx(low, abs=1e-6))
-    assert (found["high"] is None) == (low is None)
+    assert (found.n, found.mean, found.std) == (count, pytest.approx(mean), pytest.approx(deviation))
+    assert found.low == (None if low is None else pytest.approx(low, abs=1e-6))
+    assert (found.high is None) == (low is None)

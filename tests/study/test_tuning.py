@@ -1,10 +1,11 @@
 """The learning rate that tuning chooses, against hand arithmetic."""
 
-import pandas as pd
+import dataclasses
+
 import pytest
 
-from cnn.study import tuning
-from tests.study.trials import row, tuned
+from cnn.study.results import best_rates, compared
+from tests.study.trials import LOG_SPACED, row, tuned
 
 
 @pytest.mark.parametrize(
@@ -32,15 +33,26 @@ from tests.study.trials import row, tuned
     ],
 )
 def test_best_learning_rate(trials, rate, at_edge):
-    assert tuning.best_learning_rates(tuned(trials)) == {1: (rate, at_edge)}
+    assert best_rates(tuned(trials)) == {1: (rate, at_edge)}
 
 
 def test_learning_rate_is_not_chosen_on_test_accuracy():
-    results = tuned([(1e-3, 8, 0.9), (1e-2, 8, 0.8)]).assign(test_accuracy=[0.1, 1.0])
-    assert tuning.best_learning_rates(results)[1].learning_rate == 1e-3
+    low, high = tuned([(1e-3, 8, 0.9), (1e-2, 8, 0.8)])
+    rows = [
+        dataclasses.replace(trial, result=dataclasses.replace(trial.result, test_accuracy=accuracy))
+        for trial, accuracy in ((low, 0.1), (high, 1.0))
+    ]
+    assert best_rates(rows)[1].learning_rate == 1e-3
 
 
 def test_a_rate_with_a_failed_tuning_trial_ranks_last():
-    failed = pd.DataFrame([row("tune", rate=1e-2, seed=9, status="failed")])
-    results = pd.concat([tuned([(1e-3, 8, 0.9), (1e-3, 9, 0.9), (1e-2, 8, 0.95)]), failed])
-    assert tuning.best_learning_rates(results)[1].learning_rate == 1e-3
+    rows = [*tuned([(1e-3, 8, 0.9), (1e-3, 9, 0.9), (1e-2, 8, 0.95)]), row("tune", rate=1e-2, seed=9, status="failed")]
+    assert best_rates(rows)[1].learning_rate == 1e-3
+
+
+@pytest.mark.parametrize("best", range(len(LOG_SPACED)))
+def test_every_log_spaced_rate_is_found_again(best):
+    rows = tuned([(rate, 8, 0.9 if place == best else 0.5) for place, rate in enumerate(LOG_SPACED)])
+    rows += [row(rate=rate, seed=place) for place, rate in enumerate(LOG_SPACED)]
+    assert best_rates(rows)[1].learning_rate == LOG_SPACED[best]
+    assert [trial.seed for trial in compared(rows)] == [best]

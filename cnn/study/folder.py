@@ -1,0 +1,126 @@
+"""The work folder of a study: its settings (some of which may grow), its trials, and the table of their results.
+
+`config.json` holds the settings, `trials/` a folder for each trial, `results.csv` a line for each. The table is written
+for people and other programs; this project never reads it back.
+"""
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cnn import files
+from cnn import machine as machines
+from cnn.errors import RequestError
+from cnn.machine import Machine
+from cnn.study.plan import Plan, Trial
+from cnn.training.folder import PROVENANCE, Result, TrialFolder, kept_settings, write_config
+
+GROWABLE = ("learning_rates", "seeds", "variants")  # what may grow in an old folder, beside `Study.grows`
+FIRST_COLUMNS = ("status", "parameters", "macs", "val_accuracy", "test_accuracy", "train_seconds")
+
+
+class StudyFolder:
+    """The work folder of one study; nothing is written before `open`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def config(self) -> Path:
+        """The file of the settings."""
+        return self.path / "config.json"
+
+    @property
+    def results(self) -> Path:
+        """The table of results."""
+        return self.path / "results.csv"
+
+    def trial(self, trial: Trial) -> TrialFolder:
+        """The folder of one trial."""
+        return TrialFolder(self.path / "trials" / trial.name)
+
+    def check(self, plan: Plan) -> None:
+        """Refuse a work folder of other settings or data. Settings that may grow may have more values than before.
+
+        Raises:
+            RequestError: the message names what differs, with both values; or the folder has another format.
+        """
+        old = kept_settings(self.config)
+        if old is None:
+            return
+        new = _settings(plan)
+        growable = (*GROWABLE, *plan.study.grows)
+        fixed = {name: value for name, value in new.items() if name not in growable}
+        changed = files.differences({name: old.get(name) for name in fixed}, fixed)
+        try:
+            if old.keys() == new.keys():
+                changed += _shrunk(old, new, ("learning_rates", *(plan.study.grows or ("variants",))))
+                changed += _reshaped(old, new)
+        except (AttributeError, TypeError) as error:  # values of a type that this project does not write
+            raise RequestError(f"{self.config}: is damaged; remove it, or choose another workdir") from error
+        if changed:
+            raise RequestError(
+                f"workdir={str(self.path)!r} holds other settings ({'; '.join(changed)}): choose another workdir"
+            )
+
+    def open(self, plan: Plan, here: Machine) -> dict[str, Any]:
+        """Write the study's settings, or check them against those already there.
+
+        Returns:
+            The plain values of the machine on which the study was begun.
+
+        Raises:
+            RequestError: the folder holds other settings, see `check`.
+        """
+        self.check(plan)
+        old = files.read_json(self.config) or {}
+        made_by = old.get(PROVENANCE)
+        if not isinstance(made_by, dict) or not isinstance(made_by.get("machine"), dict):
+            made_by = machines.provenance(here)
+        if old.get(PROVENANCE) != made_by or kept_settings(self.config) != _settings(plan):
+            write_config(self.config, _settings(plan), made_by)
+        return made_by["machine"]
+
+    def write_results(self, results: Mapping[Trial, Result]) -> None:
+        """Write the table: a line for each trial; what is unknown is empty."""
+        lines = [_line(trial, result) for trial, result in results.items()]
+        columns = list(dict.fromkeys(name for line in lines for name in line))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+        files.write(self.results, text.getvalue())
+
+
+def _settings(plan: Plan) -> dict[str, Any]:
+    return {**plan.study.settings(), "dataset_fingerprint": plan.study.dataset.fingerprint}
+
+
+def _shrunk(old: dict[str, Any], new: dict[str, Any], names: tuple[str, ...]) -> list[str]:
+    """Settings that lost a value; the number of seeds may not fall either."""
+    lost = [
+        f"{name}: {list(old[name])}, now {list(new[name])}" for name in names if not set(old[name]) <= set(new[name])
+    ]
+    return lost + ([f"seeds: {old['seeds']}, now {new['seeds']}"] if old["seeds"] > new["seeds"] else [])
+
+
+def _reshaped(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Variants that changed though no setting did; for example, a deeper reference changes the others' width."""
+    common = {variant: network for variant, network in old["variants"].items() if variant in new["variants"]}
+    return files.differences(common, {variant: new["variants"][variant] for variant in common}, "variants.")
+
+
+def _line(trial: Trial, result: Result) -> dict[str, Any]:
+    """A trial's line of the table."""
+    values = result.to_json()
+    return {
+        "phase": trial.phase,
+        trial.column: trial.variant,
+        "learning_rate": trial.config.learning_rate,
+        "seed": trial.config.seed,
+        **{name: values.get(name) for name in FIRST_COLUMNS},
+        **trial.sizes,
+        **{name: value for name, value in values.items() if name not in FIRST_COLUMNS},
+    }

@@ -1,0 +1,158 @@
+"""A study and its trials, checked once: which networks are compared, at which learning rates, on which seeds.
+
+A study has two phases, each with seeds of its own. `tune` tries every learning rate on a few seeds and reads validation
+data alone; `compare` runs each variant at its best rate on fresh seeds and reads the test set once for each trial.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cnn.config import FIRST_TUNING_SEED, NetworkConfig, StudyConfig, TrialConfig, to_json
+from cnn.data.content import Dataset
+from cnn.errors import RequestError
+from cnn.network import models
+from cnn.study.results import Row, variant_name
+from cnn.training import fit
+from cnn.training.fit import Prepared
+from cnn.training.folder import Result
+from cnn.training.trial import Measure
+
+TUNE = "tune"
+COMPARE = "compare"
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What is compared: a network for each value of a column, under settings that all share.
+
+    Args:
+        experiment: its name.
+        column: what the variants are values of, such as `blocks`.
+        variants: the network of each variant, matched widths included.
+        config: the settings that all share.
+        dataset: the images that the networks learn from.
+        measure: what a comparison trial measures beside accuracy.
+        grows: settings that list the variants; they may grow in an old folder.
+    """
+
+    experiment: str
+    column: str
+    variants: Mapping[Any, NetworkConfig]
+    config: StudyConfig
+    dataset: Dataset
+    measure: Measure | None = None
+    grows: tuple[str, ...] = ()
+
+    def settings(self) -> dict[str, Any]:
+        """The settings and variants as plain values, equal to what a file of them gives when it is read."""
+        networks = {str(variant): to_json(network) for variant, network in self.variants.items()}
+        values = {"experiment": self.experiment, **to_json(self.config), "variants": networks}
+        return json.loads(json.dumps(values))
+
+    def trial(self, phase: str, variant: Any, learning_rate: float, seed: int) -> "Trial":
+        """One trial of the study."""
+        config = TrialConfig(
+            dataset=self.config.dataset,
+            validation_fraction=self.config.validation_fraction,
+            learning_rate=float(learning_rate),  # of a NumPy number, `Trial.name` would differ
+            seed=seed,
+            network=self.variants[variant],
+            training=self.config.training,
+            scene=self.config.scene,
+        )
+        return Trial(phase, self.column, variant, config)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial of a study: its phase, the value of the study's column, and its settings."""
+
+    phase: str
+    column: str
+    variant: Any
+    config: TrialConfig
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        variant = re.sub(r"[^A-Za-z0-9_.]+", "_", str(self.variant))
+        return f"{self.phase}-{self.column}{variant}-rate{self.config.learning_rate!r}-seed{self.config.seed}"
+
+    @property
+    def words(self) -> str:
+        """The trial in words, such as `3 blocks, learning rate 0.003, seed 1000001`."""
+        variant = variant_name(self.column, self.variant)
+        return f"{variant}, learning rate {self.config.learning_rate:g}, seed {self.config.seed}"
+
+    @property
+    def sizes(self) -> dict[str, float | None]:
+        """Width and hidden units of its network; None where its model has no such setting."""
+        used = models.known(self.config.network.model).settings
+        plain = to_json(self.config.network)
+        return {name: plain[name] if name in used else None for name in ("width", "hidden")}
+
+    def row(self, result: Result) -> Row:
+        """The trial and its result as a row for the statistics."""
+        return Row(self.phase, self.variant, self.config.learning_rate, self.config.seed, result)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A study that can run: its settings suit its data."""
+
+    study: Study
+    prepared: Mapping[Any, Prepared]  # what the trials of each variant have in common
+
+    @property
+    def tunes(self) -> bool:
+        """Whether there is more than one learning rate to choose from."""
+        return len(self.study.config.learning_rates) > 1
+
+    def tuning(self) -> list[Trial]:
+        """The trials that choose the learning rates; none where one rate is given."""
+        config = self.study.config
+        seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + config.tuning_seeds)
+        rates = config.learning_rates if self.tunes else ()
+        return self._trials(TUNE, dict.fromkeys(self.study.variants, rates), seeds)
+
+    def comparing(self, rates: Mapping[Any, Sequence[float]] | None = None) -> list[Trial]:
+        """The trials that compare.
+
+        Args:
+            rates: learning rates of each variant; without them, every rate of the grid.
+        """
+        config = self.study.config
+        rates = dict.fromkeys(self.study.variants, config.learning_rates) if rates is None else rates
+        return self._trials(COMPARE, rates, range(config.seeds))
+
+    def fits(self, network: NetworkConfig) -> bool:
+        """Whether a network could be one more variant: whether it suits the images and the other settings."""
+        try:
+            prepare(replace(self.study, variants={"": network}))
+        except RequestError:
+            return False
+        return True
+
+    def _trials(self, phase: str, rates: Mapping[Any, Sequence[float]], seeds: Iterable[int]) -> list[Trial]:
+        """The trials of a phase, those of one variant together."""
+        return [
+            self.study.trial(phase, variant, rate, seed)
+            for variant in self.study.variants
+            for rate in rates.get(variant, ())
+            for seed in seeds
+        ]
+
+
+def prepare(study: Study) -> Plan:
+    """Check a study, once; nothing is written and nothing is computed on a device.
+
+    Raises:
+        RequestError: a name is unknown, a network does not fit the images, a batch is larger than the training part, or
+            another setting does not suit the data.
+    """
+    rate = study.config.learning_rates[0]
+    trials = {variant: study.trial(COMPARE, variant, rate, seed=0) for variant in study.variants}
+    return Plan(study, {variant: fit.prepare(trial.config, study.dataset) for variant, trial in trials.items()})

@@ -1,0 +1,267 @@
+"""Runs a study: finds the trials that are missing, runs them in order, and collects their results.
+
+Each trial has a folder. Finished trials are kept, so that the same command runs only what is missing. Results are
+passed in memory, keyed by the trial; a file is read only if an earlier process wrote it.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn import files, machine
+from cnn.machine import Machine
+from cnn.network.summary import Cost
+from cnn.progress import Progress
+from cnn.study.executors import Executor, Here
+from cnn.study.folder import GROWABLE, StudyFolder
+from cnn.study.plan import COMPARE, TUNE, Plan, Study, Trial, prepare
+from cnn.study.results import Row, best_rates
+from cnn.training import folder as trial_folder
+from cnn.training.fit import Session
+from cnn.training.folder import NOTHING, Outcome, Result
+from cnn.training.trial import Options
+
+LABELS = {TUNE: "tuning: trials", COMPARE: "comparing: trials"}
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """The results of a study's trials."""
+
+    plan: Plan
+    folder: StudyFolder
+    results: Mapping[Trial, Result]  # in the order of results.csv
+    outcomes: Mapping[Trial, Outcome]  # of the trials that ran in this process
+
+    @property
+    def workdir(self) -> Path:
+        """The work folder."""
+        return self.folder.path
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """A row for each trial."""
+        return tuple(trial.row(result) for trial, result in self.results.items())
+
+    @property
+    def failed(self) -> int:
+        """How many trials failed."""
+        return sum(result.status == "failed" for result in self.results.values())
+
+    def correct(self, variant: Any) -> np.ndarray | None:
+        """Which test images each finished comparison trial of a variant has right: bool [seeds, images], or None."""
+        outcomes = [self._outcome(trial) for trial in self._done(variant)]
+        known = [outcome.correct for outcome in outcomes if outcome is not None and outcome.correct is not None]
+        return np.stack(known) if known else None
+
+    def arrays(self, variant: Any, seed: int) -> Mapping[str, np.ndarray]:
+        """The arrays that the experiment measured on one trained network; empty where that trial has not finished."""
+        outcomes = [self._outcome(trial) for trial in self._done(variant) if trial.config.seed == seed]
+        return next((outcome.arrays for outcome in outcomes if outcome is not None), NOTHING)
+
+    def write_answer(self, values: Mapping[str, Any]) -> None:
+        """Write `answer.json` into the work folder."""
+        files.write_json(self.workdir / "answer.json", values)
+
+    def _done(self, variant: Any) -> list[Trial]:
+        """The finished comparison trials of a variant."""
+        return [
+            trial
+            for trial, result in self.results.items()
+            if trial.phase == COMPARE and trial.variant == variant and result.status == "done"
+        ]
+
+    def _outcome(self, trial: Trial) -> Outcome | None:
+        return self.outcomes.get(trial) or self.folder.trial(trial).outcome()
+
+
+@dataclass(frozen=True)
+class PhaseOverview:
+    """How many trials a phase has, and how many are done."""
+
+    name: str
+    trials: int
+    done: int
+
+
+@dataclass(frozen=True)
+class VariantOverview:
+    """The network of a variant; sizes are None where its model has no such setting."""
+
+    variant: Any
+    width: float | None
+    hidden: float | None
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The plan of a study, before anything runs."""
+
+    column: str
+    phases: tuple[PhaseOverview, ...]
+    variants: tuple[VariantOverview, ...]
+
+
+def default_workdir(study: Study) -> Path:
+    """`runs/EXPERIMENT/DATASET-HASH`; settings that may grow in an old folder are not in the hash."""
+    growable = (*GROWABLE, *study.grows)
+    fixed = {name: value for name, value in study.settings().items() if name not in growable}
+    return trial_folder.default_workdir(study.experiment, study.dataset.slug, fixed)
+
+
+@contextlib.contextmanager
+def running(
+    study: Study,
+    workdir: Path | None = None,
+    *,
+    checkpoint_seconds: float = 30.0,
+    progress: Progress = Progress(),
+    executor: Executor | None = None,
+) -> Iterator[Results]:
+    """Run the trials that are missing, tuning first; write `results.csv`, and yield the results.
+
+    The work folder is locked until the block ends, so an answer that is written inside the block fits the results.
+    A diverged trial is a result. A trial that fails while it runs is recorded with its reason, and the study goes on;
+    the next run tries it again.
+
+    Args:
+        study: what is compared.
+        workdir: the work folder; by default `default_workdir`.
+        checkpoint_seconds: time between two checkpoints of a trial.
+        progress: shows the trials.
+        executor: where the trials run; by default in this process.
+
+    Raises:
+        RequestError: the request cannot be met; in that case nothing has been written.
+    """
+    plan = prepare(study)
+    folder = StudyFolder(workdir or default_workdir(study))
+    folder.check(plan)
+    options = Options(measure=study.measure, checkpoint_seconds=checkpoint_seconds)
+    with files.one_writer(folder.path):
+        yield _Run(plan, folder, options, progress, executor).results()
+
+
+def overview(study: Study, workdir: Path | None = None) -> Overview:
+    """What `running` would do: the trials of each phase, how many are done, and each variant's network.
+
+    Writes nothing. A variant's comparison trials count as done only if its learning rate has been chosen already.
+
+    Raises:
+        RequestError: the request cannot be met.
+    """
+    plan = prepare(study)
+    folder = StudyFolder(workdir or default_workdir(study))
+    folder.check(plan)
+    tuning = plan.tuning()
+    tuned = _finished(folder, tuning)
+    waiting = {trial.variant for trial in tuning if trial not in tuned}
+    rates = {variant: rates for variant, rates in _rates(plan, tuned).items() if variant not in waiting}
+    compared = _finished(folder, plan.comparing(rates))
+    phases = [PhaseOverview(TUNE, len(tuning), len(tuned))] if tuning else []
+    phases.append(PhaseOverview(COMPARE, len(study.variants) * study.config.seeds, len(compared)))
+    first = {variant: study.trial(COMPARE, variant, study.config.learning_rates[0], 0) for variant in study.variants}
+    variants = [
+        VariantOverview(variant, **trial.sizes, cost=plan.prepared[variant].cost) for variant, trial in first.items()
+    ]
+    return Overview(study.column, tuple(phases), tuple(variants))
+
+
+def _finished(folder: StudyFolder, trials: Sequence[Trial]) -> dict[Trial, Result]:
+    """The results of those trials that an earlier run has finished."""
+    results = {trial: folder.trial(trial).result() for trial in trials}
+    return {trial: result for trial, result in results.items() if result is not None}
+
+
+def _rates(plan: Plan, tuned: Mapping[Trial, Result]) -> dict[Any, tuple[float]]:
+    """The learning rate of each variant's comparison trials: the best of those tuned, or the only one."""
+    study = plan.study
+    if not plan.tunes:
+        return {variant: (float(study.config.learning_rates[0]),) for variant in study.variants}
+    best = best_rates([trial.row(result) for trial, result in tuned.items()])
+    return {variant: (rate.learning_rate,) for variant, rate in best.items()}
+
+
+class _Run:
+    """A study while it runs: what its phases share, and the results so far."""
+
+    def __init__(
+        self, plan: Plan, folder: StudyFolder, options: Options, progress: Progress, executor: Executor | None
+    ) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.options = options
+        self.progress = progress
+        self.executor = executor
+        self.here: Machine = machine.here()
+        begun_on = folder.open(plan, self.here)
+        self.begun_on = machine.digest(begun_on)
+        self.elsewhere = files.differences(begun_on, self.here.to_json())
+        self.done: dict[Trial, Result] = {}
+        self.outcomes: dict[Trial, Outcome] = {}
+        self.stack = contextlib.ExitStack()
+
+    def results(self) -> Results:
+        """Run what is missing of both phases."""
+        with self.stack:
+            tuning = self.plan.tuning()
+            if tuning:
+                earlier = _finished(self.folder, self.plan.comparing())
+                self._run_phase(tuning, after=earlier)
+            tuned = {trial: result for trial, result in self.done.items() if trial.phase == TUNE}
+            self._run_phase(self.plan.comparing(_rates(self.plan, tuned)))
+        failed = [trial.words for trial, result in self.done.items() if result.status == "failed"]
+        if failed:
+            self.progress.line(f"failed: {'; '.join(failed)}; the same command tries again")
+        return Results(self.plan, self.folder, self.done, self.outcomes)
+
+    def _run_phase(self, trials: Sequence[Trial], after: Mapping[Trial, Result] | None = None) -> None:
+        """Run what is missing of a phase. Then the table has a line for each trial of the phase, in order.
+
+        Until the study ends, the table also keeps the lines of `after`: trials that an earlier run has finished.
+        """
+        if not trials:
+            return
+        found = _finished(self.folder, trials)
+        for trial in found:
+            self.folder.trial(trial).remove_leftovers()
+        missing = [trial for trial in trials if trial not in found]
+        if missing and self.elsewhere:
+            changed = "; ".join(self.elsewhere)
+            self.progress.line(f"{self.folder.path}: continued on another machine, so the bits may differ ({changed})")
+            self.elsewhere = []
+        with self.progress.task(LABELS[trials[0].phase], len(trials), len(found)) as task:
+            for outcomes in self._run_missing(missing):
+                self.outcomes.update(outcomes)
+                found |= {trial: outcome.result for trial, outcome in outcomes.items()}
+                self._write(trials, found, after or {})
+                task.advance(len(outcomes), note=list(outcomes)[-1].words)
+        self._write(trials, found, after or {})
+        self.done |= self._said(trials, found)
+
+    def _run_missing(self, missing: Sequence[Trial]) -> Iterator[Mapping[Trial, Outcome]]:
+        if not missing:
+            return
+        if self.executor is None:  # made only for work: it copies the data set to the device
+            self.executor = Here(self.stack.enter_context(Session(self.plan.study.dataset, self.here)))
+        options = replace(self.options, test=missing[0].phase == COMPARE)
+        yield from self.executor.run(self.plan, self.folder, missing, options, self.progress)
+
+    def _write(self, trials: Sequence[Trial], found: Mapping[Trial, Result], after: Mapping[Trial, Result]) -> None:
+        self.folder.write_results({**self.done, **self._said(trials, found), **self._said(list(after), after)})
+
+    def _said(self, trials: Sequence[Trial], found: Mapping[Trial, Result]) -> dict[Trial, Result]:
+        """The results so far, in the order of the trials; `same_machine` is true on the study's first machine alone."""
+        said = {}
+        for trial in trials:
+            result = found.get(trial)
+            if result is not None and result.same_machine is not None:
+                result = replace(result, same_machine=result.same_machine and result.machine == self.begun_on)
+            if result is not None:
+                said[trial] = result
+        return said

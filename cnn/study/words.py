@@ -1,0 +1,293 @@
+"""Puts an answer or a comparison into words. Each number and each sentence is formatted here, in one copy.
+
+Accuracies are written in percent and their differences in points, both with two decimals.
+
+Example:
+    >>> from cnn.study.statistics import Estimate
+    >>> mean_in_words(Estimate(n=5, mean=0.98, low=0.97, high=0.99))
+    '98.00 % (95% interval 97.00 to 99.00, n=5)'
+"""
+
+import re
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from cnn import recipes
+from cnn.config import FIRST_TUNING_SEED, SweepConfig
+from cnn.study.answer import SIGNIFICANCE, Answer, Depth
+from cnn.study.comparison import Comparison, Variant
+from cnn.study.results import ACCURACY, Summary, variant_name
+from cnn.study.statistics import Estimate
+
+LARGEST_RATE = 1e30  # far above any rate that learns; no rate beyond it is suggested
+SMALLEST_RATE = 1e-30
+
+
+def points(share: float) -> float:
+    """A fraction in percent, rounded to the two decimals that are shown. A rounded 0 has no sign.
+
+    >>> points(-0.00001), points(-0.0123)
+    (0.0, -1.23)
+    """
+    return round(100 * share, 2) + 0.0
+
+
+def percent(mean: float | None, low: float | None = None, high: float | None = None) -> str | None:
+    """A fraction in percent with its interval, for a table: without the percent sign. None where the mean is unknown.
+
+    >>> percent(0.98, 0.97, 0.99)
+    '98.00 [97.00, 99.00]'
+    """
+    if mean is None:
+        return None
+    interval = "" if low is None or high is None else f" [{points(low):.2f}, {points(high):.2f}]"
+    return f"{points(mean):.2f}{interval}"
+
+
+def mean_in_words(estimate: Estimate) -> str:
+    """A mean fraction in percent, with its interval and the number of seeds: for a sentence."""
+    if estimate.mean is None:
+        return "an unknown share (no trial finished)"
+    known = [f"n={estimate.n}"]
+    if estimate.low is not None and estimate.high is not None:
+        known.insert(0, f"95% interval {points(estimate.low):.2f} to {points(estimate.high):.2f}")
+    return f"{points(estimate.mean):.2f} % ({', '.join(known)})"
+
+
+def answer_sentence(answer: Answer) -> str:
+    """The answer in one sentence, then a short sentence for each caveat.
+
+    Caveats are: by how much smaller depths fell short, rates at the edge of the grid, trials that diverged or failed.
+    """
+    parts = [_recommendation(answer), _shortfalls(answer)]
+    parts += _to_know([depth.summary for depth in answer.depths], "blocks", answer.dataset, "depths")
+    return " ".join(part for part in parts if part)
+
+
+def notes(found: Comparison, dataset: str) -> str:
+    """What a reader must know beside a comparison's numbers: rates at the edge of the grid, unfinished trials."""
+    return " ".join(_to_know([variant.summary for variant in found.variants], found.column, dataset, "variants"))
+
+
+def _recommendation(answer: Answer) -> str:
+    best = answer.best
+    if best is None:
+        return f"No recommendation on {answer.dataset}: no trial finished."
+    accuracy = mean_in_words(best.summary.test)
+    others = [depth.blocks for depth in answer.depths if depth is not best and depth.summary.n]
+    if not others:
+        told = "no other depth to compare it with"
+    elif answer.indistinguishable:
+        told = f"the data cannot tell it apart from {_listed('blocks', answer.indistinguishable)}"
+    else:
+        told = f"the data tell it apart from {_listed('blocks', others)}"
+    return f"On {answer.dataset}, use {variant_name('blocks', best.blocks)}: mean test accuracy {accuracy}; {told}."
+
+
+def _shortfalls(answer: Answer) -> str:
+    """By how much the depths below the recommended one fell short."""
+    smaller = [depth for depth in answer.depths if answer.recommended is not None and depth.blocks < answer.recommended]
+    parts: list[str] = []
+    for depth in smaller:
+        if depth.shortfall is not None and depth.allowance is not None:
+            short, allowed = _apart(depth.shortfall, depth.allowance)
+            of = " points short of the best on validation data" if not parts else ""
+            verb = "fell " if not parts else ""
+            parts.append(f"{variant_name('blocks', depth.blocks)} {verb}{short}{of}, where {allowed} were allowed")
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+def _apart(larger: float, smaller: float) -> tuple[str, str]:
+    """Two fractions in points, with as many decimals as show which is larger."""
+    for decimals in range(2, 7):
+        shown = (f"{100 * larger:.{decimals}f}", f"{100 * smaller:.{decimals}f}")
+        if shown[0] != shown[1]:
+            break
+    return shown
+
+
+def _to_know(summaries: Sequence[Summary], column: str, dataset: str, kinds: str) -> list[str]:
+    """Sentences on rates at the edge of the grid, on diverged and on failed trials, and the caution of the data set."""
+    edges: dict[float, list[Any]] = {}
+    for summary in summaries:
+        if summary.learning_rate_at_edge and summary.learning_rate is not None:
+            edges.setdefault(summary.learning_rate, []).append(summary.variant)
+    parts = []
+    if edges:
+        listed = _and([f"{rate:g} for {_listed(column, variants)}" for rate, variants in sorted(edges.items())])
+        parts.append(f"The best learning rate lies at the edge of the grid ({listed}), so a wider grid may do better.")
+    parts += _unfinished("diverged", [(summary, summary.diverged) for summary in summaries], column, "")
+    again = "; the same command tries them again"
+    parts += _unfinished("failed", [(summary, summary.failed) for summary in summaries], column, again)
+    if dataset in recipes.CAUTIONS:
+        parts.append(recipes.CAUTIONS[dataset].format(variants=kinds))
+    return parts
+
+
+def _unfinished(status: str, counts: Sequence[tuple[Summary, int]], column: str, end: str) -> list[str]:
+    listed = [
+        f"{count} of {summary.tried} at {_listed(column, [summary.variant])}" for summary, count in counts if count
+    ]
+    return [f"Trials {status}: {_and(listed)}{end}."] if listed else []
+
+
+def _listed(column: str, variants: Sequence[Any]) -> str:
+    """Variants in words: `0, 1 and 3 blocks`, or `max and average`."""
+    if column != "blocks":
+        return _and(list(map(str, variants)))
+    return variant_name(column, variants[0]) if len(variants) == 1 else f"{_and(list(map(str, variants)))} blocks"
+
+
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def versus(found: Comparison, name: Any) -> str:
+    """How a variant differs from the reference, in words: points, interval and p-value.
+
+    The interval counts in the direction of the words: `2.00 points less (95% interval 1.00 to 3.00, p = 0.004)` stands
+    for a difference of -0.02. Where the interval reaches below 0, the data allow the opposite direction too.
+    """
+    variant = found[name]
+    difference = variant.difference
+    if difference is None or difference.mean is None:
+        return "an unknown number of points more or less (no common seed finished)"
+    in_points = points(difference.mean)
+    word = "apart" if in_points == 0 else "less" if in_points < 0 else "more"
+    known = []
+    if difference.low is not None and difference.high is not None:
+        ends = [points(difference.low), points(difference.high)]
+        low, high = sorted(0 - end for end in ends) if in_points < 0 else ends
+        known.append(f"95% interval {low:.2f} to {high:.2f}")
+    if variant.p_adjusted is not None:
+        known.append(f"p = {variant.p_adjusted:.2g}")
+    return f"{abs(in_points):.2f} points {word}" + (f" ({', '.join(known)})" if known else "")
+
+
+def accuracy(found: Comparison, name: Any, measured: str = ACCURACY) -> str:
+    """A variant's mean in words, with its interval and the number of seeds: its accuracy, or another measurement."""
+    return mean_in_words(found[name].measured[measured])
+
+
+def share(found: Comparison, name: Any) -> str:
+    """A variant's cost as shares of the reference's cost. The time has an interval, paired by seed.
+
+    For example `50% of the parameters, 120% of the multiply-accumulates and 80% of the training time (3 timings)`.
+    """
+    own = found[name]
+    reference = found[found.reference].summary
+    parameters = _ratio(own.summary.parameters, reference.parameters)
+    macs = _ratio(own.summary.macs, reference.macs)
+    time = own.seconds_ratio
+    if time is None or time.mean is None:
+        return f"{parameters} of the parameters and {macs} of the multiply-accumulates"
+    known = [f"{time.n} timing{'' if time.n == 1 else 's'}"]
+    if time.low is not None and time.high is not None:
+        known.insert(0, f"95% interval {100 * time.low:.0f} to {100 * time.high:.0f}")
+    return (
+        f"{parameters} of the parameters, {macs} of the multiply-accumulates and {time.mean:.0%} of the "
+        f"training time ({', '.join(known)})"
+    )
+
+
+def _ratio(own: int | None, reference: int | None) -> str:
+    return f"{own / reference:.0%}" if own is not None and reference else "an unknown share"
+
+
+def verdict(found: Comparison, reference: str) -> str:
+    """Which variants the tests tell apart from the reference, on which side, and which they do not.
+
+    For example `Worse than max pooling: stride; not to be told apart from max pooling: average.`
+
+    Args:
+        found: a comparison on a metric of which more is better.
+        reference: the reference in words.
+    """
+    kinds = {"worse": "worse than", "alike": "not to be told apart from", "better": "better than"}
+    parts = []
+    for side, kind in kinds.items():
+        names = [str(variant.name) for variant in found.others if _side(variant) == side]
+        if names:
+            parts.append(f"{kind} {reference}: {', '.join(names)}")
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _side(variant: Variant) -> str:
+    """Better or worse than the reference where the adjusted p-value is below 0.05, otherwise alike."""
+    if variant.p_adjusted is None or variant.p_adjusted >= SIGNIFICANCE:
+        return "alike"
+    difference = variant.difference.mean if variant.difference is not None else None
+    return "better" if difference is not None and difference > 0 else "worse"
+
+
+def next_command(
+    answer: Answer, config: SweepConfig, arguments: Sequence[str], fits: Callable[[int], bool]
+) -> str | None:
+    """The command to try after this answer, as a line for the shell; None where the answer leaves nothing to try.
+
+    It is the first of these that applies: the same command where trials failed; more learning rates where a best one
+    lies at the edge of the grid; a deeper network where the deepest is recommended; more seeds where the tests do not
+    tell depths apart. These settings may grow in an old work folder, so the command continues in the same folder.
+
+    Args:
+        answer: the answer so far.
+        config: the settings that gave the answer.
+        arguments: the command that gave the answer, such as `sys.orig_argv`.
+        fits: whether a number of blocks fits the images.
+
+    Example:
+        >>> _replaced(["python", "-m", "experiments.sweep_blocks", "--seeds", "5", "--epochs=9"], "seeds", "10")
+        'python -m experiments.sweep_blocks --epochs=9 --seeds=10'
+    """
+    if any(depth.summary.failed for depth in answer.depths):
+        return shlex.join(arguments)
+    rates = sorted(map(float, config.learning_rates))
+    wider = _wider(answer, rates)
+    if wider != rates:
+        return _replaced(arguments, "learning_rates", ",".join(map(repr, wider)))
+    deepest = max(config.blocks)
+    # With equal parameters or multiply-accumulates a deeper network would change the widths of all the others.
+    if answer.recommended == deepest and answer.match == "width" and fits(deepest + 1):
+        return _replaced(arguments, "blocks", ",".join(map(str, (*config.blocks, deepest + 1))))
+    if answer.indistinguishable and 2 * config.seeds <= FIRST_TUNING_SEED:
+        return _replaced(arguments, "seeds", str(2 * config.seeds))
+    return None
+
+
+def _wider(answer: Answer, rates: list[float]) -> list[float]:
+    """The learning rates, and one more beyond each edge that is a best rate; a lower one where all trials diverged."""
+    best = {depth.summary.learning_rate for depth in answer.depths if depth.summary.learning_rate_at_edge}
+    lower = [_beyond(rates[0], -1)] if rates[0] in best or _all_diverged(answer.depths) else []
+    higher = [_beyond(rates[-1], 1)] if rates[-1] in best and len(rates) > 1 else []
+    return [rate for rate in (*lower, *rates, *higher) if SMALLEST_RATE <= rate <= LARGEST_RATE or rate in rates]
+
+
+def _all_diverged(depths: Iterable[Depth]) -> bool:
+    return all(depth.summary.n == 0 and depth.summary.diverged for depth in depths)
+
+
+def _beyond(rate: float, direction: int) -> float:
+    """The next of 1, 3, 10, 30, ... above a rate, or below it, at a factor of at least 2.
+
+    >>> _beyond(3e-3, 1), _beyond(3e-4, -1), _beyond(8e-3, 1)
+    (0.01, 0.0001, 0.03)
+    """
+    exponent = int(f"{rate:e}".split("e")[1])
+    ladder = [float(f"{digit}e{exponent + step}") for step in range(-2, 3) for digit in (1, 3)]
+    if direction > 0:
+        return min(step for step in ladder if step >= 2 * rate)
+    return max(step for step in ladder if 2 * step <= rate)
+
+
+def _replaced(arguments: Sequence[str], flag: str, value: str) -> str:
+    """The command with a flag set to a value; earlier settings of the flag are removed."""
+    kept = []
+    skip = False
+    for argument in arguments:
+        alone = re.fullmatch(rf"--?{flag}", argument) is not None  # its value is the next argument
+        if not skip and not alone and not re.match(rf"--?{flag}=", argument):
+            kept.append(argument)
+        skip = alone
+    return shlex.join([*kept, f"--{flag}={value}"])

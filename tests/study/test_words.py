@@ -1,0 +1,240 @@
+"""The sentences of answers and comparisons, and the next command."""
+
+import shlex
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cnn.config import SweepConfig
+from cnn.study import words
+from cnn.study.comparison import compare
+from cnn.study.statistics import Estimate
+from tests.study.trials import MAX, STRIDE, answered, compared, compared_pooling, comparison_of, row, tuned
+
+pytestmark = pytest.mark.thorough
+
+
+def sentence(accuracies, dataset="mnist"):
+    return words.answer_sentence(answered(compared(accuracies), dataset))
+
+
+@pytest.mark.parametrize(
+    "accuracies, dataset, parts",
+    [
+        # deviation 0.01, half width 4.30265 x 0.01 / sqrt 3 = 0.02484
+        (
+            {1: [0.96, 0.97, 0.98]},
+            "mnist",
+            ["use 1 block: mean test accuracy 97.00 % (95% interval 94.52 to 99.48, n=3)", "no other depth"],
+        ),
+        ({1: [0.97, 0.96], 2: [0.97, 0.97], 3: [0.96, 0.97]}, "mnist", ["cannot tell it apart from 2 and 3 blocks."]),
+        ({0: [0.97, 0.96], 1: [0.97, 0.97]}, "mnist", ["use 0 blocks", "cannot tell it apart from 1 block."]),
+        (
+            {1: [None, None], 2: [None, 0.97]},
+            "mnist",
+            [
+                "use 2 blocks: mean test accuracy 97.00 % (n=1)",
+                "Trials diverged: 2 of 2 at 1 block and 1 of 2 at 2 blocks.",
+            ],
+        ),
+        ({1: [None]}, "mnist", ["No recommendation on mnist: no trial finished.", "1 of 1 at 1 block"]),
+        ({1: [0.97, 0.98]}, "digits", ["360 test images of digits cannot separate close depths."]),
+    ],
+)
+def test_sentence(accuracies, dataset, parts):
+    found = answered(compared(accuracies), dataset)
+    text = words.answer_sentence(found)
+    assert all(part in text for part in parts), text
+    assert ("360" in text) == (dataset == "digits")
+    assert ("diverged" in text) == any(depth.summary.diverged for depth in found.depths)
+    assert "edge" not in text
+
+
+def test_sentence_of_depths_that_are_told_apart():
+    # Differences 2 - 1: 0.049, 0.05, 0.051: short by 5 points; SE 0.001 / sqrt 3, so the margin of 0.2 points counts
+    assert sentence({1: [0.921, 0.92, 0.919], 2: [0.97, 0.97, 0.97]}) == (
+        "On mnist, use 2 blocks: mean test accuracy 97.00 % (n=3); the data tell it apart from 1 block. "
+        "1 block fell 5.00 points short of the best on validation data, where 0.20 were allowed."
+    )
+
+
+def test_sentence_says_how_far_each_smaller_depth_fell_short():
+    # Differences 2 - 0: 0.01, 0.03: mean 0.02, SE 0.02 / 2 = 0.01; 2 - 1: 0.005 each, SE 0
+    text = sentence({0: [0.95, 0.95], 1: [0.955, 0.975], 2: [0.96, 0.98], 3: [0.9, 0.9]})
+    assert (
+        "0 blocks fell 2.00 points short of the best on validation data, where 1.00 were allowed; "
+        "1 block 0.50, where 0.20 were allowed." in text
+    )
+    assert "short" not in sentence({0: [0.97, 0.97], 1: [0.96, 0.96]})
+
+
+def test_a_shortfall_just_above_what_is_allowed_is_written_as_larger():
+    assert "fell 0.204 points short of the best on validation data, where 0.200 were allowed" in sentence(
+        {0: [0.95], 1: [0.95204]}
+    )
+
+
+def test_sentence_names_what_failed():
+    rows = [*compared({1: [0.9, 0.91]}), row(blocks=2, test=0.9, status="failed")]
+    text = words.answer_sentence(answered(rows))
+    assert "Trials failed: 1 of 1 at 2 blocks; the same command tries them again." in text
+
+
+def test_sentence_names_rates_at_the_edge():
+    rows = [*compared({1: [0.9, 0.91]}), *tuned([(1e-4, 8, 0.5), (1e-3, 8, 0.9)])]
+    text = words.answer_sentence(answered(rows))
+    assert "at the edge of the grid (0.001 for 1 block)" in text
+
+
+def test_notes_of_a_comparison():
+    rows = [
+        *tuned([(1e-3, 8, 0.5), (3e-3, 8, 0.9)]),
+        *compared({1: [0.9, 0.9, 0.9, 0.9, None]}, rate=3e-3),
+    ]
+    found = compare(rows, column="at", reference=1)
+    assert words.notes(found, "mnist") == (
+        "The best learning rate lies at the edge of the grid (0.003 for 1), so a wider grid may do better. "
+        "Trials diverged: 1 of 5 at 1."
+    )
+    assert words.notes(found, "digits").endswith("360 test images of digits cannot separate close variants.")
+    assert words.notes(compared_pooling({"max": MAX}), "mnist") == ""
+
+
+@pytest.mark.parametrize("other", [[None, None, None], [None, 0.9]])
+def test_what_is_unknown_is_said(other):
+    found = compared_pooling({"max": [0.9, None], "stride": other})
+    assert words.versus(found, "stride").endswith("(no common seed finished)")
+    assert words.share(found, "stride") == "100% of the parameters and 100% of the multiply-accumulates"
+    assert words.verdict(found, "max pooling") == "Not to be told apart from max pooling: stride."
+
+
+def test_one_seed_has_a_mean_and_no_interval():
+    found = compared_pooling({"max": [0.98], "stride": [0.96]})
+    assert words.accuracy(found, "stride") == "96.00 % (n=1)"
+    assert words.versus(found, "stride") == "2.00 points less"
+    assert words.share(found, "stride").endswith("and 100% of the training time (1 timing)")
+
+
+@pytest.mark.parametrize(
+    "mean, low, high, said",
+    [
+        (-0.011, -0.0125, -0.0096, "1.10 points less (95% interval 0.96 to 1.25, p = 0.03)"),
+        (0.011, 0.0096, 0.0125, "1.10 points more (95% interval 0.96 to 1.25, p = 0.03)"),
+        (0.0004, -0.0011, 0.0019, "0.04 points more (95% interval -0.11 to 0.19, p = 0.03)"),
+        (-0.0004, -0.0019, 0.0011, "0.04 points less (95% interval -0.11 to 0.19, p = 0.03)"),
+        (-0.00004, -0.00004, 0.001, "0.00 points apart (95% interval 0.00 to 0.10, p = 0.03)"),
+        (0.00004, -0.0018, 0.0017, "0.00 points apart (95% interval -0.18 to 0.17, p = 0.03)"),
+        (-0.01, -0.02, 0.00004, "1.00 points less (95% interval 0.00 to 2.00, p = 0.03)"),
+    ],
+)
+def test_the_interval_has_the_sign_of_the_words(mean, low, high, said):
+    found = comparison_of("stride", difference=Estimate(5, mean, 0.01, low, high), p_adjusted=0.03)
+    assert words.versus(found, "stride") == said
+
+
+def test_a_share_is_of_the_references_cost():
+    small = row(blocks="small", seconds=8.0)
+    large = row(blocks="large", seconds=10.0)
+    found = compare([large, small], column="size", reference="large")
+    assert words.share(found, "small") == (
+        "100% of the parameters, 100% of the multiply-accumulates and 80% of the training time (1 timing)"
+    )
+
+
+def test_the_interval_of_a_time_is_said():
+    rows = compared({"max": [*MAX, 0.9], "stride": [*STRIDE, 0.9]})
+    seconds = [10.0, 20.0, 40.0, 40.0, 5.0, 12.0, 28.0, 28.0]  # of max, of stride; the last two ran together
+    rows = [row(blocks=each.variant, seed=each.seed, seconds=own) for each, own in zip(rows, seconds, strict=True)]
+    found = compare(rows, column="pooling", reference="max")
+    low, high = stats.t.interval(0.95, 2, loc=0.6, scale=stats.sem([0.5, 0.6, 0.7]))
+    assert words.share(found, "stride") == (
+        "100% of the parameters, 100% of the multiply-accumulates and 60% of the training time "
+        f"(95% interval {100 * low:.0f} to {100 * high:.0f}, 3 timings)"
+    )
+
+
+def test_the_verdict_names_every_variant_on_its_side():
+    better = [value + 0.005 for value in MAX]
+    better[0] += 0.0001  # else the difference has no variance
+    found = compared_pooling({"max": MAX, "stride": [0.5, 0.49, 0.5], "average": [0.981, 0.969, 0.99], "wide": better})
+    assert words.verdict(found, "max pooling") == (
+        "Worse than max pooling: stride; not to be told apart from max pooling: average; better than max pooling: wide."
+    )
+
+
+COMMAND = ["python", "-m", "experiments.sweep_blocks", "--dataset=mnist", "--workdir=my folder"]
+GIVEN = "python -m experiments.sweep_blocks --dataset=mnist '--workdir=my folder'"
+GRID = (3e-4, 1e-3, 3e-3)
+
+
+def at_best(rates, accuracies):
+    """Rows of a sweep whose tuning chose these learning rates of the grid, by depth."""
+    tune = [
+        row("tune", blocks=blocks, rate=rate, seed=9, val=0.9 if rate == best else 0.5)
+        for blocks, best in rates.items()
+        for rate in GRID
+    ]
+    return [*tune, *(trial for blocks in rates for trial in compared({blocks: accuracies[blocks]}, rate=rates[blocks]))]
+
+
+def following(rows, fits=lambda blocks: False, command=COMMAND, match="width", **settings):
+    config = SweepConfig("mnist", **{"blocks": (1, 2), "learning_rates": GRID, "match": match, **settings})
+    return words.next_command(answered(rows, match=match), config, command, fits)
+
+
+ALIKE = {1: [0.97, 0.96], 2: [0.96, 0.97]}
+DEEPER = {1: [0.9, 0.91], 2: [0.97, 0.96]}
+APART = {1: [0.97, 0.972, 0.971], 2: [0.9, 0.901, 0.902]}
+
+
+@pytest.mark.parametrize(
+    "rates, wider",
+    [
+        ({1: 3e-3, 2: 1e-3}, "0.0003,0.001,0.003,0.01"),
+        ({1: 1e-3, 2: 3e-4}, "0.0001,0.0003,0.001,0.003"),
+        ({1: 3e-3, 2: 3e-4}, "0.0001,0.0003,0.001,0.003,0.01"),
+    ],
+)
+def test_a_best_rate_at_the_edge_asks_for_a_wider_grid(rates, wider):
+    assert following(at_best(rates, ALIKE)) == f"{GIVEN} --learning_rates={wider}"
+
+
+def test_the_deepest_depth_asks_for_a_deeper_one_where_it_fits_and_changes_no_other():
+    rows = at_best({1: 1e-3, 2: 1e-3}, DEEPER)
+    assert following(rows, fits=lambda blocks: blocks == 3) == f"{GIVEN} --blocks=1,2,3"
+    assert following(rows, fits=lambda blocks: False) == f"{GIVEN} --seeds=10"
+    assert following(rows, fits=lambda blocks: True, match="macs") == f"{GIVEN} --seeds=10"
+
+
+def test_depths_that_are_not_told_apart_ask_for_more_seeds():
+    assert following(at_best({1: 1e-3, 2: 1e-3}, ALIKE), seeds=3) == f"{GIVEN} --seeds=6"
+    assert following(at_best({1: 1e-3, 2: 1e-3}, APART)) is None
+
+
+def test_a_failed_trial_asks_for_the_same_command():
+    rows = [*at_best({1: 3e-3, 2: 1e-3}, ALIKE), row(rate=3e-3, seed=8, status="failed")]
+    assert following(rows) == GIVEN
+
+
+def test_lower_rates_are_asked_for_where_every_trial_diverged():
+    rows = compared({1: [None, None], 2: [None, None]}, rate=0.5)
+    assert following(rows, learning_rates=(0.5,)) == f"{GIVEN} --learning_rates=0.1,0.5"
+
+
+@pytest.mark.parametrize(
+    "given", [["--seeds=5"], ["--seeds", "5"], ["-seeds=5"], ["-seeds", "5"], ["--seeds=3", "--seeds=5"]]
+)
+def test_the_flag_that_grows_is_replaced_however_it_was_given(given):
+    command = ["python", "-m", "experiments.sweep_blocks", *given, "--epochs=2"]
+    found = following(at_best({1: 1e-3, 2: 1e-3}, ALIKE), command=command)
+    assert found == "python -m experiments.sweep_blocks --epochs=2 --seeds=10"
+
+
+def test_log_spaced_rates_are_repeated_to_the_last_digit():
+    rates = np.geomspace(1e-4, 1e-2, 5).tolist()
+    rows = [row("tune", rate=rate, seed=9, val=rate) for rate in rates]
+    rows += compared({1: [0.97, 0.96]}, rate=rates[-1])
+    found = following(rows, learning_rates=tuple(rates), blocks=(1,))
+    listed = shlex.split(found)[-1].removeprefix("--learning_rates=").split(",")
+    assert list(map(float, listed[:-1])) == rates and float(listed[-1]) == 0.03
