@@ -1,0 +1,55 @@
+"""What all pictures share: a file that appears whole or not at all, and names that are text."""
+
+import pytest
+from matplotlib.figure import Figure
+
+from cnn.show import style
+from tests.show.looking import extent
+
+NAME = r"$\frac$"  # as a formula it would be an error
+
+
+def test_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        style.write_png(Figure(), path)
+    assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_name_is_no_formula(tmp_path):
+    figure = Figure()
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], label=NAME)
+    style.headline(figure, NAME)
+    style.legend(axes)
+    style.write_png(figure, tmp_path / "a.png")
+    assert figure.get_suptitle() == NAME and axes.get_legend().get_texts()[0].get_text() == NAME
+
+
+def test_a_long_headline_is_smaller_so_that_it_fits():
+    figure = Figure()
+    style.headline(figure, "short")
+    assert figure.texts[0].get_fontsize() == 14
+    style.headline(figure, "/a/long/path/of/a/folder/" * 5)
+    left, right = extent(figure.texts[-1])
+    assert 0 < left < right < figure.bbox.width
+
+
+def test_a_name_in_another_script_is_no_error(tmp_path):
+    figure = Figure()
+    style.headline(figure, "\u6587\u5b57")
+    style.write_png(figure, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 0
+
+
+def test_a_count_is_short():
+    assert [style.short(value) for value in (7, 999, 1000, 421_642, 1_261_000, 2.5e9)] == [
+        "7",
+        "999",
+        "1k",
+        "422k",
+        "1.26M",
+        "2.5G",
+    ]
