@@ -4,192 +4,214 @@
     python -m experiments.features --dataset=mnist --epochs=2 --learning_rates=3e-3
 
 A ConvNet learns the first half of the classes. Then it is frozen: the output of its last block becomes the features of
-a linear classifier for the other half, which sees 1, 5, 20 or 100 examples of each. The same examples, drawn anew for
-each seed, judge the raw pixels, 40 principal components of the images that the network learnt from, and the same
-network with its random initial filters. Beside the accuracies: the first filters, the feature maps of an image, and the
-patches that excite the last filters most.
-
-The second command (benchmarks/README.md), 5 examples: learnt filters 85.5 % (83.2 to 87.9, n=5), random ones 80.2 (77.1
-to 83.3), principal components 75.4 (74.1 to 76.6), pixels 75.0 (74.8 to 75.1).
+a linear classifier for the other half, which sees 1, 5, 20 or 100 examples of each class. The same examples, drawn anew
+for each seed, test three other kinds of features: the raw pixels, 40 principal components of the images that the
+network learnt from, and the same network with its random initial filters. Pictures show the first filters, the feature
+maps of an image, and the patches that excite the last filters most.
 """
 
 import dataclasses
 import functools
 import itertools
-import math
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from cnn.config import ExperimentConfig, NetworkConfig, TrialConfig, require_integer, to_json
-from cnn.data.datasets import Dataset, subset
+from cnn.config import StudyConfig
+from cnn.data.content import Dataset
+from cnn.data.splits import split, subset
+from cnn.errors import RequestError, require_integer
 from cnn.network import models, summary
-from cnn.progress import Progress, Task
-from cnn.study import comparison, comparison_figures, features, figures, grid, pictures
-from cnn.training.replicas import Fit
-from cnn.training.step import Answers, Replica, TrainState
+from cnn.progress import Progress
+from cnn.show import comparison as show
+from cnn.show import network as pictures
+from cnn.show import style
+from cnn.study import words
+from cnn.study.comparison import compare
+from cnn.study.plan import Study
+from cnn.study.results import Row, compared
+from cnn.study.run import Results
+from cnn.trained import features, patches
+from cnn.trained.network import Trained
+from cnn.training.step import Answers
 from cnn.training.trial import Measured
-from experiments import flags
-
-if TYPE_CHECKING:
-    import pandas as pd
+from experiments.command import comparing
+from experiments.command.experiment import Draw, Experiment, Report
+from experiments.command.run import run_experiment
 
 KINDS = ("learnt filters", "random filters", "principal components", "pixels")
 EXAMPLES = (1, 5, 20, 100)
-LAYER = "flatten"  # the last block's output as a row
-FILTERS, PATCHES = 8, 8  # in the picture
+FILTERS = 8  # in the picture
+PATCHES = 8  # of each filter, in the picture
 
 
-@dataclasses.dataclass(frozen=True)
-class Classes:
-    """The two halves of a data set's classes."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class FewShot:
+    """Measures each network: few-shot accuracies on the new classes, and what the pictures show.
+
+    Attributes:
+        known: the images of the classes that the network learns.
+        new: the images of the other classes.
+        validation_fraction: share of the known training images that the network does not learn from.
+        layer: the layer whose output is an image's features.
+    """
 
     known: Dataset
     new: Dataset
+    validation_fraction: float
+    layer: str
 
     @property
     def examples(self) -> tuple[int, ...]:
-        """How many examples of each new class a classifier sees: no more than there are."""
+        """How many examples of each new class a classifier sees, as far as there are so many."""
         return tuple(k for k in EXAMPLES if k <= np.bincount(self.new.train_labels).min())
 
+    def __call__(self, trained: Trained, answers: Answers, progress: Progress) -> Measured:
+        """Few-shot accuracy on the new classes by each kind of feature, and what the pictures show."""
+        values: dict[str, float | None] = {}
+        with progress.task("features", len(KINDS) + 1) as task:
+            for kind, extract in self._kinds(trained).items():
+                found = features.few_shot_accuracies(self.new, extract, self.examples, trained.seed)
+                values |= {f"{kind}, {k}": accuracy for k, accuracy in found.items()}
+                task.advance(note=f"seed {trained.seed}, {kind}")
+            shown = patches.shown(trained, self.known.test_images, FILTERS, PATCHES)
+            task.advance(note=f"seed {trained.seed}, pictures")
+        return Measured(values, shown)
 
-def halves(dataset: Dataset) -> Classes:
-    """The first half of the classes, and the others.
+    def _kinds(self, trained: Trained) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+        """The kinds of features, each a function from images to rows."""
+        learnt_from, _ = split(self.known.train_labels, self.validation_fraction, trained.seed)
+        components = features.principal_components(self.known.train_images[learnt_from])
+        return {
+            "learnt filters": functools.partial(trained.features, self.layer),
+            "random filters": functools.partial(trained.with_initial_weights().features, self.layer),
+            "principal components": lambda images: components.transform(features.pixels(images)),
+            "pixels": features.pixels,
+        }
+
+
+def study(config: StudyConfig, dataset: Dataset) -> Study:
+    """One network, which learns the first half of the classes.
 
     Raises:
-        RequestError: fewer than four classes.
+        RequestError: the network has no block, or there are fewer than four classes.
     """
+    require_integer("blocks", config.network.blocks, 1)
     require_integer("classes", dataset.classes, 4)
     middle = dataset.classes // 2
-    return Classes(subset(dataset, range(middle)), subset(dataset, range(middle, dataset.classes)))
+    # The part keeps the name of the whole data set, which the settings name. Its fingerprint differs.
+    known = dataclasses.replace(subset(dataset, range(middle)), name=dataset.name)
+    new = subset(dataset, range(middle, dataset.classes))
+    measure = FewShot(known, new, config.validation_fraction, feature_layer(config.network.model))
+    return Study("features", "network", {config.network.model: config.network}, config, known, measure=measure)
 
 
-def study(config: ExperimentConfig, classes: Classes) -> grid.Study:
-    """One network, that learns the known classes."""
-    require_integer("blocks", config.network.blocks, 1)
-    network = NetworkConfig(**to_json(config.network))
-    measured = functools.partial(measure, classes)
-    return grid.Study("features", "network", {"convnet": network}, config, measure=measured)
+def feature_layer(model: str) -> str:
+    """The layer whose output is an image's features.
 
-
-def measure(classes: Classes, fit: Fit, answers: list[Answers | None], progress: Progress) -> list[Measured | None]:
-    """Few-shot accuracy on the new classes by each kind of feature, and what the pictures show of each network."""
-    replicas = list(zip(answers, fit.configs, fit.replicas, fit.strategy.unstack(fit.states)))
-    trained = sum(own is not None for own in answers)
-    with progress.task("features", trained * (len(KINDS) + 1)) as task:
-        return [
-            None if own is None else _measured(classes, fit, config, replica, state, task)
-            for own, config, replica, state in replicas
-        ]
-
-
-def _measured(
-    classes: Classes, fit: Fit, config: TrialConfig, replica: Replica, state: TrainState, task: Task
-) -> Measured:
-    network, scale = fit.program.network, (replica.mean, replica.deviation)
-
-    def filters(state: TrainState) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda images: features.layer_features(network, _variables(state), LAYER, images, *scale)
-
-    learnt_from = classes.known.train_images[np.asarray(replica.train_indices)]
-    components = features.principal_components(learnt_from)
-    extract = {
-        "learnt filters": filters(state),
-        "random filters": filters(fit.program.init(replica)),
-        "principal components": lambda images: components.transform(features.pixels(images)),
-        "pixels": features.pixels,
-    }
-    values: dict[str, float | None] = {}
-    for kind in KINDS:
-        found = features.few_shot_accuracies(classes.new, extract[kind], classes.examples, config.seed)
-        values |= {f"{kind}, {k}": accuracy for k, accuracy in found.items()}
-        task.advance(note=f"seed {config.seed}, {kind}")
-    images = np.asarray(fit.dataset.test_images)
-    shown = features.shown(network, _variables(state), images, *scale, FILTERS, PATCHES)
-    task.advance(note=f"seed {config.seed}, pictures")
-    return Measured(values, shown)
-
-
-def _variables(state: TrainState) -> dict[str, Any]:
-    return {"params": state.params, **state.statistics}
-
-
-def by_kind(trials: "pd.DataFrame", examples: tuple[int, ...], cost: summary.Cost) -> "pd.DataFrame":
-    """A row for each trial and kind of feature, with the accuracy after k examples in the column `k`.
-
-    What the network learnt on the known classes is no property of the other features, so it is left out there.
+    Raises:
+        RequestError: the model has no such layer.
     """
-    import pandas as pd
-
-    kinds = []
-    for kind in KINDS:
-        rows = trials[["phase", "seed", "status"]].assign(features=kind)
-        for k in examples:
-            rows[f"{k}"] = trials.reindex(columns=[f"{kind}, {k}"]).iloc[:, 0]
-        for column in ("learning_rate", "val_accuracy", "test_accuracy", "train_seconds"):
-            rows[column] = trials[column] if kind == KINDS[0] else math.nan
-        rows["parameters"], rows["macs"] = cost if "filters" in kind else (math.nan, math.nan)
-        kinds.append(rows)
-    return pd.concat(kinds, ignore_index=True)
+    layer = models.known(model).features
+    known = [name for name, other in models.MODELS.items() if other.features is not None]
+    if layer is None:
+        raise RequestError(f"model={model!r}: must be one with features for a classifier: {', '.join(known)}")
+    return layer
 
 
-def frozen_cost(config: ExperimentConfig, dataset: Dataset) -> summary.Cost:
-    """What the layers up to the features cost: the head is not used."""
-    used = itertools.takewhile(lambda row: row.name != LAYER, _rows(config, dataset))
-    parameters, macs = zip(*((row.parameters, row.macs) for row in used))
-    return summary.Cost(sum(parameters), sum(macs))
+def by_kind(rows: Sequence[Row], examples: Sequence[int], cost: summary.Cost) -> list[Row]:
+    """A row for each trial and kind of feature, with the accuracy after k examples as the measurement `k`.
+
+    The network's accuracies on the known classes belong to the learnt filters, so the rows of other kinds lack them.
+
+    Args:
+        rows: the trials.
+        examples: the numbers k.
+        cost: the cost of the layers that compute the features of an image.
+    """
+    return [_of_kind(row, kind, examples, cost) for kind in KINDS for row in rows]
 
 
-def _rows(config: ExperimentConfig, dataset: Dataset) -> list[summary.Row]:
-    network = models.build(NetworkConfig(**to_json(config.network)), dataset.image_shape, dataset.classes)
+def _of_kind(row: Row, kind: str, examples: Sequence[int], cost: summary.Cost) -> Row:
+    learnt = kind == KINDS[0]
+    filters = "filters" in kind
+    result = dataclasses.replace(
+        row.result,
+        measured={f"{k}": row.result.measured.get(f"{kind}, {k}") for k in examples},
+        parameters=cost.parameters if filters else None,
+        macs=cost.macs if filters else None,
+        val_accuracy=row.result.val_accuracy if learnt else None,
+        test_accuracy=row.result.test_accuracy if learnt else None,
+        train_seconds=row.result.train_seconds if learnt else None,
+    )
+    return Row(row.phase, kind, row.learning_rate if learnt else None, row.seed, result)
+
+
+def layers(config: StudyConfig, dataset: Dataset) -> list[summary.Row]:
+    """The rows of the network's table."""
+    network = models.build(config.network, dataset.image_shape, dataset.classes)
     return summary.rows(network, dataset.image_shape)
 
 
-def experiment(
-    config: ExperimentConfig, dataset: Dataset, workdir: Path | None = None, progress: Progress = Progress()
-) -> comparison.Report:
-    """Run what is missing, and say what the measurement says."""
-    classes = halves(dataset)
-    with comparison.run(study(config, classes), classes.known, workdir, progress) as finished:
-        examples = classes.examples
-        few = f"{examples[min(1, len(examples) - 1)]}"
-        long = by_kind(finished.compared, examples, frozen_cost(config, classes.known))
-        found = comparison.compare(
-            long, by="features", reference=KINDS[0], metric=few, others=tuple(f"{k}" for k in examples)
-        )
-        others = "; ".join(f"{kind}, {comparison.versus(found, kind)}" for kind in KINDS[1:])
-        sentence = (
-            f"On {config.dataset}, filters learnt on {classes.known.classes} classes let a linear classifier tell the "
-            f"{classes.new.classes} others apart with {comparison.accuracy(found, KINDS[0], few)} after {few} examples "
-            f"of each. Against them: {others}. {comparison.verdict(found, KINDS[0])}"
-        )
-        titles = {f"{k}": f"{k} example{'' if k == 1 else 's'} %" for k in examples}
-        title = f"{config.dataset}: features for {classes.new.classes} new classes, {few} examples of each"
-        seen, done = finished.arrays("convnet", seed=0), long[long["status"] == "done"]
+def frozen_cost(config: StudyConfig, dataset: Dataset) -> summary.Cost:
+    """The cost of the layers up to the features, without the head."""
+    layer = feature_layer(config.network.model)
+    used = list(itertools.takewhile(lambda row: row.name != layer, layers(config, dataset)))
+    return summary.Cost(sum(row.parameters for row in used), sum(row.macs for row in used))
 
-        columns, along = {k: f"{k}" for k in examples}, "examples of each new class"
-        draw = {
-            "features": lambda path: comparison_figures.variants_and_lines(
-                found, done, title, columns, along, path, log=True
-            )
-        }
-        if seen and seen["image"].shape[-1] in (1, 3):  # other channels are no picture
-            maps = {name.removeprefix("map "): value for name, value in seen.items() if name.startswith("map ")}
-            names = [f"filter {number}" for number in range(len(seen["patches"]))]
-            convolutions = [row.name for row in _rows(config, classes.known) if row.kind == "Conv"]
-            on = f"{config.dataset}, {classes.known.classes} classes learnt"
-            drawn = {
-                "filters": pictures.filters(seen["kernel"], f"{on}: the filters of {convolutions[0]}"),
-                "feature_maps": pictures.feature_maps(seen["image"], maps, f"{on}: what the layers make of an image"),
-                "patches": pictures.patches(
-                    seen["patches"], names, f"{on}: what excites filters of {convolutions[-1]} most"
-                ),
-            }
-            draw |= {name: functools.partial(figures.write_png, figure) for name, figure in drawn.items()}
-        return comparison.report(finished, found, sentence, draw, titles)
 
+def report(results: Results) -> Report:
+    """Compares every kind of feature with the learnt filters."""
+    planned = results.plan.study
+    name = planned.config.dataset
+    few_shot = planned.measure
+    assert isinstance(few_shot, FewShot), "what `study` measures"
+    examples = few_shot.examples
+    few = f"{examples[min(1, len(examples) - 1)]}"
+    names = {k: f"{k}" for k in examples}
+    rows = by_kind(compared(results.rows), examples, frozen_cost(planned.config, few_shot.known))
+    found = compare(rows, column="features", reference=KINDS[0], metric=few, others=tuple(names.values()))
+    others = "; ".join(f"{kind}, {words.versus(found, kind)}" for kind in KINDS[1:])
+    sentence = (
+        f"On {name}, filters learnt on {few_shot.known.classes} classes let a linear classifier tell the "
+        f"{few_shot.new.classes} others apart with {words.accuracy(found, KINDS[0], few)} after {few} examples of "
+        f"each. Against them: {others}. {words.verdict(found, KINDS[0])}"
+    )
+    titles = {f"{k}": f"{k} example{'' if k == 1 else 's'} %" for k in examples}
+    title = f"{name}: features for {few_shot.new.classes} new classes, {few} examples of each"
+    along = "examples of each new class"
+    drawn: dict[str, Draw] = {
+        "features": lambda path: show.variants_and_lines(found, rows, title, names, along, path, log=True)
+    }
+    seen = results.arrays(planned.config.network.model, seed=0)
+    if seen and seen["image"].shape[-1] in (1, 3):  # only these can be drawn
+        drawn |= _of_the_network(seen, planned.config, few_shot.known)
+    return comparing.report(results, found, sentence, drawn, titles)
+
+
+def _of_the_network(seen: Mapping[str, np.ndarray], config: StudyConfig, known: Dataset) -> dict[str, Draw]:
+    """Pictures of the filters, of an image's feature maps, and of what excites the last filters."""
+    maps = {name.removeprefix("map "): value for name, value in seen.items() if name.startswith("map ")}
+    names = [f"filter {number}" for number in range(len(seen["patches"]))]
+    convolutions = [row.name for row in layers(config, known) if row.kind == "Conv"]
+    on = f"{config.dataset}, {known.classes} classes learnt"
+    most = f"{on}: what excites filters of {convolutions[-1]} most"
+    figures = {
+        "filters": pictures.filters(seen["kernel"], f"{on}: the filters of {convolutions[0]}"),
+        "feature_maps": pictures.feature_maps(seen["image"], maps, f"{on}: what the layers make of an image"),
+        "patches": pictures.patches(seen["patches"], names, most),
+    }
+    return {name: functools.partial(style.write_png, figure) for name, figure in figures.items()}
+
+
+EXPERIMENT = Experiment(
+    name="features",
+    doc=__doc__,
+    config=StudyConfig,
+    fixed=("permute", "scene"),
+    study=study,
+    report=report,
+)
 
 if __name__ == "__main__":
-    flags.run_experiment(ExperimentConfig, experiment, without=("permute",))
+    run_experiment(EXPERIMENT)

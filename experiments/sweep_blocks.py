@@ -4,61 +4,71 @@
     python -m experiments.sweep_blocks --dataset=cifar10 --blocks=1,2,3,4 --seeds=5 --epochs=20
     --learning_rates=1e-3,3e-3
 
-Compares depths over learning rates and seeds, and answers with a table, one sentence and a picture. The learning rate
-and the number of blocks are chosen on validation data; test accuracy is read once for each trial that compares.
+Compares depths over learning rates and seeds, and answers with a table, one sentence and a picture. Validation data
+alone choose the learning rate and the number of blocks; test accuracy is read once for each trial that compares.
 """
 
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
-from cnn.config import NetworkConfig, SweepConfig, to_json
-from cnn.data.datasets import Dataset
-from cnn.network import summary
-from cnn.progress import Progress
-from cnn.study import analysis, figures, grid
-from cnn.training.runs import write_json
-from experiments import flags
+from cnn.config import SweepConfig
+from cnn.data.content import Dataset
+from cnn.errors import require
+from cnn.network import matching, models
+from cnn.show.answer import accuracy_vs_blocks
+from cnn.study import tables, words
+from cnn.study.answer import answer
+from cnn.study.plan import Study
+from cnn.study.results import variant_name
+from cnn.study.run import Results
+from experiments.command.experiment import Experiment, Report
+from experiments.command.run import run_experiment
 
 
-def study(config: SweepConfig, dataset: Dataset) -> grid.Study:
-    """The networks that a sweep compares, one for each depth, of equal cost where the settings ask for it.
+def study(config: SweepConfig, dataset: Dataset) -> Study:
+    """The networks that a sweep compares: one for each depth, of equal cost where the settings ask for it.
 
     Raises:
-        RequestError: a depth that does not fit the images, or costs that cannot be matched.
+        RequestError: the model has no blocks, a depth does not fit the images, or costs cannot be matched.
     """
-    depths = [NetworkConfig(**to_json(config.network), blocks=blocks) for blocks in sorted(config.blocks)]
-    matched = summary.match(depths, config.match, dataset.image_shape, dataset.classes)
+    model = config.network.model
+    with_blocks = [name for name, known in models.MODELS.items() if "blocks" in known.settings]
+    require(model in with_blocks, "model", model, f"one that has blocks: {', '.join(with_blocks)}")
+    depths = [replace(config.network, blocks=blocks) for blocks in sorted(config.blocks)]
+    matched = matching.with_equal_cost(depths, config.match, dataset.image_shape, dataset.classes)
     variants = {network.blocks: network for network in matched}
-    return grid.Study("sweep_blocks", "blocks", variants, config, grows=("blocks",))
+    return Study("sweep_blocks", "blocks", variants, config, dataset, grows=("blocks",))
 
 
-def sweep(
-    config: SweepConfig, dataset: Dataset, workdir: Path | None, progress: Progress = Progress()
-) -> dict[str, Any]:
-    """Run a sweep, or what is missing of it; returns what `answer.json` holds, the work folder and the failures."""
-    plan = study(config, dataset)
-    workdir = workdir or plan.default_workdir()
-    with grid.running(plan, dataset, workdir, progress) as results:
-        correct = grid.correct_images(plan, results, workdir)
-        answer = analysis.answer(
-            results, dataset=config.dataset, match=config.match, margin=config.margin, correct=correct
-        )
-        write_json(workdir / "answer.json", answer)
-        figures.accuracy_vs_blocks(answer, results, workdir / "accuracy_vs_blocks.png")
-    return answer | {"workdir": str(workdir), "failed": int((results["status"] == "failed").sum())}
+def report(results: Results) -> Report:
+    """The recommended number of blocks, and why."""
+    sweep = results.plan.study
+    config = sweep.config
+    assert isinstance(config, SweepConfig), "the settings that `study` was given"
+    found = answer(
+        results.rows,
+        dataset=config.dataset,
+        match=config.match,
+        margin=config.margin,
+        correct={blocks: results.correct(blocks) for blocks in sweep.variants},
+    )
+    table = tables.answer_tables(found)
+    reference = "none" if found.recommended is None else variant_name("blocks", found.recommended)
+    text = "\n\n".join([table, tables.explained(table, reference), words.answer_sentence(found)])
+
+    def fits(blocks: int) -> bool:
+        return results.plan.fits(replace(config.network, blocks=blocks))
+
+    return Report(
+        answer=found.to_json(),
+        text=text,
+        pictures={"accuracy_vs_blocks": lambda path: accuracy_vs_blocks(found, results.rows, path)},
+        advice=lambda arguments: words.next_command(found, config, arguments, fits),
+    )
 
 
-def main() -> int:
-    """Sweep as the flags say, and print the answer."""
-    config = flags.configure(SweepConfig)
-    progress = flags.progress()
-    answer = sweep(config, flags.load(config.dataset, progress), flags.folder("workdir"), progress)
-    print(analysis.table(answer))
-    print(f"\n{analysis.sentence(answer)}")
-    print(f"Picture: {Path(answer['workdir']) / 'accuracy_vs_blocks.png'}")
-    return 1 if answer["failed"] else 0
-
+EXPERIMENT = Experiment(
+    name="sweep_blocks", doc=__doc__, config=SweepConfig, fixed=("scene",), study=study, report=report
+)
 
 if __name__ == "__main__":
-    flags.define(SweepConfig)
-    flags.run(main)
+    run_experiment(EXPERIMENT)

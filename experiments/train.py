@@ -1,65 +1,55 @@
-"""Train one network, once.
+"""How accurate is one network after one training?
 
     python -m experiments.train --dataset=mnist --model=lenet5 --epochs=10 --seed=0 --workdir=DIR
 
-Prints the network's table, trains, reads the whole test set once at the end, and leaves the configuration, a line of
-metrics for each epoch, the result and the last checkpoints in the work folder.
+Prints the network's table, trains, and reads the whole test set once at the end. The work folder then has the settings,
+a line of metrics for each epoch, the result and the last checkpoint.
 """
 
-from cnn.config import RequestError, TrialConfig, to_json
-from cnn.network import models, summary
-from cnn.training import replicas, trial
-from cnn.training.runs import default_workdir
-from experiments import flags
+from pathlib import Path
 
-# MNIST's recipe reaches a mean test accuracy of 99.0 % in the fewest seconds that were found (benchmarks/README.md). It
-# was chosen on validation images alone.
-DEFAULTS: flags.Defaults = {
-    "mnist": {
-        "epochs": 2,
-        "batch_size": 256,
-        "learning_rate": 0.03,
-        "label_smoothing": 0.1,
-        "width": 8,
-        "growth": 4.0,
-        "pooling": "average",
-    }
-}
+from cnn.config import TrialConfig, to_json
+from cnn.network import summary
+from cnn.training import trial
+from cnn.training.fit import prepare
+from cnn.training.folder import Result, TrialFolder, default_workdir
+from cnn.training.record import settings
+from experiments.command.experiment import Command
+from experiments.command.run import Asked, run_command
+
+COMMAND = Command(name="train", doc=__doc__, config=TrialConfig)
 
 
-def main() -> int:
+def train(config: TrialConfig, asked: Asked) -> int:
     """Train as the flags say, and print the result."""
-    config = flags.configure(TrialConfig, DEFAULTS)
-    _refuse_unused(config)
-    progress = flags.progress()
-    dataset = flags.load(config.dataset, progress)
-    program = replicas.program(config, dataset, len(dataset.train_labels))
-    print(summary.summary(program.network, program.task.image_shape), flush=True)
-    workdir = flags.folder("workdir") or default_workdir("train", config.dataset, to_json(config))
-    result = trial.run(config, dataset, workdir, keep=True, progress=progress)
-    if result["status"] == "diverged":
-        print(f"\nDiverged: the loss was not finite at step {result['bad_step']}. Folder: {workdir}")
-    else:
-        accuracy, count = result["test_accuracy"], result["test_examples"]
-        print(f"\nTest accuracy {accuracy:.4f} on {count:,} images after {result['epochs']} epochs. Folder: {workdir}")
+    dataset = asked.load(config.dataset)
+    prepared = prepare(config, dataset)
+    workdir = asked.workdir or default_workdir("train", dataset.slug, to_json(config))
+    TrialFolder(workdir).check(settings(config, dataset))  # before anything is printed
+    print(summary.table(prepared.network, prepared.task.image_shape), flush=True)
+    if asked.dry_run:
+        print(f"\nFolder: {workdir}")
+        return 0
+    options = trial.Options(keep=True, checkpoint_seconds=asked.checkpoint_seconds)
+    result = trial.run(config, dataset, workdir, options, asked.progress).result
+    print(f"\n{said(result, workdir)}")
     return 0
 
 
-def _refuse_unused(config: TrialConfig) -> None:
-    """A flag that is not used would be kept in `config.json` as if it had been."""
-    model, objects = config.network.model, config.scene.objects
-    settings = models.SETTINGS.get(model, models.SETTINGS["convnet"])
-    listed = f"these are used: {', '.join(settings)}" if settings else "none of a network's settings is used"
-    unused = {name: f"with model={model!r} {listed}" for name in models.SETTINGS["convnet"] if name not in settings}
-    if objects:
-        unused["shift"] = f"with objects={objects} places are random anyway; it is used with objects=0"
-    else:
-        unused["canvas"] = "with objects=0 there is no scene; it is used with objects=1 or objects=2"
-    for name, accepted in unused.items():
-        if flags.FLAGS[name].value is not None:
-            raise RequestError(f"{name}={flags.FLAGS[name].value!r}: {accepted}")
+def said(result: Result, workdir: Path) -> str:
+    """The result in a sentence, and the work folder.
+
+    Example:
+        >>> said(Result("done", test_accuracy=0.975, test_examples=360, epochs=1), Path("runs/train/digits"))
+        'Test accuracy 0.9750 on 360 images after 1 epoch. Folder: runs/train/digits'
+    """
+    if result.status == "diverged":
+        return f"Diverged: the loss was not finite at step {result.bad_step}. Folder: {workdir}"
+    epochs = f"{result.epochs} epoch{'' if result.epochs == 1 else 's'}"
+    return (
+        f"Test accuracy {result.test_accuracy:.4f} on {result.test_examples:,} images after {epochs}. Folder: {workdir}"
+    )
 
 
 if __name__ == "__main__":
-    flags.define(TrialConfig, defaults=DEFAULTS)
-    flags.run(main)
+    run_command(COMMAND, train)

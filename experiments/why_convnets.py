@@ -3,62 +3,70 @@
     python -m experiments.why_convnets
     python -m experiments.why_convnets --dataset=mnist --epochs=2 --learning_rates=3e-3
 
-A ConvNet against an MLP of equal parameters, on the images as they are and under one fixed permutation of their pixels.
-A dense layer sums over all pixels, so that their order cannot matter to it; a filter looks at neighbours, and the
-permutation takes them away. Each trained network then reads the test images moved by 0 pixels to a fifth of their side
-(the mean over up, down, left and right): what was learnt at one place must hold at another.
-
-The second command (benchmarks/README.md): the permutation costs the ConvNet 2.79 points (2.62 to 2.97, n=5) and the MLP
-nothing that shows; moved by 5 of 28 pixels they have 37.1 % (35.8 to 38.4) and 16.6 % (15.6 to 17.6) right.
+Compares a ConvNet with an MLP of equal parameters, on the images as they are and under one fixed permutation of their
+pixels. A dense layer sums over all pixels, so their order does not matter to it. A filter looks at neighbouring pixels,
+which the permutation separates. Each trained network then reads test images that are moved by 0 pixels to a fifth of
+their side (mean over up, down, left and right). So it must recognise at one place what it has learnt at another.
 """
 
+import functools
 from dataclasses import replace
-from pathlib import Path
 
-import jax.numpy as jnp
-import numpy as np
-
-from cnn.config import ExperimentConfig, NetworkConfig, require_integer, to_json
-from cnn.data.datasets import Dataset
+from cnn.config import StudyConfig
+from cnn.data.content import Dataset
 from cnn.data.preprocess import moved
+from cnn.errors import require_integer
+from cnn.network import matching
 from cnn.progress import Progress
-from cnn.study import comparison, comparison_figures, grid
-from cnn.training.replicas import Fit
+from cnn.show import comparison as show
+from cnn.study import words
+from cnn.study.comparison import compare
+from cnn.study.plan import Study
+from cnn.study.results import ACCURACY
+from cnn.study.run import Results
+from cnn.trained.network import Trained
 from cnn.training.step import Answers
-from cnn.training.tasks import Images
 from cnn.training.trial import Measured
-from experiments import flags
+from experiments.command import comparing
+from experiments.command.experiment import Experiment, Report
+from experiments.command.run import run_experiment
 
-DEFAULTS = {"": {"shift": 0, "flip": False}}  # moved images in training would teach what is asked here
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
+PERMUTED = {"convnet": "convnet, permuted", "mlp": "mlp, permuted"}
 
 
-def study(config: ExperimentConfig, dataset: Dataset) -> grid.Study:
-    """The two networks, each with and without the permutation."""
+def study(config: StudyConfig, dataset: Dataset) -> Study:
+    """The two networks, each with and without the permutation.
+
+    Raises:
+        RequestError: the ConvNet has no block, or no MLP has as many parameters.
+    """
     require_integer("blocks", config.network.blocks, 1)
-    convnet = NetworkConfig(**to_json(config.network))
+    convnet = config.network
     mlp = replace(convnet, model="mlp")
-    mlp = comparison.equal_parameters(mlp, convnet, dataset.image_shape, dataset.classes)
+    mlp = matching.equal_parameters(mlp, convnet, dataset.image_shape, dataset.classes)
     variants = {}
-    for name, network in (("convnet", convnet), ("mlp", mlp)):
+    for name, network in {"convnet": convnet, "mlp": mlp}.items():
         variants[name] = network
-        variants[f"{name}, permuted"] = replace(network, permute=True)
-    return grid.Study("why_convnets", "network", variants, config, measure=moved_accuracies)
+        variants[PERMUTED[name]] = replace(network, permute=True)
+    measured = functools.partial(measure, dataset)
+    return Study("why_convnets", "network", variants, config, dataset, measure=measured)
 
 
-def moved_accuracies(fit: Fit, answers: list[Answers | None], progress: Progress) -> list[Measured | None]:
-    """Accuracy on the test images moved by 0, 1, ... pixels: `moved_0`, `moved_1`, ..."""
-    images, farthest = np.asarray(fit.dataset.test_images), distance(fit.dataset)
-    right = np.zeros((len(answers), farthest + 1))
-    right[:, 0] = [0 if own is None else own.right.mean() for own in answers]
+def measure(dataset: Dataset, trained: Trained, answers: Answers, progress: Progress) -> Measured:
+    """Accuracy of a network on the test images moved by 0, 1, ... pixels: `moved_0`, `moved_1`, ..."""
+    farthest = distance(dataset)
+    images = dataset.test_images
+    values = {"moved_0": float(answers.right.mean())}
     with progress.task("moved test images", farthest * len(DIRECTIONS)) as task:
         for pixels in range(1, farthest + 1):
+            mean = 0.0
             for down, along in DIRECTIONS:
-                data = Images(jnp.asarray(moved(images, pixels * down, pixels * along)), fit.test_data.labels)
-                right[:, pixels] += [own.right.mean() / len(DIRECTIONS) for own in fit.answers(data)]
+                outputs = trained.outputs(moved(images, pixels * down, pixels * along))
+                mean += (outputs.argmax(-1) == dataset.test_labels).mean() / len(DIRECTIONS)
                 task.advance(note=f"{pixels} of {farthest} pixels")
-    values = [{f"moved_{pixels}": float(mean) for pixels, mean in enumerate(row)} for row in right]
-    return [None if own is None else Measured(row, {}) for own, row in zip(answers, values)]
+            values[f"moved_{pixels}"] = float(mean)
+    return Measured(values, {})
 
 
 def distance(dataset: Dataset) -> int:
@@ -66,39 +74,40 @@ def distance(dataset: Dataset) -> int:
     return min(dataset.image_shape[:2]) // 5
 
 
-def experiment(
-    config: ExperimentConfig, dataset: Dataset, workdir: Path | None = None, progress: Progress = Progress()
-) -> comparison.Report:
-    """Run what is missing, and say what the measurement says."""
-    with comparison.run(study(config, dataset), dataset, workdir, progress) as finished:
-        farthest = distance(dataset)
-        moves = [f"moved_{pixels}" for pixels in range(farthest + 1)]
-        found = comparison.compare(finished.results, by="network", reference="convnet", others=tuple(moves))
-        mlps = finished.results[finished.results["network"].isin(["mlp", "mlp, permuted"])]
-        dense = comparison.compare(mlps, by="network", reference="mlp")
-        plain = finished.results[finished.results["network"].isin(["convnet", "mlp"])]
-        far = comparison.compare(plain, by="network", reference="convnet", metric=moves[-1])
-        sentence = (
-            f"On {config.dataset}, the ConvNet has {comparison.accuracy(found, 'convnet')} of the test images right, "
-            f"and the MLP of equal parameters {comparison.versus(found, 'mlp')}. With permuted pixels, each against "
-            f"itself: the ConvNet {comparison.versus(found, 'convnet, permuted')}, the MLP "
-            f"{comparison.versus(dense, 'mlp, permuted')}. On test images moved by {farthest} of "
-            f"{min(dataset.image_shape[:2])} pixels, the ConvNet has {comparison.accuracy(far, 'convnet', moves[-1])} "
-            f"right, and the MLP {comparison.versus(far, 'mlp')}."
-        )
-        titles = {comparison.ACCURACY: "test accuracy %", moves[-1]: f"moved by {farthest} %"}
-        title = f"{config.dataset}: what neighbourhood is worth"
+def report(results: Results) -> Report:
+    """What the permutation costs each network, and how accurate each is on moved images."""
+    dataset = results.plan.study.dataset
+    farthest = distance(dataset)
+    moves = [f"moved_{pixels}" for pixels in range(farthest + 1)]
+    found = compare(results.rows, column="network", reference="convnet", others=tuple(moves))
+    mlps = [row for row in results.rows if row.variant in ("mlp", PERMUTED["mlp"])]
+    dense = compare(mlps, column="network", reference="mlp")
+    plain = [row for row in results.rows if row.variant in PERMUTED]
+    far = compare(plain, column="network", reference="convnet", metric=moves[-1])
+    name = results.plan.study.config.dataset
+    sentence = (
+        f"On {name}, the ConvNet has {words.accuracy(found, 'convnet')} of the test images right, and the MLP of equal "
+        f"parameters {words.versus(found, 'mlp')}. With permuted pixels, each against itself: the ConvNet "
+        f"{words.versus(found, PERMUTED['convnet'])}, the MLP {words.versus(dense, PERMUTED['mlp'])}. On test images "
+        f"moved by {farthest} of {min(dataset.image_shape[:2])} pixels, the ConvNet has "
+        f"{words.accuracy(far, 'convnet', moves[-1])} right, and the MLP {words.versus(far, 'mlp')}."
+    )
+    titles = {ACCURACY: "test accuracy %", moves[-1]: f"moved by {farthest} %"}
+    title = f"{name}: what neighbourhood is worth"
+    columns = dict(enumerate(moves))
+    along = "pixels that the image is moved"
+    pictures = {"why_convnets": lambda path: show.variants_and_lines(found, results.rows, title, columns, along, path)}
+    return comparing.report(results, found, sentence, pictures, titles, more={"mlp": dense, "moved": far})
 
-        def draw(path: Path) -> None:
-            columns = dict(enumerate(moves))
-            comparison_figures.variants_and_lines(
-                found, finished.done, title, columns, "pixels that the image is moved", path
-            )
 
-        return comparison.report(
-            finished, found, sentence, {"why_convnets": draw}, titles, more={"mlp": dense, "moved": far}
-        )
-
+EXPERIMENT = Experiment(
+    name="why_convnets",
+    doc=__doc__,
+    config=StudyConfig,
+    fixed=("model", "permute", "scene"),
+    study=study,
+    report=report,
+)
 
 if __name__ == "__main__":
-    flags.run_experiment(ExperimentConfig, experiment, without=("permute",), defaults=DEFAULTS)
+    run_experiment(EXPERIMENT)

@@ -12,14 +12,19 @@ from tests.experiments import driver
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("TFDS_DATA_DIR", "PYTHONPATH")}
 
 
+def environment(shared_cache, **more):
+    """The environment of a command: what it compiles and decodes is kept for the other commands of this test run."""
+    return {**ENVIRONMENT, "XDG_CACHE_HOME": str(shared_cache), **more}
+
+
 @pytest.fixture
-def command(tmp_path):
+def command(tmp_path, shared_cache):
     """Runs `python -m experiments.NAME FLAGS` in an empty folder, as a user would."""
 
-    def run(name, *flags, background=False):
+    def run(name, *flags, background=False, **more):
         arguments = [sys.executable, "-W", "error", "-m", f"experiments.{name}", *flags]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
-        process = subprocess.Popen(arguments, env=ENVIRONMENT, **pipes)
+        process = subprocess.Popen(arguments, env=environment(shared_cache, **more), **pipes)
         if background:
             return process
         out, err = process.communicate(timeout=300)
@@ -31,7 +36,8 @@ def command(tmp_path):
 class Driver:
     """The process that runs many command lines; one that dies or hangs is replaced."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared_cache) -> None:
+        self.environment = environment(shared_cache)
         self.process = None
 
     def ask(self, folder, name, *flags, **environment):
@@ -39,7 +45,7 @@ class Driver:
         if self.process is None:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             arguments = [sys.executable, "-W", "error", "-m", driver.__name__]
-            self.process = subprocess.Popen(arguments, env=ENVIRONMENT, **pipes)
+            self.process = subprocess.Popen(arguments, env=self.environment, **pipes)
         self.process.stdin.write(json.dumps([str(folder), environment, name, list(flags)]) + "\n")
         self.process.stdin.flush()
         answered, _, _ = select.select([self.process.stdout], [], [], 300)
@@ -57,9 +63,9 @@ class Driver:
 
 
 @pytest.fixture(scope="session")
-def answering():
+def answering(shared_cache):
     """The process behind `ask`."""
-    process = Driver()
+    process = Driver(shared_cache)
     yield process
     process.stop()
 

@@ -13,20 +13,17 @@ import sys
 import traceback
 import warnings
 
-from absl.testing import flagsaver
-
-import experiments.flags  # noqa: F401 - the flags that all share are defined before any are saved
-
 
 def answer(folder: str, environment: dict[str, str], experiment: str, flags: list[str]) -> tuple[int, str, str]:
     """Run one command line in a folder."""
     os.chdir(folder)
-    sys.argv = sys.orig_argv = [sys.executable, "-m", f"experiments.{experiment}", *flags]
-    sys.argv = sys.argv[2:]
-    out, err, before = io.StringIO(), io.StringIO(), dict(os.environ)
+    sys.orig_argv = [sys.executable, "-W", "error", "-m", f"experiments.{experiment}", *flags]
+    sys.argv = [experiment, *flags]
+    out = io.StringIO()
+    err = io.StringIO()
+    before = dict(os.environ)
     os.environ.update(environment)
-    redirected = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
-    with flagsaver.flagsaver(), warnings.catch_warnings(), redirected[0], redirected[1]:
+    with warnings.catch_warnings(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         warnings.simplefilter("error")
         try:
             runpy.run_module(f"experiments.{experiment}", run_name="__main__", alter_sys=True)

@@ -6,9 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
+from tests.data.sources.test_npz import REFUSED
+from tests.data.sources.test_tfds import rows, write
 from tests.data.test_cache import DAMAGE
-from tests.data.test_npz import REFUSED
-from tests.data.test_prepared import rows, write
+
+pytestmark = pytest.mark.thorough
 
 SMALL = ("--epochs=1", "--width=4", "--hidden=8", "--batch_size=8", "--workdir=w")
 

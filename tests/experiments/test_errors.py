@@ -4,12 +4,17 @@ import re
 
 import pytest
 
+from cnn import recipes
+from cnn.network import models
+
 EXPERIMENTS = ("train", "sweep_blocks", "why_convnets", "localize", "features", "downsampling", "one_by_one", "lenet5")
 NO_NUMBERS = [("", "a number"), ("x", "a number"), ("1e", "a number"), ("nan", "nan"), ("1,", "a number")]
 NO_INTEGERS = [(text, "an integer") for text in ("", "x", "1.5", "1e3", "nan", "0x10", "9" * 5000)]
 NO_FOLDERS = [("/etc/hostname", "must be a folder"), ("/etc/hostname/x", "must be a folder")] + [
     (text, accepted) for text, accepted in (("~nobody-of-this-name/x", "a user"), ("x" * 300, "must be a folder"))
 ]
+QUICK = ("train", "lenet5")  # in processes of their own; the others are slow
+KNOWN = {name: ", ".join(names) for name, names in models.choices().items()}
 # For each flag values that no experiment takes, and what the line must say beside the flag's name.
 WRONG = {
     "batch_size": [
@@ -39,6 +44,7 @@ WRONG = {
         ("/etc.npz", "no such file"),
     ],
     "dropout": [*NO_NUMBERS, ("1", "below 1"), ("-0.1", "at least 0"), ("inf", "below 1")],
+    "dry_run": [("maybe", "true or false"), ("", "true or false"), ("2", "true or false")],
     "epochs": [*NO_INTEGERS, ("0", "at least 1"), ("-1", "at least 1"), (f"{10**12}", "at most 1000000")],
     "filter_size": [*NO_INTEGERS, ("0", "at least 1"), ("-3", "at least 1"), (f"{10**9}", "at most 255")],
     "flip": [("maybe", "true or false"), ("", "true or false"), ("2", "true or false")],
@@ -57,11 +63,11 @@ WRONG = {
     ],
     "margin": [*NO_NUMBERS, ("-1", "at least 0"), ("1", "below 1")],
     "match": [("depth", "width, parameters, macs"), ("", "one of width"), ("Width", "nearest: width")],
-    "model": [("lenet", "nearest: lenet5"), ("", "convnet, lenet5, lenet5_1998, mlp"), ("ConvNet", "nearest: convnet")],
-    "normalization": [("group", "none, batch, layer"), ("", "none, batch, layer"), ("None", "nearest: none")],
+    "model": [("lenet", "nearest: lenet5"), ("", KNOWN["model"]), ("ConvNet", "nearest: convnet")],
+    "normalization": [("group", KNOWN["normalization"]), ("", KNOWN["normalization"]), ("None", "nearest: none")],
     "objects": [*NO_INTEGERS, ("3", "at most 2"), ("-1", "at least")],
     "permute": [("maybe", "true or false"), ("", "true or false"), ("2", "true or false")],
-    "pooling": [("mean", "max, average, stride"), ("", "max, average"), ("maximum", "nearest: max")],
+    "pooling": [("mean", KNOWN["pooling"]), ("", KNOWN["pooling"]), ("maximum", "nearest: max")],
     "precision": [("float16", "float32, bfloat16"), ("", "float32, bfloat16")],
     "seed": [*NO_INTEGERS, ("-1", "at least 0"), (f"{2**31}", "at most 2147483647")],
     "seeds": [*NO_INTEGERS, ("0", "at least 1"), ("2000000", "at most 1000000"), ("1,2", "an integer")],
@@ -100,7 +106,7 @@ def test_every_flag_has_wrong_values(flags_of, name):
 @pytest.mark.parametrize("flag", WRONG)
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_wrong_values(ask, flags_of, tmp_path, name, flag):
-    """Those of a flag that an experiment does not have are an unknown flag."""
+    """A flag that an experiment does not have is refused as an unknown flag."""
     known = flag in flags_of[name]
     more = ["--objects=1"] if name == "train" and flag == "canvas" else []  # else no scene has a canvas
     for value, accepted in WRONG[flag]:
@@ -126,7 +132,7 @@ CASES = [
     ("sweep_blocks", "--flagfile=/bin/sh", ["decode"]),
     ("sweep_blocks", "-- stray", ["'stray'", "--name=value"]),
     ("train", "--model=lenet5 --width=8", ["width=8", "model='lenet5'", "none of a network's settings"]),
-    ("train", "--model=mlp --blocks=1", ["blocks=1", "hidden, dropout, permute"]),
+    ("train", "--model=mlp --blocks=1", ["blocks=1", "dropout, hidden, permute"]),
     ("train", "--dataset=mnist --model=lenet5_1998 --permute", ["permute=True", "model='lenet5_1998'"]),
     ("train", "--model=lenet5_1998 --objects=1", ["objects=1", "only classifies"]),
     ("train", "--canvas=2", ["canvas=2.0", "objects=1"]),
@@ -134,6 +140,9 @@ CASES = [
     ("train", "--batch_size=2000", ["batch_size=2000", "at most 1437"]),
     ("why_convnets", "--permute", ["flag 'permute'"]),
     ("why_convnets", "--blocks=0", ["blocks=0", "at least 1"]),
+    ("sweep_blocks", "--model=mlp", ["model='mlp'", "one that has blocks: convnet, resnet"]),
+    ("sweep_blocks", "--model=resnet --blocks=1,5", ["blocks=5", "8 -> 4 -> 2 -> 1", "at most 4"]),
+    ("features", "--model=mlp", ["model='mlp'", "convnet, resnet"]),
     ("localize", "--objects=0", ["objects=0", "at least 1"]),
     ("localize", "--blocks=0", ["blocks=0", "at least 1"]),
     ("localize", "--shift=1", ["flag 'shift'"]),
@@ -150,10 +159,13 @@ def test_flags_that_do_not_go_together(ask, tmp_path, name, flags, parts):
     refused(ask(name, *flags.split()), tmp_path, *parts)
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in EXPERIMENTS]
+)
 def test_a_process_of_its_own_says_the_same(command, ask, tmp_path, name):
     flags = ("stray",) if name == "lenet5" else ("--batch_size=2000",)
-    alone, asked = command(name, *flags), ask(name, *flags)
+    alone = command(name, *flags)
+    asked = ask(name, *flags)
     refused(asked, tmp_path)
     assert (alone.returncode, alone.stdout, alone.stderr) == (asked.returncode, asked.stdout, asked.stderr)
 
@@ -164,6 +176,22 @@ def test_help_shows_each_flag_with_its_defaults(ask, tmp_path, name):
     done = ask(name, "--help", "--epochs=none")
     assert done.returncode == 0 and done.stderr == "" and list(tmp_path.iterdir()) == []
     assert "--epochs" in done.stdout and f"digits: {epochs}" in done.stdout and "--workdir" in done.stdout
+
+
+@pytest.mark.parametrize("flag", ["-h", "--helpshort", "--helpfull"])
+def test_other_ways_to_ask_for_help(ask, tmp_path, flag):
+    done = ask("sweep_blocks", flag)
+    assert (done.returncode, done.stderr) == (0, "") and list(tmp_path.iterdir()) == []
+    whole = ask("sweep_blocks", "--help").stdout
+    assert done.stdout == whole or (
+        flag == "--helpfull" and "--flagfile" in done.stdout and len(done.stdout) > len(whole)
+    )
+
+
+def test_help_shows_the_known_names_and_the_records(ask):
+    said = ask("train", "--help").stdout
+    assert all(name in said for names in models.choices().values() for name in names)
+    assert " ".join(recipes.RECORDS["train"][0].found.split()) in " ".join(said.split())
 
 
 def test_help_of_a_process_of_its_own(command, ask):

@@ -8,9 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import flags
+from experiments.command import leave
 from tests.experiments.test_bad_data import images
 from tests.faults.harness import SMALL_FILES, TRAIN, finish, start
+
+pytestmark = pytest.mark.thorough
 
 SMALL = ("--epochs=1", "--width=4", "--hidden=8", "--batch_size=8")
 ONE_TRIAL = ("--blocks=0", "--seeds=1", "--learning_rates=1e-3", "--validation_fraction=0.2")
@@ -88,7 +90,7 @@ def test_the_line_that_continues_can_be_pasted(monkeypatch, tmp_path):
     program = "import json, sys; print(json.dumps(sys.argv[1:]))"
     arguments = [f"--workdir={name}" for name in (*NAMES, *UNPRINTABLE[:-1])]
     monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-W", "error", "-c", program, *arguments])
-    done = subprocess.run(flags._command(), shell=True, capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(leave.again(), shell=True, capture_output=True, text=True, cwd=tmp_path)
     assert json.loads(done.stdout) == arguments and done.stderr == "" and list(tmp_path.iterdir()) == []
 
 

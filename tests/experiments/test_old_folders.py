@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 SMALL = ("--epochs=1", "--width=4", "--hidden=8", "--batch_size=512", "--workdir=w")
 STUDY = (*SMALL, "--seeds=1", "--tuning_seeds=1", "--learning_rates=1e-3")
 RUNS = {
@@ -91,12 +93,26 @@ def test_another_experiment_is_named(answering, finished, name):
     before = content(finished[name])
     for other in RUNS.keys() - {name}:
         done = answering.ask(finished[name], other, *RUNS[other])
-        refused(done, "network.blocks" if name == "train" else "experiment" if other != "train" else "tuning_seeds")
+        held = f"holds a run of {name}" if other == "train" else "experiment"
+        refused(done, "network.blocks" if name == "train" else held)
     assert content(finished[name]) == before
 
 
 def changed(**changes):
     return lambda whole: json.dumps({**json.loads(whole), **changes}).encode()
+
+
+@pytest.mark.parametrize("kept_by", [None, 1, 3], ids=["no number", "an older one", "a later one"])
+@pytest.mark.parametrize("name", RUNS)
+def test_a_folder_of_another_version(ask, finished, tmp_path, name, kept_by):
+    shutil.copytree(finished[name] / "w", tmp_path / "w")
+    config = tmp_path / "w" / "config.json"
+    values = json.loads(config.read_text())
+    assert values.pop("format") == 2
+    config.write_text(json.dumps(values if kept_by is None else {**values, "format": kept_by}))
+    before = content(tmp_path)
+    refused(ask(name, *RUNS[name]), "version", "choose another")
+    assert content(tmp_path) == before
 
 
 DAMAGE = {

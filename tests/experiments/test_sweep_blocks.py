@@ -3,6 +3,9 @@ import signal
 import time
 
 import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.thorough
 
 TINY = ["--epochs=2", "--batch_size=256", "--width=4", "--hidden=8", "--seeds=2", "--tuning_seeds=1", "--workdir=w"]
 
@@ -14,7 +17,7 @@ def contract(answer):
     assert set(answer) == top and all(depth <= set(row) for row in answer["depths"])
 
 
-def test_a_sweep_leaves_its_files_and_continues(command, tmp_path):
+def test_a_sweep_leaves_its_files_and_continues(command, ask, tmp_path):
     done = command("sweep_blocks", *TINY, "--blocks=0,1")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "w"
@@ -26,16 +29,17 @@ def test_a_sweep_leaves_its_files_and_continues(command, tmp_path):
     results = pd.read_csv(folder / "results.csv")
     assert len(results) == 2 * 3 * 1 + 2 * 2 and set(results["status"]) == {"done"}
     finished = {path: path.stat().st_mtime_ns for path in (folder / "trials").rglob("*")}
-    again = command("sweep_blocks", *TINY, "--blocks=0,1")
+    again = ask("sweep_blocks", *TINY, "--blocks=0,1")
     assert (again.returncode, again.stdout) == (0, done.stdout)
     assert {path: path.stat().st_mtime_ns for path in (folder / "trials").rglob("*")} == finished
-    refused = command("sweep_blocks", *TINY, "--blocks=0,1", "--margin=0.01")
+    refused = ask("sweep_blocks", *TINY, "--blocks=0,1", "--margin=0.01")
     assert refused.returncode == 2 and "margin: 0.002, now 0.01" in refused.stderr
 
 
-def test_a_sweep_killed_again_and_again_ends_as_one_never_touched(command, tmp_path):
+def test_a_sweep_killed_again_and_again_ends_as_one_never_touched(command, ask, tmp_path):
     flags = [*TINY, "--blocks=0,1", "--learning_rates=1e-3,3e-3"]  # four groups of two trials
-    trials, kept = tmp_path / "w" / "trials", {}
+    trials = tmp_path / "w" / "trials"
+    kept = {}
     for _ in range(3):
         process = command("sweep_blocks", *flags, background=True)
         while process.poll() is None and len(list(trials.glob("*/result.json"))) == len(kept):
@@ -48,15 +52,15 @@ def test_a_sweep_killed_again_and_again_ends_as_one_never_touched(command, tmp_p
         kept = found
     assert command("sweep_blocks", *flags).returncode == 0
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
-    assert command("sweep_blocks", *flags, "--workdir=other").returncode == 0
+    assert ask("sweep_blocks", *flags, "--workdir=other").returncode == 0
     columns = ["phase", "blocks", "learning_rate", "seed", "val_accuracy", "test_accuracy"]
-    resumed, whole = (pd.read_csv(tmp_path / name / "results.csv")[columns] for name in ("w", "other"))
-    pd.testing.assert_frame_equal(resumed, whole)
+    tables = [pd.read_csv(tmp_path / name / "results.csv")[columns] for name in ("w", "other")]
+    pd.testing.assert_frame_equal(*tables)
 
 
-def test_equal_cost_is_equal_to_2_percent(command, tmp_path):
+def test_equal_cost_is_equal_to_2_percent(ask, tmp_path):
     flags = ["--blocks=0,1,2", "--match=parameters", "--width=7", "--learning_rates=1e-3", "--seeds=1", "--epochs=1"]
-    done = command("sweep_blocks", *flags, "--workdir=w")
+    done = ask("sweep_blocks", *flags, "--workdir=w")
     assert done.returncode == 0, done.stderr
     answer = json.loads((tmp_path / "w" / "answer.json").read_text())
     reference = answer["depths"][-1]["parameters"]

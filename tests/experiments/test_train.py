@@ -2,11 +2,13 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.parametrize("flags, parameters", [(["--model=lenet5"], 61_706), (["--model=mlp", "--hidden=8"], 682)])
-def test_train_leaves_its_files(command, tmp_path, flags, parameters):
+def test_train_leaves_its_files(ask, tmp_path, flags, parameters):
     flags = [*flags, "--epochs=2", "--batch_size=128", "--workdir=w"]
-    done = command("train", *flags)
+    done = ask("train", *flags)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("layer") and f"{parameters:,}" in done.stdout
     folder = tmp_path / "w"
@@ -17,33 +19,38 @@ def test_train_leaves_its_files(command, tmp_path, flags, parameters):
     assert [epoch["epoch"] for epoch in epochs] == [1, 2] and epochs[0]["val_accuracy"] is None
     assert json.loads((folder / "config.json").read_text())["training"]["batch_size"] == 128
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["22"]
-    assert command("train", *flags).stdout == done.stdout
+    assert ask("train", *flags).stdout == done.stdout
 
 
-def test_a_diverged_run_is_a_result(command, tmp_path):
-    done = command("train", "--learning_rate=1e30", "--epochs=2", "--workdir=w")
+def test_a_diverged_run_is_a_result(ask, tmp_path):
+    done = ask("train", "--learning_rate=1e30", "--epochs=2", "--workdir=w")
     assert done.returncode == 0 and "not finite at step" in done.stdout
     assert json.loads((tmp_path / "w" / "result.json").read_text())["status"] == "diverged"
 
 
 def test_what_was_compiled_is_kept_for_the_next_run(command, tmp_path):
-    flags, compiled = ["--epochs=1", "--width=4", "--compiled_dir=compiled"], tmp_path / "compiled"
+    flags = ["--epochs=1", "--width=4", "--compiled_dir=compiled"]
+    compiled = tmp_path / "compiled"
     for workdir in ("first", "second"):
         done = command("train", *flags, f"--workdir={workdir}")
         assert done.returncode == 0, done.stderr
         kept = {path.name: path.stat().st_mtime_ns for path in compiled.glob("*-cache")}
         if workdir == "first":
             first = kept
-    assert kept == first and len(kept) >= 2  # the step and the evaluation at least, and nothing was compiled again
-    metrics = [(tmp_path / workdir / "result.json").read_text() for workdir in ("first", "second")]
-    first_result, second_result = ({**json.loads(text), "train_seconds": None} for text in metrics)
-    assert first_result == second_result
+    # The step and the evaluation at least, and none of them was compiled again. A program that takes about 0.05 s to
+    # compile, from which on programs are kept, can be kept by the second run alone.
+    assert len(first) >= 2 and first.items() <= kept.items()
+    texts = [(tmp_path / workdir / "result.json").read_text() for workdir in ("first", "second")]
+    results = [{**json.loads(text), "train_seconds": None} for text in texts]
+    assert results[0] == results[1]
 
 
-def test_nothing_compiled_is_kept_without_a_folder(command, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    done = command("train", "--epochs=1", "--width=4", "--compiled_dir=", "--workdir=w")
+@pytest.mark.slow
+def test_nothing_compiled_is_kept_without_a_folder(command, tmp_path):
+    flags = ["--epochs=1", "--width=4", "--compiled_dir=", "--workdir=w"]
+    done = command("train", *flags, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "cache").rglob("manifest.json"))  # the images are kept there
     assert not list((tmp_path / "cache").rglob("*-cache"))
 
 

@@ -14,9 +14,9 @@ class Untouched(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def compiled(tmp_path_factory):
+def compiled(shared_cache):
     """Where the runs of these tests keep what they have compiled."""
-    return tmp_path_factory.mktemp("compiled")
+    return shared_cache / "faults"
 
 
 def untouched(run, tmp_path_factory, compiled):

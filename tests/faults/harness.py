@@ -89,14 +89,17 @@ def files(folder):
 
 def assert_same(folder, whole):
     """Two runs left the same files, with the same content to the bit, but for seconds; and nothing half-written."""
-    left, right = files(folder), files(whole)
+    left = files(folder)
+    right = files(whole)
     assert left.keys() == right.keys()
     for name, path in left.items():
         assert content(path) == content(right[name]), name
     if (whole / "checkpoints").exists():
-        (steps, state), (whole_steps, whole_state) = (parameters(path / "checkpoints") for path in (folder, whole))
+        steps, state = parameters(folder / "checkpoints")
+        whole_steps, whole_state = parameters(whole / "checkpoints")
         assert steps == whole_steps
-        left, right = (dict(leaves(tree)) for tree in (state, whole_state))
+        left = dict(leaves(state))
+        right = dict(leaves(whole_state))
         assert left.keys() == right.keys() and len(left) > 10
         for name, value in left.items():
             np.testing.assert_array_equal(value, right[name], err_msg=name)
@@ -132,11 +135,13 @@ class Delays:
     """Kills after random delays: one in four from the start on, the others from a random checkpoint of its own on."""
 
     def __init__(self, seed, seconds):
-        self.random, self.seconds = random.Random(seed), seconds
+        self.random = random.Random(seed)
+        self.seconds = seconds
 
     def wait(self, process, folder, compiled):
         """Return when it is time to kill, with the phase that was reached."""
-        there, own = saved(folder), set()
+        there = saved(folder)
+        own = set()
         early = self.random.random() < 0.25
         wanted = 0 if early else self.random.randint(1, 6)
         while process.poll() is None and len(own) < wanted:
@@ -157,7 +162,9 @@ class Writes:
 
     def wait(self, process, folder, compiled):
         """Return when it is time to kill, with the phase that was reached."""
-        sightings, seen, there = self.random.randint(1, 12), set(), saved(folder)
+        sightings = self.random.randint(1, 12)
+        seen = set()
+        there = saved(folder)
         while process.poll() is None and len(seen) < sightings:
             for parent, folders, names in os.walk(folder):
                 half = [name for name in (*folders, *names) if "orbax-checkpoint-tmp" in name or len(name) > 34]
@@ -201,7 +208,8 @@ def kill_until_done(run, folder, compiled, when, kills):
 
 def survive(run, tmp_path, whole, compiled, when, kills):
     """Kill so often in all, in as many folders as that takes; each must end as the untouched run did. The kills."""
-    found, empty = [], 0
+    found = []
+    empty = 0
     for number in itertools.count():
         folder = Path(tmp_path) / f"killed-{number}"
         hits = kill_until_done(run, folder, compiled, when, kills - len(found))

@@ -4,6 +4,8 @@ import pytest
 
 from tests.faults.harness import TRAIN, assert_same, finish, start
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.slow
 def test_half_written_entries_are_compiled_anew_once(train, tmp_path):

@@ -6,9 +6,11 @@ import signal
 
 import pytest
 
-from cnn.training.runs import TrialFolder
+from cnn.training.folder import TrialFolder
 from tests.faults.harness import OBEDIENT, SMALL_FILES, SWEEP, TRAIN, assert_same, finish, start
 from tests.faults.test_stops import wait_for
+
+pytestmark = pytest.mark.thorough
 
 LONG = (*TRAIN, "--epochs=40", "--checkpoint_seconds=3600")  # its metrics outgrow its configuration
 
@@ -46,7 +48,8 @@ def test_a_training_on_a_full_disk(train, compiled, tmp_path, name):
 
 @pytest.mark.slow
 def test_a_training_whose_metrics_fill_the_disk(compiled, tmp_path):
-    whole, folder = tmp_path / "whole", tmp_path / "w"
+    whole = tmp_path / "whole"
+    folder = tmp_path / "w"
     finish(start(LONG, whole, compiled=compiled))
     size = 2 * (whole / "config.json").stat().st_size
     assert size < (whole / "metrics.jsonl").stat().st_size
@@ -79,7 +82,9 @@ def test_a_folder_that_becomes_unwritable(train, compiled, tmp_path):
     assert_same(folder, train.folder)
 
 
-@pytest.mark.parametrize("depth", ["*", "*/state", "*/state/d/*"])
+@pytest.mark.parametrize(
+    "depth", ["*", *(pytest.param(depth, marks=pytest.mark.slow) for depth in ("*/state", "*/state/d/*"))]
+)
 def test_checkpoints_that_may_not_be_read_for_a_while(train, compiled, tmp_path, depth):
     folder = tmp_path / "w"
     process = start(TRAIN, folder, compiled=compiled)
@@ -87,7 +92,8 @@ def test_checkpoints_that_may_not_be_read_for_a_while(train, compiled, tmp_path,
     process.send_signal(signal.SIGTERM)
     finish(process, 143)
     kept = TrialFolder(folder).checkpoints()
-    before, closed = kept.steps(), {path: path.stat().st_mode for path in kept.path.glob(depth)}
+    before = kept.steps()
+    closed = {path: path.stat().st_mode for path in kept.path.glob(depth)}
     assert len(before) == 2 and len(closed) >= 2
     for path in closed:
         path.chmod(0)

@@ -6,6 +6,8 @@ import pytest
 
 from tests.faults.harness import SWEEP, TRAIN, Compiles, Delays, Writes, assert_same, finish, start, survive
 
+pytestmark = pytest.mark.thorough
+
 
 def test_a_training_survives_kills(train, compiled, tmp_path):
     survive(TRAIN, tmp_path / "delays", train.folder, compiled, Delays(0, train.seconds), kills=2)
@@ -41,7 +43,9 @@ def test_a_sweep_survives_20_kills_while_it_writes(sweep, compiled, tmp_path):
 
 @pytest.mark.slow
 def test_a_training_survives_10_kills_while_it_compiles(train, compiled, tmp_path):
-    when, kills, folder = Compiles(2), [], tmp_path / "w"
+    when = Compiles(2)
+    kills = []
+    folder = tmp_path / "w"
     for number in range(10):
         empty = tmp_path / f"compiled-{number}"  # nothing that an earlier start has compiled
         process = start(TRAIN, folder, compiled=empty)

@@ -5,15 +5,17 @@ import platform
 
 import pytest
 
-from cnn.config import RequestError
-from cnn.training.lock import writer
+from cnn.errors import RequestError
+from cnn.files import one_writer
 from tests.faults.harness import SWEEP, TRAIN, finish, start
 from tests.faults.test_stops import LONG, wait_for
+
+pytestmark = pytest.mark.thorough
 
 
 @pytest.mark.parametrize("run", [TRAIN, SWEEP], ids=["train", "sweep"])
 def test_a_second_process_is_told_who_writes(compiled, tmp_path, run):
-    with writer(tmp_path):
+    with one_writer(tmp_path):
         _, err = finish(start(run, tmp_path, compiled=compiled), 2)
     assert err.count("\n") == 1 and f"in use by process {os.getpid()} on {platform.node()} since 20" in err
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
@@ -22,9 +24,9 @@ def test_a_second_process_is_told_who_writes(compiled, tmp_path, run):
 def test_a_dead_process_does_not_block(train, compiled, tmp_path):
     process = start(LONG, tmp_path / "w", compiled=compiled)
     wait_for(process, (tmp_path / "w" / "metrics.jsonl").exists)
-    with pytest.raises(RequestError, match=f"process {process.pid} on "), writer(tmp_path / "w"):
+    with pytest.raises(RequestError, match=f"process {process.pid} on "), one_writer(tmp_path / "w"):
         pass
     process.kill()
     process.communicate(timeout=60)
-    with writer(tmp_path / "w"):
+    with one_writer(tmp_path / "w"):
         assert (tmp_path / "w" / ".writer.json").exists()

@@ -7,8 +7,10 @@ import time
 
 import pytest
 
-from cnn.training.runs import TrialFolder
+from cnn.training.folder import TrialFolder
 from tests.faults.harness import SWEEP, TRAIN, assert_same, finish, start
+
+pytestmark = pytest.mark.thorough
 
 LONG = (*TRAIN, "--epochs=2000", "--checkpoint_seconds=30")  # the last flag of a name counts
 

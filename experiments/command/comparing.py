@@ -1,0 +1,35 @@
+"""The report of a comparison of networks: the table, what its marks mean, and the result in a sentence."""
+
+from collections.abc import Mapping
+
+from cnn.study import comparison, tables, words
+from cnn.study.comparison import Comparison
+from cnn.study.run import Results
+from experiments.command.experiment import Draw, Report
+
+
+def report(
+    results: Results,
+    found: Comparison,
+    sentence: str,
+    pictures: Mapping[str, Draw],
+    titles: Mapping[str, str] | None = None,
+    more: Mapping[str, Comparison] | None = None,
+) -> Report:
+    """The report of a comparison.
+
+    Args:
+        results: the results of the study.
+        found: the comparison for the table.
+        sentence: the result in words; the notes of `words.notes` are added.
+        pictures: for each picture its name and the function that draws it.
+        titles: heads of the table's measured columns, by the measurement's name; by default the metric alone.
+        more: further comparisons for `answer.json`, by the name that each has in the file.
+    """
+    study = results.plan.study
+    dataset = study.config.dataset
+    sentence = f"{sentence} {words.notes(found, dataset)}".strip()
+    answer = comparison.to_json(found, experiment=study.experiment, dataset=dataset, sentence=sentence, more=more)
+    table = tables.comparison_tables(found, titles)
+    text = "\n\n".join([table, tables.explained(table, str(found.reference)), sentence])
+    return Report(answer=answer, text=text, pictures=pictures)

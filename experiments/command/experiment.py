@@ -1,0 +1,125 @@
+"""Defines an experiment: the settings it takes, the networks it compares, and its report of the results.
+
+A notebook calls what the command calls: `sweep_blocks.EXPERIMENT.run(config, dataset)`. Nothing here reads a flag or
+prints.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from cnn.config import StudyConfig, TrialConfig
+from cnn.data.content import Dataset
+from cnn.progress import Progress
+from cnn.study import run
+from cnn.study.plan import Study
+from cnn.study.run import Results
+
+Config = TypeVar("Config", bound=TrialConfig | StudyConfig)
+Draw = Callable[[Path], None]  # writes a picture to a path
+Advice = Callable[[Sequence[str]], str | None]  # from the command line of a run to the next one to try
+
+
+def no_advice(arguments: Sequence[str]) -> str | None:
+    """Nothing to try next."""
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(Generic[Config]):
+    """A command and its settings.
+
+    Attributes:
+        name: the name of its file in `experiments/`.
+        doc: that file's docstring; the first line is the question that the command answers.
+        config: the class of its settings; each field of it, and of the settings inside it, is a flag.
+        fixed: the settings that have no flag, since the command varies or fixes them. "network", "training" and "scene"
+            each stand for all settings of that group.
+    """
+
+    name: str
+    doc: str
+    config: type[Config]
+    fixed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What an experiment reports of its results.
+
+    Attributes:
+        answer: the content of `answer.json`.
+        text: the printed text: the tables, what their marks mean, and the answer in a sentence.
+        pictures: for each picture its name and the function that draws it.
+        advice: the command to try next, if there is one.
+    """
+
+    answer: Mapping[str, Any]
+    text: str
+    pictures: Mapping[str, Draw]
+    advice: Advice = no_advice
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An experiment that has run: its results, its report, and the pictures in its work folder."""
+
+    results: Results
+    report: Report
+    pictures: tuple[Path, ...]
+
+    def text(self, arguments: Sequence[str]) -> str:
+        """The lines that the command ends with.
+
+        Args:
+            arguments: the command line of this run, such as `sys.orig_argv`.
+        """
+        word = "Picture" if len(self.pictures) == 1 else "Pictures"
+        places = f"{word}: {', '.join(map(str, self.pictures))}"
+        advice = self.report.advice(arguments)
+        return "\n".join([self.report.text, places, *([f"Next: {advice}"] if advice else [])])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Command[Config]):
+    """A command that compares networks.
+
+    Attributes:
+        study: returns the networks to compare and what to measure, given the settings and the data set.
+        report: returns the report, given the results.
+    """
+
+    study: Callable[[Config, Dataset], Study]
+    report: Callable[[Results], Report]
+
+    def run(
+        self,
+        config: Config,
+        dataset: Dataset,
+        workdir: Path | None = None,
+        *,
+        checkpoint_seconds: float = 30.0,
+        progress: Progress = Progress(),
+    ) -> Finished:
+        """Run the trials that are missing, and write `answer.json` and the pictures into the work folder.
+
+        Args:
+            config: the settings.
+            dataset: the data set that the settings name.
+            workdir: the work folder; by default the study's own folder under `runs/`.
+            checkpoint_seconds: how much time passes between two checkpoints of a trial.
+            progress: shows how long the work takes.
+
+        Raises:
+            RequestError: the request cannot be met; in that case nothing has been written.
+        """
+        study = self.study(config, dataset)
+        running = run.running(study, workdir, checkpoint_seconds=checkpoint_seconds, progress=progress)
+        with running as results:
+            report = self.report(results)
+            results.write_answer(report.answer)
+            pictures = {results.workdir / f"{name}.png": draw for name, draw in report.pictures.items()}
+            for path, draw in pictures.items():
+                draw(path)
+        return Finished(results, report, tuple(pictures))

@@ -1,0 +1,219 @@
+"""The flags of a command, made from the fields of its settings.
+
+A flag that is not given takes the value of the recipe (`cnn.recipes`), or else the default of its field; `--help` shows
+both. A setting that the command fixes has no flag. A flag that the chosen model or scene does not use is refused: the
+registry `cnn.network.models.MODELS` says which settings a model uses.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from cnn import files, recipes
+from cnn.data import datasets
+from cnn.errors import RequestError, require
+from cnn.network import models
+from experiments.command.experiment import Command, Config
+
+HELP = ("--help", "-help", "-h", "--helpshort", "-helpshort")
+FULL_HELP = ("--helpfull", "-helpfull")
+CHECKPOINT_SECONDS = 30.0
+FOLDERS = {
+    "workdir": "folder for everything the run writes (default: runs/EXPERIMENT/DATASET-HASH)",
+    "data_dir": "where TensorFlow Datasets keeps its data (default: TFDS_DATA_DIR, or its own)",
+    "cache_dir": "where decoded images are kept (default: the user's cache folder)",
+    "compiled_dir": "where compiled programs are kept (default: the user's cache folder; '': nowhere)",
+}
+_KINDS = {int: "an integer", float: "a number"}
+
+
+class Setting(NamedTuple):
+    """A setting that has a flag."""
+
+    kind: Any  # of its value, as the field's annotation says
+    default: Any
+    help: str
+
+
+class _Parser(flags.ArgumentParser):
+    """Parses text into a value of a field's type; the message of an error says what is accepted."""
+
+    def __init__(self, kind: type, many: bool) -> None:
+        self.kind = kind
+        self.many = many
+        self.syntactic_help = f"{'comma-separated list, each ' if many else ''}{_KINDS.get(kind, 'text')}"
+
+    def parse(self, argument: Any) -> Any:
+        if not isinstance(argument, str):
+            return argument
+        parts = argument.split(",") if self.many else [argument]
+        try:
+            values = tuple(self.kind(part) for part in parts)
+        except ValueError:
+            raise ValueError(f"must be {self.syntactic_help}") from None
+        return values if self.many else values[0]
+
+
+class _Switch(flags.BooleanParser):
+    """Parses text into true or false; the message of an error says that these are accepted."""
+
+    def parse(self, argument: Any) -> bool:
+        try:
+            return super().parse(argument)
+        except ValueError:
+            raise ValueError("must be true or false") from None
+
+
+def define(command: Command) -> flags.FlagValues:
+    """The flags of a command, not yet parsed."""
+    values = flags.FlagValues()
+    for name, setting in settings(command.config(), command.fixed).items():
+        _define(values, f"settings of {command.name}", name, setting.kind, None, _help(command.name, name, setting))
+    run = "this run"
+    for name, help in FOLDERS.items():
+        flags.DEFINE_string(name, None, help, values, module_name=run)
+    seconds = "seconds between two checkpoints of a trial; a shorter trial writes none (`train` leaves its last state)"
+    _define(values, run, "checkpoint_seconds", float, CHECKPOINT_SECONDS, seconds)
+    _define(values, run, "dry_run", bool, False, "print the plan, and write nothing")
+    return values
+
+
+def _define(values: flags.FlagValues, group: str, name: str, kind: Any, default: Any, help: str) -> None:
+    if kind is bool:
+        switch = flags.BooleanFlag(name, default, help)
+        switch.parser = _Switch()
+        flags.DEFINE_flag(switch, values, module_name=group)
+        return
+    many = hasattr(kind, "__args__")
+    parser = _Parser(kind.__args__[0] if many else kind, many)
+    flags.DEFINE(parser, name, default, help, values, module_name=group)
+
+
+def settings(config: Any, fixed: tuple[str, ...]) -> dict[str, Setting]:
+    """The settings that have a flag, by name: the fields of a settings object, and of the settings objects in it.
+
+    A name that the outer object has hides that name inside: `blocks` of a sweep is the list of depths.
+
+    Example:
+        >>> from cnn.config import SweepConfig
+        >>> found = settings(SweepConfig(), fixed=("model", "scene"))
+        >>> found["blocks"].default, "model" in found, "objects" in found
+        ((0, 1, 2, 3), False, False)
+    """
+    found: dict[str, Setting] = {}
+    groups = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in fixed:
+            continue
+        if dataclasses.is_dataclass(value):
+            groups.append(value)
+        else:
+            found[field.name] = Setting(field.type, value, field.metadata["help"])
+    hidden = (*fixed, *found)
+    for group in groups:
+        found |= settings(group, hidden)
+    return found
+
+
+def _help(experiment: str, name: str, setting: Setting) -> str:
+    known = {**models.choices(), "dataset": (datasets.ACCEPTED,)}.get(name)
+    general = recipes.defaults(experiment, "").get(name, setting.default)
+    own = {dataset: recipes.defaults(experiment, dataset).get(name, general) for dataset in recipes.DATASETS}
+    parts = [f"default: {_text(general)}"]
+    parts += [f"{dataset}: {_text(value)}" for dataset, value in own.items() if value != general]
+    return f"{setting.help}{': ' + ', '.join(known) if known else ''} ({'; '.join(parts)})"
+
+
+def _text(value: Any) -> str:
+    return ",".join(f"{part:g}" for part in value) if isinstance(value, tuple) else str(value)
+
+
+def parse(values: flags.FlagValues, arguments: list[str]) -> None:
+    """Parse a command line, the program's name first.
+
+    Raises:
+        RequestError: there is a stray argument, or a flag file cannot be read.
+        absl.flags.Error: a flag is unknown or has a wrong value; the message says so in one line.
+    """
+    try:
+        stray = values(arguments)[1:]
+    except (ValueError, OSError) as error:  # `--noflip=1`, or a --flagfile that is no text
+        raise RequestError(str(error)) from error
+    if stray:
+        raise RequestError(f"{stray[0]!r} is not a flag: must be written as --name=value")
+
+
+def configure(values: flags.FlagValues, command: Command[Config]) -> Config:
+    """The settings that the parsed flags ask for.
+
+    Raises:
+        RequestError: the settings refuse a value, a name is unknown, or the model or scene does not use a flag.
+    """
+    default = command.config()
+    names = settings(default, command.fixed)
+    given = {name: values[name].value for name in names if values[name].value is not None}
+    dataset = str(given.get("dataset", default.dataset))
+    config = _filled(default, {**recipes.defaults(command.name, datasets.base_name(dataset)), **given})
+    models.check_names(config.network)
+    _refuse_unused(config, given)
+    return config
+
+
+def _filled(config: Any, values: Mapping[str, Any]) -> Any:
+    """The settings object with other values, by name. A name of the outer object does not change inner objects."""
+    old = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    inner = {name: value for name, value in values.items() if name not in old}
+    new = {
+        name: _filled(value, inner) if dataclasses.is_dataclass(value) else values.get(name, value)
+        for name, value in old.items()
+    }
+    return type(config)(**new)
+
+
+def _refuse_unused(config: Any, given: Mapping[str, Any]) -> None:
+    """Refuse flags that have no effect: `config.json` would keep their values as if they had one."""
+    model = config.network.model
+    used = models.MODELS[model].settings
+    listed = f"these are used: {', '.join(used)}" if used else "none of a network's settings is used"
+    network = (field.name for field in dataclasses.fields(config.network) if field.name not in (*used, "model"))
+    unused = {name: f"with model={model!r} {listed}" for name in network}
+    objects = config.scene.objects
+    if objects:
+        unused["shift"] = f"with objects={objects} places are random anyway; it is used with objects=0"
+    else:
+        unused["canvas"] = "with objects=0 there is no scene; it is used with objects=1 or objects=2"
+    for name, why in unused.items():
+        if name in given:
+            raise RequestError(f"{name}={given[name]!r}: {why}")
+
+
+def folder(values: flags.FlagValues, name: str) -> Path | None:
+    """The folder that a flag names, which exists or can be created; None where the flag names none.
+
+    Raises:
+        RequestError: the folder cannot be created. One that exists need not be writable: a run may only read it.
+    """
+    value = values[name].value
+    if not value:
+        return None
+    found = files.user_path(name, value)
+    try:
+        there = next(path for path in (found, *found.absolute().parents) if path.exists())
+        usable = there.is_dir() and (there == found or os.access(there, os.W_OK | os.X_OK))
+    except OSError:  # a name too long, or a folder that may not be searched
+        usable = False
+    accepted = "a folder, or a place where one can be made, of printable name"
+    require(usable and value.isprintable(), name, value, accepted)
+    return found
+
+
+def help_text(values: flags.FlagValues, command: Command, full: bool) -> str:
+    """What `--help` prints: the docstring, what was measured, and every flag; `--helpfull` adds absl's own flags."""
+    recorded = recipes.recorded(command.name)
+    parts = [command.doc.strip(), *([f"Measured:\n{recorded}"] if recorded else [])]
+    return "\n\n".join([*parts, values.get_help(include_special_flags=full).strip()])

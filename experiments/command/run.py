@@ -1,0 +1,94 @@
+"""From a command line to an exit status: parse the flags, load the data set, run, print."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from absl import flags as absl_flags
+
+from cnn.data import cache, datasets
+from cnn.data.content import Dataset
+from cnn.errors import require
+from cnn.progress import Progress, automatic
+from cnn.study import run, tables
+from experiments.command import compiled, flags, leave, quiet
+from experiments.command.experiment import Command, Config, Experiment
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The values of the flags that are no settings."""
+
+    workdir: Path | None
+    data_dir: Path | None
+    cache_dir: Path | None
+    checkpoint_seconds: float
+    dry_run: bool
+    progress: Progress
+
+    def load(self, name: str) -> Dataset:
+        """The data set of that name, found and cached where the flags say."""
+        return datasets.load(name, data_dir=self.data_dir, cache_dir=self.cache_dir, progress=self.progress)
+
+
+Main = Callable[[Config, Asked], int]
+
+
+def run_experiment(experiment: Experiment) -> NoReturn:
+    """Run an experiment as the flags say, print its report, and end the process with its exit status."""
+
+    def main(config: Config, asked: Asked) -> int:
+        dataset = asked.load(config.dataset)
+        if asked.dry_run:
+            study = experiment.study(config, dataset)
+            print(tables.overview_table(run.overview(study, asked.workdir)))
+            print(f"\nFolder: {asked.workdir or run.default_workdir(study)}")
+            return 0
+        seconds = asked.checkpoint_seconds
+        finished = experiment.run(config, dataset, asked.workdir, checkpoint_seconds=seconds, progress=asked.progress)
+        print(finished.text(sys.orig_argv))
+        return leave.FAILED if finished.results.failed else 0
+
+    run_command(experiment, main)
+
+
+def run_command(command: Command[Config], main: Main) -> NoReturn:
+    """Parse the flags of a command, call `main` with their values, and end the process with the status that it returns.
+
+    Args:
+        command: the command and its settings.
+        main: does the work; an error that it raises becomes a line and an exit status, see `leave.status`.
+    """
+    sys.exit(leave.status(lambda: _called(command, main)))
+
+
+def _called(command: Command[Config], main: Main) -> int:
+    values = flags.define(command)
+    given = set(sys.argv[1:])
+    if given & {*flags.HELP, *flags.FULL_HELP}:
+        print(flags.help_text(values, command, full=bool(given & set(flags.FULL_HELP))))
+        return 0
+    flags.parse(values, sys.argv)
+    config = flags.configure(values, command)
+    asked = _asked(values)
+    quiet.orbax()
+    if values.compiled_dir == "":
+        return main(config, asked)
+    with compiled.kept(flags.folder(values, "compiled_dir") or cache.default_folder() / "compiled"):
+        return main(config, asked)
+
+
+def _asked(values: absl_flags.FlagValues) -> Asked:
+    """The values of the flags that are no settings, checked."""
+    seconds = values.checkpoint_seconds
+    require(seconds >= 0, "checkpoint_seconds", seconds, "a number of at least 0")
+    return Asked(
+        workdir=flags.folder(values, "workdir"),
+        data_dir=flags.folder(values, "data_dir"),
+        cache_dir=flags.folder(values, "cache_dir"),
+        checkpoint_seconds=seconds,
+        dry_run=values.dry_run,
+        progress=automatic(),
+    )

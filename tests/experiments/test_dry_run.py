@@ -1,0 +1,46 @@
+"""`--dry_run`: the plan is printed, and nothing is written."""
+
+import pytest
+
+from tests.experiments.test_claims import CLAIMS
+
+TINY = ("--epochs=1", "--batch_size=512", "--seeds=2", "--tuning_seeds=1")
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def phases(out):
+    """The trials of each phase, and how many are done."""
+    lines = [cells(line) for line in out.partition("\n\n")[0].splitlines()]
+    assert lines[0] == ["phase", "trials", "done"]
+    return {name: (int(trials), int(done)) for name, trials, done in lines[2:]}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_the_plan_of_an_experiment(ask, tmp_path, name):
+    variants = len(CLAIMS[name][1][1])
+    done = ask(name, *TINY, "--learning_rates=1e-3,3e-3", "--dry_run", "--workdir=w")
+    assert (done.returncode, done.stderr) == (0, "") and list(tmp_path.iterdir()) == []
+    assert phases(done.stdout) == {"tune": (2 * variants, 0), "compare": (2 * variants, 0)}
+    assert "parameters" in done.stdout and "MACs" in done.stdout
+
+
+def test_the_plan_says_what_is_done(ask, tmp_path):
+    flags = [*TINY, "--width=4", "--hidden=8", "--blocks=0,1", "--learning_rates=1e-3", "--workdir=w"]
+    assert ask("sweep_blocks", *flags).returncode == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert phases(ask("sweep_blocks", *flags, "--dry_run").stdout) == {"compare": (4, 4)}
+    grown = ask("sweep_blocks", *flags, "--dry_run", "--seeds=3", "--blocks=0,1,2")
+    assert phases(grown.stdout) == {"compare": (9, 4)}
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    "flag, said", [("--blocks=0,4", "8 -> 4 -> 2 -> 1 -> 0"), ("--batch_size=2000", "at most 1293")]
+)
+def test_a_plan_that_cannot_run_is_refused(ask, tmp_path, flag, said):
+    done = ask("sweep_blocks", flag, "--dry_run")
+    assert (done.returncode, done.stdout) == (2, "") and said in done.stderr
+    assert list(tmp_path.iterdir()) == []
