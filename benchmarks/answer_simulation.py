@@ -1,14 +1,14 @@
-"""How often the rule of `cnn.study.analysis` picks each depth, on simulated sweeps whose true accuracies are known.
+"""How often the rule of `cnn.study.answer` picks each depth, on simulated sweeps whose true accuracies are known.
 
-The model. Depth d has the true accuracy a[d]. On seed s its network has the accuracy p = a[d] + u[s] + e[d, s]: u is
-what a seed's split and order do to every depth alike, normal with deviation 0.003; e is what they do to one trial,
-normal with deviation 0.002. The validation accuracy is binomial: hits among 5000 images (a tenth of CIFAR-10) or 144
-(of digits), each right with probability p (clipped to [0, 1]), divided by the images. Hits are drawn anew for each
-depth; real depths share their validation images and often their mistakes, so the real paired noise is somewhat smaller.
+The model: depth d has the true accuracy a[d]. On seed s its network has the accuracy p = a[d] + u[s] + e[d, s]. Here u
+is the effect of a seed's split and order on every depth alike, normal with deviation 0.003; e is their effect on one
+trial, normal with deviation 0.002. The validation accuracy is the share of right images among 5000 (a tenth of
+CIFAR-10) or 144 (of digits), a binomial number with probability p (clipped to [0, 1]). It is drawn anew for each depth.
+Real depths share their validation images and often their mistakes, so the real paired noise is somewhat smaller.
 
-`noise-free` is the depth that the rule takes where it knows the true accuracies; where a step equals the margin exactly
-(0.001 and 0.002 a block), the true answer itself lies on the rule's edge. `coverage` is how often the 95 % t interval
-of a depth's mean holds the true accuracy, over all depths, among the intervals that exist.
+`noise-free` is the depth that the rule takes if it knows the true accuracies. Where a step equals the margin exactly
+(0.001 and 0.002 a block), the true answer itself lies on the edge of the rule. `coverage` is how often the 95 % t
+interval of a depth's mean holds the true accuracy, over all depths, among the intervals that exist.
 
     python -m benchmarks.answer_simulation
     python -m benchmarks.answer_simulation --repeats=200 --output=answer_simulation.json
@@ -22,10 +22,11 @@ import numpy as np
 from absl import flags
 
 from benchmarks import report
-from cnn.study import analysis
+from cnn.study import answer
 
 MARGIN = 0.002
-SEED_DEVIATION, TRIAL_DEVIATION = 0.003, 0.002
+SEED_DEVIATION = 0.003
+TRIAL_DEVIATION = 0.002
 SEEDS = (3, 5, 10, 40)
 IMAGES = (5000, 144)
 SHAPES = {
@@ -47,7 +48,7 @@ def sweeps(truth: Sequence[float], seeds: int, images: int, repeats: int, genera
 
 def picks(accuracy: np.ndarray, margin: float = MARGIN) -> np.ndarray:
     """Share of the sweeps [repeats, depths, seeds] in which the rule takes each depth: [depths], of sum 1."""
-    chosen = np.array([analysis.choose(sweep, margin).chosen for sweep in accuracy], int)
+    chosen = np.array([answer.choose(sweep, margin).chosen for sweep in accuracy], int)
     return np.bincount(chosen, minlength=accuracy.shape[1]) / len(accuracy)
 
 
@@ -55,7 +56,8 @@ def coverage(accuracy: np.ndarray, truth: Sequence[float]) -> float:
     """How often the 95 % t interval over seeds holds the true accuracy; sweeps without variance have no interval."""
     from scipy import stats
 
-    mean, error = accuracy.mean(axis=-1), stats.sem(accuracy, axis=-1)
+    mean = accuracy.mean(axis=-1)
+    error = stats.sem(accuracy, axis=-1)
     known = np.ptp(accuracy, axis=-1) > 0
     low, high = stats.t.interval(0.95, accuracy.shape[-1] - 1, loc=mean, scale=np.where(known, error, 1.0))
     held = (low <= np.asarray(truth)) & (np.asarray(truth) <= high)
@@ -70,7 +72,7 @@ def simulate(repeats: int, seed: int) -> list[dict[str, Any]]:
         for shape, truth in SHAPES.items():
             for seeds in SEEDS:
                 accuracy = sweeps(truth, seeds, images, repeats, generator)
-                best = analysis.choose(np.array(truth)[:, None], MARGIN).chosen
+                best = answer.choose(np.array(truth)[:, None], MARGIN).chosen
                 row = {"images": images, "true accuracies": shape, "seeds": seeds, "noise-free": best}
                 row |= {f"picks {depth}": float(share) for depth, share in enumerate(picks(accuracy))}
                 rows.append(row | {"coverage": coverage(accuracy, truth)})
@@ -100,7 +102,7 @@ def main(options: flags.FlagValues) -> None:
 def define_flags(options: flags.FlagValues) -> None:
     """The flags of the command line."""
     flags.DEFINE_integer("repeats", 2000, "simulated sweeps of each row", lower_bound=1, flag_values=options)
-    flags.DEFINE_integer("seed", 0, "of the random numbers", lower_bound=0, flag_values=options)
+    flags.DEFINE_integer("seed", 0, "seed of the random numbers", lower_bound=0, flag_values=options)
     flags.DEFINE_string("output", None, "file to write the JSON to", flag_values=options)
 
 

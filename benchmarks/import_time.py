@@ -1,9 +1,10 @@
-"""How long the imports take: what a training needs of this project, beside the libraries alone.
+"""How long imports take: the modules of this project that a training needs, compared with the libraries alone.
 
     python -m benchmarks.import_time
 
-Each is a whole process; they take turns. The table has the medians, and the ratio of each round to the libraries alone,
-the lowest and highest in brackets. A first turn that is not counted leaves every module compiled and in memory.
+Each import is a whole process; the imports take turns. The table has the median seconds, and the median ratio to the
+libraries alone in the same round, the lowest and highest in brackets. A first turn does not count: after it, every
+module is compiled and in the file cache.
 """
 
 from typing import Any
@@ -22,7 +23,7 @@ STATEMENTS = {
 
 
 def measure(rounds: int) -> list[dict[str, Any]]:
-    """A row for each statement: seconds of its process in each round, and their ratios to the libraries'."""
+    """A row for each statement: the seconds of its process in each round, and the ratios to the libraries' seconds."""
     seconds = [
         {name: processes.python("-c", statement).seconds for name, statement in STATEMENTS.items()}
         for _ in range(rounds + 1)

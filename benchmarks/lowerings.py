@@ -1,33 +1,38 @@
-"""What the choices for a CPU are worth: lowerings, divided steps, threads, steps in one program, each against none.
+"""How much time the choices for a CPU save: lowerings, divided steps, threads, and steps in one program.
 
     python -m benchmarks.lowerings --rounds=7
     python -m benchmarks.lowerings --rounds=7 --output=lowerings.json
 
-Each pair is timed in turn, several rounds in one run; the table has the medians in milliseconds, the ratio of the
-medians, and the lowest and highest ratio of a round. Compilation and a first call stay outside the clock.
+Each choice is timed in turn with the way without it, in several rounds of one run. The table has the medians in
+milliseconds, the ratio of the medians, and the lowest and highest ratio of a round. Compilation and a first call are
+not timed.
 """
 
+import dataclasses
 import functools
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from jax import lax
 
-from benchmarks import report
+from benchmarks import ours, report
 from cnn.config import NetworkConfig, TrainingConfig
-from cnn.network import models, ops
-from cnn.training.step import Program, Replica, Totals
-from cnn.training.strategies import OneProgram, Pace, PythonLoop, Strategy, cores
-from cnn.training.tasks import Classification, Images
+from cnn.machine import cores
+from cnn.network import forms, ops
+from cnn.training.loops.scan import ScanLoop
+from cnn.training.loops.threads import ThreadsLoop
+from cnn.training.step import Totals
 
 Pair = tuple[Callable[[], object], Callable[[], object]]
-DIGITS, MNIST, CIFAR = ((8, 8, 1), 16), ((28, 28, 1), 16), ((32, 32, 3), 32)  # image, width
+DIGITS = ((8, 8, 1), 16)  # image and width, here and below
+MNIST = ((28, 28, 1), 16)
+CIFAR = ((32, 32, 3), 32)
 
 
 class Row(NamedTuple):
@@ -64,23 +69,21 @@ def pooling() -> Pair:
     """Forward and backward of 2x2 maxima over 128 images of 28x28x32: `reduce_window`, and our own derivative."""
     x = jax.random.normal(jax.random.key(0), (128, 28, 28, 32))
 
-    def plain(x: jax.Array) -> jax.Array:
-        return lax.reduce_window(x, np.float32(-np.inf), lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
-
     def gradient(pool: Callable[[jax.Array], jax.Array]) -> Callable[[], object]:
         return functools.partial(jax.jit(jax.grad(lambda x: (pool(x) ** 2).sum())), x)
 
-    return gradient(plain), gradient(lambda x: ops.max_pool2d(x, 2))
+    return gradient(lambda x: forms.PLAIN.max_pool2d(x, 2)), gradient(lambda x: forms.fast("cpu").max_pool2d(x, 2))
 
 
 def small_map() -> Pair:
     """A 3x3 convolution of 64 images of 2x2x32 to 64 channels: XLA's convolution, and a matrix product."""
-    x, kernel = jnp.ones((64, 2, 2, 32)), jnp.ones((3, 3, 32, 64))
+    x = jnp.ones((64, 2, 2, 32))
+    kernel = jnp.ones((3, 3, 32, 64))
 
     def form(convolve: Callable[..., jax.Array]) -> Callable[[], object]:
         return functools.partial(jax.jit(lambda x, kernel: convolve(x, kernel, (1, 1), ((1, 1), (1, 1)))), x, kernel)
 
-    return form(ops._direct), form(ops._product)
+    return form(ops.correlate), form(forms.product)
 
 
 def training(
@@ -91,46 +94,33 @@ def training(
     replicas: int = 1,
     blocks: int = 3,
     batch_size: int = 64,
-    strategy: Callable[[Program], Strategy] = PythonLoop,
+    scan: bool = False,
 ) -> Callable[[], list[Totals]]:
-    """`steps` training steps of a network of some blocks on random images."""
-    network = models.build(NetworkConfig(blocks=blocks, width=width), image, 10)
-    training = TrainingConfig(batch_size=batch_size)
-    program = Program(network, Classification(image, 10, training), training, steps, micro_batch)
-    random = np.random.default_rng(0)
-    count = batch_size * steps
-    data = Images(
-        jnp.asarray(random.integers(0, 256, (count, *image), dtype=np.uint8)),
-        jnp.asarray(random.integers(0, 10, count, dtype=np.int32)),
-    )
-    one = (jnp.float32(1e-3), jnp.arange(count, dtype=jnp.int32), jnp.full(image[2], 127.0), jnp.full(image[2], 74.0))
-    members, loop = [Replica(jnp.int32(seed), *one) for seed in range(replicas)], strategy(program)
-
-    def epoch() -> list[Totals]:
-        totals, whole = [Totals.zero() for _ in members], Pace(0, steps, lambda: False)
-        return loop.epoch(loop.start(members), totals, members, data, 0, whole)[1]
-
-    return epoch
+    """`steps` training steps of a ConvNet on random images, in the loop of a CPU or of an accelerator."""
+    network = NetworkConfig(blocks=blocks, width=width)
+    program = ours.random_program(image, network, TrainingConfig(batch_size=batch_size), steps)
+    program = dataclasses.replace(program, micro_batch=micro_batch)
+    loop = ScanLoop(program) if scan else ThreadsLoop(program, cores(), ThreadPoolExecutor(cores()))
+    return ours.epoch(loop, image, replicas)
 
 
 def in_turn(image: tuple[int, int, int], width: int, steps: int) -> Pair:
-    """Two trainings one after another, and each in a thread."""
+    """Two trainings one after another, and two trainings each in a thread of its own."""
     alone = training(image, width, 64, steps)
     return lambda: (alone(), alone()), training(image, width, 64, steps, replicas=2)
 
 
 def one_program(image: tuple[int, int, int], width: int, blocks: int, steps: int) -> Pair:
     """Undivided steps that Python starts one by one, and one `lax.scan` over them."""
-    loop, scan = (
-        training(image, width, 64, steps, blocks=blocks, strategy=strategy) for strategy in (PythonLoop, OneProgram)
-    )
+    loop, scan = (training(image, width, 64, steps, blocks=blocks, scan=scan) for scan in (False, True))
     return loop, scan
 
 
 def main(options: flags.FlagValues) -> None:
     """Time every pair, print the table, and write it where asked."""
     os.environ["JAX_PLATFORMS"] = "cpu"  # the choices are a CPU's
-    rounds, steps = options.rounds, options.steps
+    rounds = options.rounds
+    steps = options.steps
     rows = [
         timed("2x2 maximum with its own derivative", pooling(), rounds),
         timed("3x3 convolution of 2x2 cells as a product", small_map(), rounds),

@@ -1,9 +1,10 @@
 """One training step as others would write it: plain Flax Linen and PyTorch, each the way its documentation teaches.
 
-Every side has the same layers, the same optimiser, and one batch of random numbers that stays in memory as floats: it
-neither gathers nor normalises, which this project's step does. Each function makes ready some steps in a row; calling
-what it returns does them, waits, and gives the last one's loss. Libraries are imported where a side needs them, so
-that no process holds another's. PyTorch takes a thread for each core that it may use.
+Every peer has the same layers and the same optimiser as this project, and one batch of random floats that stays in
+memory. So a peer neither gathers nor normalises images, which this project's step does. Each function here prepares
+some steps in a row, and returns a function that does the steps, waits, and returns the loss of the last step. Libraries
+are imported inside the functions, so that the process of one side does not load another's. PyTorch takes a thread for
+each core that it may use.
 """
 
 import contextlib
@@ -30,7 +31,7 @@ def batch(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
 
 
 def flax_network(problem: Problem, precision: str) -> "flax.linen.Sequential":
-    """The network of Linen's own layers; parameters are float32 in either precision."""
+    """The network, built of Linen's own layers; parameters are float32 in either precision."""
     from flax import linen
 
     layers: list[Callable[..., Any]] = []
@@ -46,12 +47,13 @@ def flax_network(problem: Problem, precision: str) -> "flax.linen.Sequential":
 
 
 def plain_flax(problem: Problem, precision: str, steps: int) -> Callable[[], float]:
-    """Steps of `flax_network`: one jitted function on the whole batch, which may overwrite its state."""
+    """Steps of `flax_network`: one jitted function on the whole batch, with its state donated."""
     import jax
     import jax.numpy as jnp
     import optax
 
-    network, optimizer = flax_network(problem, precision), optax.sgd(LEARNING_RATE, MOMENTUM)
+    network = flax_network(problem, precision)
+    optimizer = optax.sgd(LEARNING_RATE, MOMENTUM)
     images, labels = map(jnp.asarray, batch(problem))
 
     def loss(params: dict, images: jax.Array, labels: jax.Array) -> jax.Array:
@@ -66,7 +68,7 @@ def plain_flax(problem: Problem, precision: str, steps: int) -> Callable[[], flo
         return (optax.apply_updates(params, updates), momentum), value
 
     params = jax.jit(network.init)(jax.random.key(0), images[:1])
-    state = params, optimizer.init(params)
+    state = (params, optimizer.init(params))
 
     def run() -> float:
         nonlocal state
@@ -79,7 +81,7 @@ def plain_flax(problem: Problem, precision: str, steps: int) -> Callable[[], flo
 
 
 def use_every_core() -> dict[str, Any]:
-    """Give PyTorch a thread for each core that this process may use; it would take those that it finds physical.
+    """Give PyTorch a thread for each core that this process may use; its default is the number of physical cores.
 
     Returns:
         PyTorch's version and its number of threads.
@@ -91,10 +93,11 @@ def use_every_core() -> dict[str, Any]:
 
 
 def torch_network(problem: Problem) -> "torch.nn.Sequential":
-    """The network of PyTorch's own layers."""
+    """The network, built of PyTorch's own layers."""
     from torch import nn
 
-    layers, channels = [], problem.image_shape[2]
+    layers: list[nn.Module] = []
+    channels = problem.image_shape[2]
     for width in problem.widths:
         layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
         channels = width
@@ -105,7 +108,7 @@ def torch_network(problem: Problem) -> "torch.nn.Sequential":
 
 
 def pytorch(problem: Problem, precision: str, steps: int, compiled: bool = False) -> Callable[[], float]:
-    """Steps of `torch_network` on images that are channels-last, in bfloat16 under autocast.
+    """Steps of `torch_network` on channels-last images; bfloat16 uses autocast.
 
     Raises:
         Unavailable: PyTorch is not installed.
@@ -119,7 +122,8 @@ def pytorch(problem: Problem, precision: str, steps: int, compiled: bool = False
     optimizer = torch.optim.SGD(network.parameters(), LEARNING_RATE, MOMENTUM)
     forward = torch.compile(network) if compiled else network
     images, labels = map(torch.from_numpy, batch(problem))
-    images, labels = images.permute(0, 3, 1, 2).to(memory_format=torch.channels_last), labels.long()
+    images = images.permute(0, 3, 1, 2).to(memory_format=torch.channels_last)
+    labels = labels.long()
     lower = torch.autocast("cpu", torch.bfloat16) if precision == "bfloat16" else contextlib.nullcontext()
 
     def run() -> float:

@@ -1,11 +1,13 @@
-"""The networks whose training step is measured, and how much arithmetic a step is."""
+"""The networks whose training step is measured, and how many operations a step has."""
 
 from typing import NamedTuple
 
-from cnn.config import DATASET_DEFAULTS, NetworkConfig, SweepConfig, TrainingConfig
+from cnn import recipes
+from cnn.config import NetworkConfig, SweepConfig, TrainingConfig
 
 CLASSES = 10
-LEARNING_RATE, MOMENTUM = 0.01, 0.9  # of stochastic gradient descent, the optimiser of every side
+LEARNING_RATE = 0.01  # of stochastic gradient descent, the optimiser of every side, and its momentum
+MOMENTUM = 0.9
 
 
 class Problem(NamedTuple):
@@ -27,9 +29,9 @@ class Problem(NamedTuple):
 
 
 def _sweep() -> Problem:
-    """The deepest network of the main sweep, as it is for digits when no flag is given."""
-    blocks, width = max(SweepConfig().blocks), DATASET_DEFAULTS["digits"]["width"]
-    return Problem((8, 8, 1), NetworkConfig(blocks=blocks, width=width), TrainingConfig().batch_size)
+    """The deepest network of the main sweep on digits, with the default flags."""
+    width = recipes.defaults("sweep_blocks", "digits")["width"]
+    return Problem((8, 8, 1), NetworkConfig(blocks=max(SweepConfig().blocks), width=width), TrainingConfig().batch_size)
 
 
 PROBLEMS = {
@@ -42,9 +44,10 @@ PROBLEMS = {
 def gflop(problem: Problem) -> float:
     """The operations of a training step, in thousand millions.
 
-    A multiply-accumulate is two operations. Convolutions and dense layers do them three times for each image: forward,
-    for the gradient of the weights, and for that of the input, which the first layer does without. So with `macs` of
-    one image forward it is 2 * batch * (3 * macs - macs of the first layer); nothing else counts.
+    A multiply-accumulate is two operations. Convolutions and dense layers compute three products for each image: the
+    output, the gradient of the weights, and the gradient of the input, which the first layer does not need. So a step
+    has 2 * batch * (3 * macs - macs of the first layer) operations, with `macs` of one image forward. Other operations
+    do not count.
 
     Example:
         >>> gflop(PROBLEMS["A"])  # 225,792 + 3,612,672 + 802,816 + 2,560 multiply-accumulates, and 225,792 less

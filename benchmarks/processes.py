@@ -1,4 +1,4 @@
-"""Whole processes: how long one takes from its start to its end, and the most memory that it holds."""
+"""Runs whole processes, and measures how long one takes from start to end, and its peak memory."""
 
 import os
 import subprocess
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-# A process that is started by a large one counts that one's memory as its own peak (Linux), so this small one stands
-# between: it starts the command, waits, and writes seconds, status and peak.
+# On Linux, a process that a large process starts counts the large one's memory in its own peak. So this small process
+# stands between them: it starts the command, waits, and writes seconds, status and peak.
 _BETWEEN = """
 import os, sys, time
 started = time.perf_counter()
@@ -32,14 +32,14 @@ def python(*arguments: str) -> Finished:
     """Run this interpreter with these arguments, and wait.
 
     Raises:
-        RuntimeError: it did not end with status 0; the message has the last line of its standard error.
+        RuntimeError: the process did not end with status 0; the message has the last line of its standard error.
 
     Example:
         >>> python("-c", "print('done')").output
         'done\\n'
     """
     command = [sys.executable, *arguments]
-    # The second start of a program finds its modules compiled, unless the environment forbids to keep them.
+    # Without this variable, Python keeps compiled modules for the next start.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with tempfile.TemporaryDirectory() as folder:
         measured = Path(folder) / "measured"

@@ -1,4 +1,4 @@
-"""What benchmarks share: the command line, a Markdown table, and a JSON file that says machine and settings."""
+"""What benchmarks share: the command line, a Markdown table, and a JSON file with machine, settings and numbers."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from absl import app, flags, logging
 
-from cnn.training.runs import write_json
+from benchmarks.describe import describe
+from cnn.files import write_json
 
 
 def run(main: Callable[[flags.FlagValues], None], define_flags: Callable[[flags.FlagValues], None]) -> None:
-    """Parse the benchmark's flags, refuse arguments that are none, and run it."""
+    """Parse the benchmark's flags, refuse arguments that are no flags, and run the benchmark."""
 
     def checked(arguments: Sequence[str]) -> None:
         if len(arguments) > 1:
@@ -24,7 +25,7 @@ def run(main: Callable[[flags.FlagValues], None], define_flags: Callable[[flags.
 
 
 def table(rows: Sequence[dict[str, str]]) -> str:
-    """Rows as a Markdown table, cells as they are written; columns of numbers are aligned to the right.
+    """Rows as a Markdown table, cells unchanged; columns of numbers are aligned to the right.
 
     Example:
         >>> print(table([{"side": "one", "ms": "1.0"}, {"side": "other", "ms": "-"}]))
@@ -41,9 +42,7 @@ def table(rows: Sequence[dict[str, str]]) -> str:
 
 
 def write(output: str | None, settings: dict[str, Any], measured: dict[str, Any]) -> None:
-    """Write the machine, the settings and what was measured, where a file is asked for."""
-    from benchmarks.machine import describe
-
+    """Write the machine, the settings and what was measured, if `output` names a file."""
     if output:
         write_json(Path(output), {"machine": describe(), "settings": settings, **measured})
 
@@ -55,5 +54,4 @@ def spread(values: Sequence[float], digits: int) -> str:
         >>> spread([0.5, 0.25, 0.75], 2)
         '0.50 (0.25 to 0.75)'
     """
-    low, high = min(values), max(values)
-    return f"{np.median(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    return f"{np.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"

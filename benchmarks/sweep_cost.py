@@ -1,15 +1,16 @@
-"""How the cost of the main job grows: wall time and peak memory against depths, seeds, epochs and examples.
+"""How the cost of the main job grows: wall time and peak memory by depths, seeds, epochs and examples.
 
     python -m benchmarks.sweep_cost
     python -m benchmarks.sweep_cost --depths=3 --epochs=10 --examples=1437 --seeds=2,4,8,16
 
-`python -m experiments.sweep_blocks` on digits, repeated up to the number of training examples, with one learning rate
-and width 16: from the start of the process to its end, and the most memory that it holds. One setting varies while each
-other has the second of its values, or its only one; a setting with one value does not vary. Depths 1, 2, 3 are the
-blocks 0; 0,1; 0,1,2. Every run has a work folder of its own; cold finds nothing compiled, warm what the cold one left.
+Each run is `python -m experiments.sweep_blocks` on digits, with one learning rate and width 16. The digits are repeated
+up to the number of training examples. A run is timed from the start of its process to its end; its memory is the peak.
+One setting varies, while each other setting has the second of its values, or its only one. A setting with one value
+does not vary. Depths 1, 2, 3 mean the blocks 0; 0,1; 0,1,2. Every run has a work folder of its own. A cold run finds
+nothing compiled; a warm run finds the programs of the cold run.
 
 The second table has the straight lines of least squares, value = start + slope * setting, and r^2, the share of the
-variance that the line explains. Depths differ in cost, so theirs need not be straight.
+variance that the line explains. Depths differ in cost, so their points need not lie on a line.
 """
 
 import tempfile
@@ -84,7 +85,8 @@ def cells(row: dict[str, Any]) -> dict[str, str]:
 
 def line_cells(line: dict[str, Any]) -> dict[str, str]:
     """A fit as the second table has it."""
-    seconds, mib = line["seconds"], line["mib"]
+    seconds = line["seconds"]
+    mib = line["mib"]
     return {
         "setting": line["setting"],
         "run": line["run"],
@@ -113,7 +115,7 @@ def define_flags(options: flags.FlagValues) -> None:
         flags.DEFINE_list(name, values, f"numbers of {name}, each an integer", flag_values=options)
         flags.register_validator(name, _are_counts, "must be integers above 0, one or more", flag_values=options)
     flags.register_multi_flags_validator(
-        SETTINGS, _vary, "one of them must have two values or more, none twice: a line goes through points", options
+        SETTINGS, _vary, "one of them must have two values or more, no value twice: a line needs two points", options
     )
     flags.DEFINE_string("output", None, "file to write the JSON to", flag_values=options)
 

@@ -3,13 +3,13 @@
     python -m benchmarks.time_to_accuracy
     python -m benchmarks.time_to_accuracy --ours='--epochs=3 --batch_size=128' --output=time_to_accuracy.json
 
-This project: `python -m experiments.train --dataset=mnist` with the flags of `--ours`, from the start of the process to
-its end, with the data in the cache; cold finds no compiled program, warm finds those of the cold run. Its accuracy is
-the one that it reads once, at its end. The example (`benchmarks.peers_mnist`): seconds of training alone, its data in
-memory, until the end of the first epoch whose test accuracy reaches `--target`: a generous reading, since it looks at
-the test set after each epoch.
+This project is `python -m experiments.train --dataset=mnist` with the flags of `--ours`, timed from the start of the
+process to its end, with the data in the cache. A cold run finds no compiled program; a warm run finds those of the cold
+run. The test accuracy is read once, at the end. The example is `benchmarks.peers_mnist`: only its training is timed,
+with its data in memory, until the end of the first epoch whose test accuracy reaches `--target`. That favours the
+example, since it reads the test set after each epoch.
 
-All run one after another in one go, a seed of each in turn. The table has medians with the lowest and the highest;
+All sides run in turn, a seed of each, in one command. The table has the median seconds with the lowest and the highest;
 accuracies are means with 95 % t intervals; the last column is the ratio of the medians.
 """
 
@@ -26,7 +26,9 @@ from absl import flags
 
 from benchmarks import peers_mnist, processes, report
 
-COLD, WARM, PEER = "this project, cold", "this project, warm", "PyTorch's example"
+COLD = "this project, cold"
+WARM = "this project, warm"
+PEER = "PyTorch's example"
 
 
 def ours(dataset: str, seed: int, arguments: list[str]) -> list[dict[str, Any]]:
@@ -49,7 +51,7 @@ def ours(dataset: str, seed: int, arguments: list[str]) -> list[dict[str, Any]]:
 
 
 def peer(dataset: str, seed: int, target: float, epochs: int) -> dict[str, Any]:
-    """A run of the example; without seconds where no epoch reached the target."""
+    """A run of the example; its seconds are None where no epoch reached the target."""
     own = (f"--dataset={dataset}", f"--seed={seed}", f"--target={target}", f"--epochs={epochs}")
     finished = processes.python("-m", "benchmarks.peers_mnist", *own)
     found = json.loads(finished.output)
@@ -60,7 +62,7 @@ def peer(dataset: str, seed: int, target: float, epochs: int) -> dict[str, Any]:
 
 
 def summarize(runs: list[dict[str, Any]], target: float) -> list[dict[str, Any]]:
-    """A row for each side that ran; a run that did not reach its end in time counts as one without end."""
+    """A row for each side that ran; a run that did not reach the target counts as infinitely long."""
     from cnn.study.statistics import t_interval
 
     rows = []
@@ -103,7 +105,8 @@ def main(options: flags.FlagValues) -> None:
     from cnn.data import datasets
 
     datasets.load(options.dataset)  # puts it into the cache
-    peer_seeds, runs = options.peer_seeds if find_spec("torch") else 0, []
+    peer_seeds = options.peer_seeds if find_spec("torch") else 0
+    runs = []
     for seed in range(max(options.seeds, peer_seeds)):
         if seed < options.seeds:
             runs += ours(options.dataset, seed, shlex.split(options.ours))

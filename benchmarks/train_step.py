@@ -9,14 +9,15 @@ Networks (3x3 filters, 2x2 max pooling, a hidden dense layer, 10 classes):
 - B: 32x32x3, widths 32, 64 and 128, 256 hidden units, batch 256.
 - sweep: the deepest network of the main sweep on digits, 8x8x1, widths 16, 32 and 64, 128 hidden units, batch 64.
 
-Every side learns by stochastic gradient descent with momentum. This project's step is the one of its training loop: it
-also gathers the batch from the uint8 images on the device, normalises it and counts what was right; the peers have one
-batch of floats ready. Each side has a process of its own; in each round all do `--steps` steps in turn, after a first
-call that is not timed.
+Every side learns by stochastic gradient descent with momentum. This project's step is the step of its training loop: it
+also gathers the batch from the uint8 images on the device, normalises it and counts the right answers. The peers have
+one batch of floats ready. Each side has a process of its own. In each round all sides do `--steps` steps in turn, after
+a first call that is not timed.
 
-The table has the median of the rounds; how often this project's time of the same round and precision that is, the
-lowest and highest round in brackets; and the share of the rate at which this machine multiplies matrices in that
-precision, measured in the same rounds, for 2 * batch * (3 * macs - macs of the first layer) operations a step.
+The table has three numbers for each side. `ms` is the median time of a step. `times this project` is the ratio to this
+project's time in the same round and precision, with the lowest and highest round in brackets. `share of matrix product`
+compares the step's rate, for 2 * batch * (3 * macs - macs of the first layer) operations, with the rate at which this
+machine multiplies matrices in that precision, measured in the same rounds.
 """
 
 import contextlib
@@ -29,14 +30,16 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from benchmarks import machine, peers, report
+from benchmarks import peers, report
 from benchmarks.problems import LEARNING_RATE, MOMENTUM, PROBLEMS, Problem, gflop
 from benchmarks.turns import Side, Unavailable, take_turns
+from cnn import machine
+from cnn.config import PRECISIONS
 
 
 def this_project(problem: Problem, precision: str, steps: int) -> Callable[[], float]:
     """Steps of this project."""
-    from benchmarks import ours  # not above: a peer's process does without
+    from benchmarks import ours  # here, so that a peer's process does not load it
 
     return ours.train(problem, precision, steps)
 
@@ -46,7 +49,8 @@ def matrix_product(problem: Problem, precision: str, steps: int) -> Callable[[],
     return machine.matrix_product(precision)
 
 
-OURS, PRODUCT = "this project", "matrix product"
+OURS = "this project"
+PRODUCT = "matrix product"
 SIDES: dict[str, tuple[Callable[..., Callable[[], object]], *tuple[bool, ...]]] = {
     OURS: (this_project,),
     "plain Flax Linen": (peers.plain_flax,),
@@ -62,7 +66,7 @@ def measure(network: str, rounds: int, steps: int) -> list[dict[str, Any]]:
     sides: dict[tuple[str, str], Side] = {}
     reasons: dict[tuple[str, str], str] = {}
     with contextlib.ExitStack() as stack:
-        for precision, name in itertools.product(machine.PRECISIONS, SIDES):
+        for precision, name in itertools.product(PRECISIONS, SIDES):
             build, *more = SIDES[name]
             try:
                 side = Side(build, PROBLEMS[network], precision, steps, *more)
@@ -71,7 +75,7 @@ def measure(network: str, rounds: int, steps: int) -> list[dict[str, Any]]:
             else:
                 sides[precision, name] = stack.enter_context(contextlib.closing(side))
         seconds = take_turns(sides, rounds)
-    keys = [key for key in itertools.product(machine.PRECISIONS, SIDES) if key[1] != PRODUCT]
+    keys = [key for key in itertools.product(PRECISIONS, SIDES) if key[1] != PRODUCT]
     return [
         {"network": network, "precision": key[0], "side": key[1], "reason": reasons.get(key)}
         | _numbers(key, seconds, steps, gflop(PROBLEMS[network]))
@@ -80,15 +84,16 @@ def measure(network: str, rounds: int, steps: int) -> list[dict[str, Any]]:
 
 
 def _numbers(key: tuple[str, str], seconds: Seconds, steps: int, operations: float) -> dict[str, Any]:
-    """What was measured of a side, `None` where it did not run: ratios are those of each round."""
+    """The numbers of a side, `None` where it did not run; there is a ratio for each round."""
     precision = key[0]
-    rate = machine.gflop() / float(np.median(seconds[precision, PRODUCT]))
-    own, ours = seconds.get(key), seconds.get((precision, OURS))
+    rate = machine.matrix_product_gflop() / float(np.median(seconds[precision, PRODUCT]))
+    own = seconds.get(key)
+    ours = seconds.get((precision, OURS))
     ms = 1e3 * float(np.median(own)) / steps if own else None
     return {
         "ms": ms,
         "ms_of_rounds": [1e3 * value / steps for value in own] if own else None,
-        "ratios": [value / base for value, base in zip(own, ours)] if own and ours else None,
+        "ratios": [value / base for value, base in zip(own, ours, strict=True)] if own and ours else None,
         "gflop": operations,
         "matrix_product_gflop_per_second": rate,
         "share": operations / (ms / 1e3) / rate if ms else None,
@@ -109,7 +114,7 @@ def cells(row: dict[str, Any]) -> dict[str, str]:
 
 def main(options: flags.FlagValues) -> None:
     """Measure network by network, print the table, and write it where asked."""
-    os.environ["JAX_PLATFORMS"] = "cpu"  # where the other sides are
+    os.environ["JAX_PLATFORMS"] = "cpu"  # the peers run there too
     rows = [row for network in options.networks for row in measure(network, options.rounds, options.steps)]
     print(report.table([cells(row) for row in rows]))
     rates = {(row["network"], row["precision"]): row["matrix_product_gflop_per_second"] for row in rows}

@@ -1,7 +1,7 @@
-"""Sides that are timed in turn, each in a process of its own: no side's threads are there while another works.
+"""Times sides in turn, each in a process of its own, so that the threads of one side do not slow down another.
 
-Libraries keep pools of threads that look for work for a while after it has ended. In one process they would fight
-over the cores; here every process but one waits at its pipe.
+Libraries keep pools of threads, which look for work for a while after the work has ended. In one process, the pools
+would compete for the cores. Here every process but one waits at its pipe.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 Call = Callable[[], object]
 Name = TypeVar("Name")
-SETTLE_SECONDS = 0.1  # for the pool of the side before to fall asleep
+SETTLE_SECONDS = 0.1  # until the threads of the previous side sleep
 
 
 class Unavailable(Exception):
@@ -24,11 +24,11 @@ class Side:
     """A process that holds one side ready.
 
     Args:
-        build: a function of a module; given the arguments, it returns what is timed. A call must wait for its end.
-        arguments: of `build`.
+        build: a module's function; given the arguments, it returns the function to time, which waits for its result.
+        arguments: the arguments of `build`.
 
     Raises:
-        Unavailable: what `build` or the first call raised. That call, which compiles, is not timed.
+        Unavailable: `build` or the first call raised an error. The first call, which compiles, is not timed.
     """
 
     def __init__(self, build: Callable[..., Call], *arguments: Any) -> None:
@@ -86,7 +86,7 @@ def _reason(error: Exception) -> str:
 
 
 def take_turns(sides: Mapping[Name, Side], rounds: int) -> dict[Name, list[float]]:
-    """The seconds of each side's call in each round; in a round every side has one turn, in their order."""
+    """The seconds of each side's call in each round; in a round every side has one turn, in the given order."""
     seconds: dict[Name, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():

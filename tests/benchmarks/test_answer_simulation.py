@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks import answer_simulation as simulation
 
+pytestmark = pytest.mark.thorough
+
 
 def test_sweeps_follow_the_model():
     truth = (0.90, 0.95)

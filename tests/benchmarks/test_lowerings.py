@@ -3,7 +3,12 @@ import re
 import subprocess
 import sys
 
+import pytest
 
+pytestmark = pytest.mark.thorough
+
+
+@pytest.mark.slow
 def test_each_choice_is_measured_with_and_without(tmp_path):
     command = [sys.executable, "-W", "error", "-m", "benchmarks.lowerings", "--rounds=1", "--steps=1"]
     command += [f"--output={tmp_path / 'l.json'}"]

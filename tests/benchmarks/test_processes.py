@@ -4,6 +4,8 @@ import pytest
 
 from benchmarks import processes
 
+pytestmark = pytest.mark.thorough
+
 
 def test_a_process_is_timed_and_its_own_memory_measured():
     mine = b"1" * 500 * 2**20  # as large as a process that has imported and compiled much

@@ -10,6 +10,8 @@ import pytest
 from benchmarks import sweep_cost
 from cnn.data import datasets
 
+pytestmark = pytest.mark.thorough
+
 
 def test_one_setting_varies_and_the_others_have_their_second_value():
     plan = sweep_cost.points({"depths": [1, 2, 3], "seeds": [5, 10], "epochs": [4]})
@@ -40,6 +42,7 @@ def test_digits_are_cut_or_repeated(tmp_path, examples):
     assert np.array_equal(found.test_images, digits.test_images)
 
 
+@pytest.mark.slow
 def test_command(tmp_path):
     command = [sys.executable, "-W", "error", "-m", "benchmarks.sweep_cost"]
     command += ["--depths=1", "--seeds=1,2", "--epochs=1", "--examples=200", f"--output={tmp_path / 's.json'}"]
@@ -58,7 +61,7 @@ def test_command(tmp_path):
         (["--seeds=2,none"], "must be integers above 0"),
         (["--seeds="], "must be integers above 0"),
         (["--depths=2", "--seeds=2", "--epochs=1", "--examples=200"], "one of them must have two values or more"),
-        (["--seeds=2,2"], "none twice"),
+        (["--seeds=2,2"], "no value twice"),
     ],
 )
 def test_what_cannot_be_measured(asked, message):

@@ -11,6 +11,8 @@ import pytest
 from benchmarks import peers_mnist
 from benchmarks.time_to_accuracy import COLD, PEER, WARM, cells, summarize
 
+pytestmark = pytest.mark.thorough
+
 
 def run(side, seconds, accuracy):
     return {"side": side, "seconds": seconds, "accuracy": accuracy}
@@ -51,6 +53,7 @@ def test_the_example_stops_at_the_target():
     assert len(peers_mnist.train("digits", seed=0, target=1.0, epochs=2)) == 2
 
 
+@pytest.mark.slow
 def test_command(tmp_path):
     command = [sys.executable, "-W", "error", "-m", "benchmarks.time_to_accuracy", "--dataset=digits", "--seeds=1"]
     command += ["--peer_seeds=1", "--target=0.2", "--epochs=1", "--ours=--epochs=2 --blocks=1 --width=4"]

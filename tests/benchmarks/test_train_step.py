@@ -16,6 +16,8 @@ from benchmarks.train_step import OURS, PRODUCT, SIDES
 from cnn.config import NetworkConfig
 from cnn.network import models, summary
 
+pytestmark = pytest.mark.thorough
+
 TINY = Problem((8, 8, 3), NetworkConfig(blocks=2, width=4, hidden=16), 16)
 
 
@@ -69,6 +71,7 @@ def test_a_side_learns_its_batch(build, precision):
     assert losses[0] == pytest.approx(np.log(CLASSES), abs=1.0) and losses[-1] < losses[0] - 0.5
 
 
+@pytest.mark.slow
 def test_command(tmp_path):
     command = [sys.executable, "-W", "error", "-m", "benchmarks.train_step"]
     command += ["--networks=sweep", "--rounds=2", "--steps=1"]

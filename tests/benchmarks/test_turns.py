@@ -6,6 +6,8 @@ import pytest
 
 from benchmarks.turns import Side, Unavailable, take_turns
 
+pytestmark = pytest.mark.thorough
+
 
 def sleeper(seconds):
     return lambda: time.sleep(seconds)
