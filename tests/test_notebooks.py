@@ -9,9 +9,11 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 
-from cnn.config import BlockConfig, SweepConfig, TrainingConfig
+from cnn.config import NetworkConfig, SweepConfig, TrainingConfig
 from cnn.data import datasets
 from experiments import sweep_blocks
+
+pytestmark = pytest.mark.thorough
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -34,9 +36,11 @@ each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path
 
 
 @pytest.fixture
-def execute(tmp_path, monkeypatch):
+def execute(tmp_path, monkeypatch, shared_cache):
     """Runs a notebook in an empty folder, and gives the outputs of all its cells."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(shared_cache / "notebooks"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     work = tmp_path / "work"
     work.mkdir()  # nothing lands in the checkout
 
@@ -82,11 +86,11 @@ def test_a_finished_sweep_is_read_and_nothing_is_trained(execute, tmp_path, rate
         blocks=(0, 1),
         learning_rates=(rate,),
         seeds=2,
-        network=BlockConfig(width=4),
+        network=NetworkConfig(width=4),
         training=TrainingConfig(epochs=1),
     )
     folder = tmp_path / "work" / "runs" / "sweep_blocks" / "finished"
-    sweep_blocks.sweep(config, datasets.load("digits"), folder)
+    sweep_blocks.EXPERIMENT.run(config, datasets.load("digits"), folder)
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
     outputs = execute(FOLDER / "02_how_many_blocks.ipynb")
     assert "runs/sweep_blocks/finished: 4 trials on digits" in said(outputs)
