@@ -1,22 +1,29 @@
-# make sweep: sets up and runs the main job; make test: sets up and passes the tests; make test-slow: those of minutes.
+# make sweep: sets up and runs the main job; make test: sets up and passes the tests.
+# make quick: lint, types and the fast tests, for the inner loop; make test-slow: the tests of minutes.
 # Needs Python 3.11 or newer and a package index. PYTHON=python3.12 chooses another interpreter.
 
 PYTHON ?= python3
 VENV := .venv
+WORKERS ?= auto
 
-.PHONY: sweep test test-slow clean
+.PHONY: sweep quick test test-slow check clean
 
 sweep: $(VENV)/installed
 	$(VENV)/bin/python -m experiments.sweep_blocks
 
-test: $(VENV)/installed-tests
+quick: check
+	$(VENV)/bin/python -m pytest tests -n $(WORKERS) -q -m 'not slow and not thorough'
+
+test: check
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
+
+test-slow: $(VENV)/installed-tests
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m slow
+
+check: $(VENV)/installed-tests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest
-
-test-slow: $(VENV)/installed-tests
-	$(VENV)/bin/python -m pytest -m slow
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -16,3 +16,9 @@ def real_data_dir() -> Path:
         if not (Path(folder) / name).is_dir():
             pytest.skip(f"TFDS_DATA_DIR={folder} holds no {name}")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def shared_cache(pytestconfig) -> Path:
+    """The cache folder of the commands that tests start: of all of them, in every worker, and of the next run too."""
+    return Path(pytestconfig.cache.mkdir("commands"))

@@ -1,4 +1,4 @@
-"""The house: imports go one way, and what is imported is declared."""
+"""The house: imports go one way, what is imported is declared, and files stay small."""
 
 import ast
 import re
@@ -9,37 +9,48 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = {
-    "": ["config", "progress"],
-    "network.": ["geometry", "ops", "trace", "layers", "lenet1998", "models", "summary"],
-    "data.": ["cache", "download", "npz", "prepared", "datasets", "preprocess", "scenes"],
-    "training.": [
-        "tasks",
-        "step",
-        "strategies",
-        "replicas",
-        "provenance",
-        "checkpoints",
-        "runs",
-        "lock",
-        "interrupt",
-        "trial",
+ROOMS = {  # from the ground up; a file imports only from those before it
+    "cnn": ["errors", "progress", "files", "machine", "config", "recipes"],
+    "cnn.data": [
+        *("content", "cache"),
+        *("sources.digits", "sources.npz", "sources.published", "sources.tfds"),
+        *("datasets", "splits", "preprocess", "scenes", "batches"),
     ],
-    "study.": [
-        "statistics",
-        "tuning",
-        "grid",
-        "analysis",
-        "comparison",
-        "detection",
-        "features",
-        "figures",
-        "comparison_figures",
-        "pictures",
+    "cnn.network": [
+        *("geometry", "ops", "forms", "trace", "layers", "pooling", "normalization", "blocks", "lenet1998", "models"),
+        *("summary", "matching"),
+    ],
+    "cnn.trained": ["network", "features", "patches", "detection"],
+    "cnn.training": [
+        *("tasks", "optimizer", "step", "loops.loop", "loops.threads", "loops.scan", "loops.choice", "metrics", "fit"),
+        *("checkpoints", "folder", "interrupt", "record", "trial"),
+    ],
+    "cnn.study": [
+        *("statistics", "tuning", "results", "plan", "folder", "executors", "run"),
+        *("answer", "comparison", "words", "tables"),
+    ],
+    "cnn.show": ["style", "canvas", "answer", "comparison", "network", "trace"],
+    "experiments": [
+        *("command.experiment", "command.comparing", "command.leave", "command.quiet", "command.compiled"),
+        *("command.flags", "command.run"),
+        *("sweep_blocks", "train", "why_convnets", "localize", "features", "downsampling", "one_by_one", "lenet5"),
+        "__main__",
+    ],
+    "benchmarks": [
+        *("processes", "describe", "report", "turns", "problems", "peers", "peers_mnist", "ours"),
+        *("machine", "import_time", "lowerings", "answer_simulation", "sweep_cost", "time_to_accuracy", "train_step"),
     ],
 }
-FLOORS = [room + file for room, files in ROOMS.items() for file in files]
-FILES = sorted(path for room in ("cnn", "experiments") for path in (ROOT / room).rglob("*.py") if path.stat().st_size)
+FLOORS = [f"{room}.{file}" for room, files in ROOMS.items() for file in files]
+FILES = sorted(
+    path for room in ("cnn", "experiments", "benchmarks") for path in (ROOT / room).rglob("*.py") if path.stat().st_size
+)
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+def module(path):
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name.removesuffix(".__init__")
 
 
 def imported(path):
@@ -52,17 +63,37 @@ def imported(path):
 
 
 def floor(name):
-    """The place of a module of the library in the order of imports, or None."""
-    known = [place for place, module in enumerate(FLOORS) if f"{name}.".startswith(f"cnn.{module}.")]
+    """The place of a module in the order of imports, or None."""
+    known = [place for place, own in enumerate(FLOORS) if f"{name}.".startswith(f"{own}.")]
     return known[0] if known else None
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if "cnn" in path.parts], ids=lambda path: path.stem)
+def test_every_file_has_a_floor_and_every_floor_a_file():
+    assert {module(path) for path in FILES} - {"experiments", "experiments.command"} == set(FLOORS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
 def test_a_file_imports_only_from_above(path):
-    own = floor(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    assert own is not None, f"{path} has no place in the order"
-    assert all(floor(name) < own for name in imported(path) if name.startswith("cnn.")), sorted(imported(path))
-    assert not any(name.startswith(("experiments", "absl.flags")) for name in imported(path))
+    own = floor(module(path))
+    names = [name for name in imported(path) if name.split(".")[0] in ("cnn", "experiments", "benchmarks")]
+    if own is None:  # a package comes before everything inside it
+        assert path.name == "__init__.py" and names == []
+        return
+    above = {name: floor(name) for name in names if name != "experiments"}  # its __init__ comes before everything
+    assert all(place is not None and place < own for place in above.values()), above
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "cnn" in path.parts], ids=module)
+def test_the_library_reads_no_flags_and_prints_nothing(path):
+    assert not any(name.startswith("absl") for name in imported(path))
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    printing = [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
+    assert printing == [] or path.name == "progress.py"  # which prints to the stream that it was given
+
+
+def test_one_file_asks_for_the_backend():
+    asking = [module(path) for path in FILES if re.search(r"default_backend\(|jax\.devices\(", path.read_text())]
+    assert asking == ["cnn.machine"]
 
 
 def test_every_import_is_declared():
@@ -70,7 +101,40 @@ def test_every_import_is_declared():
     required = setup[setup.index("install_requires") : setup.index("extras_require")]
     declared = {name.lower().replace("_", "-") for name in re.findall(r'"([A-Za-z_-]+)>=', required)}
     owners = packages_distributions()
-    used = {name.split(".")[0] for path in FILES for name in imported(path)}
+    installed = [path for path in FILES if "benchmarks" not in path.parts]
+    used = {name.split(".")[0] for path in installed for name in imported(path)}
     foreign = used - set(sys.stdlib_module_names) - {"cnn", "experiments"}
     missing = {name for name in foreign if not {owner.lower().replace("_", "-") for owner in owners[name]} & declared}
     assert not missing
+    distributions = {owner.lower().replace("_", "-") for name in foreign for owner in owners[name]}
+    through_others = {
+        "importlib-resources",
+        "pillow",
+        "array-record",
+    }  # TensorFlow Datasets and Pillow's users import them
+    assert declared - distributions <= through_others
+
+
+@pytest.mark.parametrize("path", [*FILES, *TESTS], ids=module)
+def test_a_file_is_small_enough_to_read(path):
+    most = 450 if "tests" in path.parts else 350
+    assert len(path.read_text().splitlines()) <= most
+
+
+def parallel(path):
+    """The lines that assign several values written one after another: `a, b = x, y`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        several = isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple)
+        if several and isinstance(node.targets[0], ast.Tuple) and not _swaps(node):
+            yield f"{path.relative_to(ROOT)}:{node.lineno}"
+
+
+def _swaps(node):
+    """Whether the new values come from the old ones, so that one after another would be wrong."""
+    targets = {ast.unparse(target) for target in node.targets[0].elts}
+    return any(ast.unparse(part) in targets for value in node.value.elts for part in ast.walk(value))
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_one_assignment_a_line(path):
+    assert list(parallel(path)) == []
