@@ -30,7 +30,7 @@ setup(
         "filelock>=3.16",  # one writer for each work folder
         "flax>=0.11.2",  # Linen modules, the state as a pytree
         "jax>=0.7.2",  # arrays, derivatives, compilation
-        "jaxtyping>=0.2.36",  # shapes in annotations
+        "jaxtyping>=0.3.3",  # shapes in annotations
         "matplotlib>=3.10.7",  # figures
         "numpy>=2.0",  # decoded images, packed results
         "optax>=0.2.4",  # optimiser, schedule, losses

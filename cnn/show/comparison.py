@@ -246,7 +246,7 @@ def _panels(
     """A figure that is high enough for the variants, and its panels side by side."""
     from matplotlib.figure import Figure
 
-    height = 1.4 + 0.6 * len(comparison.variants)
+    height = round(1.4 + 0.6 * len(comparison.variants), 2)
     figure = Figure(figsize=(11, max(height, least)), dpi=DOTS_PER_INCH, layout="constrained")
     headline(figure, title)
     return figure, figure.subplots(1, len(widths), width_ratios=widths, sharey=sharey)
