@@ -20,7 +20,9 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"  # in the processes that tests 
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_programs_are_kept(pytestconfig):
-    """Where JAX keeps what this process compiles."""
+    """Where JAX keeps what this process compiles; nowhere without pytest's cache."""
+    if not hasattr(pytestconfig, "cache"):
+        return
     worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
     jax.config.update("jax_compilation_cache_dir", str(pytestconfig.cache.mkdir("compiled") / worker))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

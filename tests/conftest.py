@@ -19,6 +19,8 @@ def real_data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_cache(pytestconfig) -> Path:
+def shared_cache(pytestconfig, tmp_path_factory) -> Path:
     """The cache folder of the commands that tests start: of all of them, in every worker, and of the next run too."""
+    if not hasattr(pytestconfig, "cache"):
+        return tmp_path_factory.mktemp("commands")
     return Path(pytestconfig.cache.mkdir("commands"))

@@ -27,6 +27,7 @@ def test_the_plan_of_an_experiment(ask, tmp_path, name):
     assert "parameters" in done.stdout and "MACs" in done.stdout
 
 
+@pytest.mark.thorough
 def test_the_plan_says_what_is_done(ask, tmp_path):
     flags = [*TINY, "--width=4", "--hidden=8", "--blocks=0,1", "--learning_rates=1e-3", "--workdir=w"]
     assert ask("sweep_blocks", *flags).returncode == 0

@@ -103,6 +103,7 @@ def test_every_flag_has_wrong_values(flags_of, name):
     assert len(flags_of[name]) >= 17 and flags_of[name] <= WRONG.keys()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("flag", WRONG)
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_wrong_values(ask, flags_of, tmp_path, name, flag):
@@ -159,6 +160,7 @@ def test_flags_that_do_not_go_together(ask, tmp_path, name, flags, parts):
     refused(ask(name, *flags.split()), tmp_path, *parts)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in EXPERIMENTS]
 )

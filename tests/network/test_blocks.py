@@ -14,6 +14,8 @@ from cnn.network.geometry import receptive_field
 from cnn.network.layers import Signal
 from tests.network import reference
 
+pytestmark = pytest.mark.thorough
+
 IMAGE = jax.random.normal(jax.random.key(1), (3, 7, 6, 4))
 
 

@@ -16,6 +16,8 @@ from cnn.study.run import Results, overview, running
 from tests.study.small import CONFIG, Instant, Said, run, study
 from tests.study.trials import LOG_SPACED
 
+pytestmark = pytest.mark.thorough
+
 
 def table(folder):
     with (folder / "results.csv").open(newline="") as file:

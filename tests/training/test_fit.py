@@ -58,6 +58,7 @@ def both(digits):
     return seen
 
 
+@pytest.mark.thorough
 def test_both_loops_do_the_same_steps(both):
     threads, scan = both.values()
     for left, right in zip(threads[0], scan[0], strict=True):
