@@ -23,7 +23,7 @@ from cnn.study.results import Row, best_rates
 from cnn.training import folder as trial_folder
 from cnn.training.fit import Session
 from cnn.training.folder import NOTHING, Outcome, Result
-from cnn.training.trial import Options
+from cnn.training.trial import CHECKPOINT_SECONDS, Options
 
 LABELS = {TUNE: "tuning: trials", COMPARE: "comparing: trials"}
 
@@ -119,7 +119,7 @@ def running(
     study: Study,
     workdir: Path | None = None,
     *,
-    checkpoint_seconds: float = 30.0,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     progress: Progress = Progress(),
     executor: Executor | None = None,
 ) -> Iterator[Results]:

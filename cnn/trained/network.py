@@ -115,12 +115,15 @@ def _in_threads(function: Callable[..., np.ndarray], rows: Iterator[tuple[Any, .
             yield waiting.popleft().result()
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _outputs(
+def forward(
     network: Chain, forms: Forms, precision: str, variables: Any, images: Array, mean: Array, deviation: Array
 ) -> Float[Array, "batch outputs"]:
+    """The outputs of a network for uint8 images, which are normalised here; the evaluation of training uses it too."""
     x = preprocess.normalize(images, mean, deviation, precision)
     return jnp.asarray(network.apply(_in_use(variables, precision), x, forms=forms), jnp.float32)
+
+
+_outputs = jax.jit(forward, static_argnums=(0, 1, 2))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))

@@ -19,6 +19,7 @@ from cnn.data import preprocess
 from cnn.data.batches import Batches, Images, stream
 from cnn.network.forms import Forms
 from cnn.network.layers import Chain
+from cnn.trained.network import forward
 from cnn.training.optimizer import Optimizer
 from cnn.training.tasks import Task
 
@@ -198,9 +199,9 @@ class Program:
     ) -> tuple[Totals, Answers]:
         """The sums over those examples of a padded batch where the mask is true, and the answer to each example."""
         images, targets = self.task.test_examples(indices, batch)
-        x = preprocess.normalize(images, replica.mean, replica.deviation, self.precision)
-        variables = {"params": self.weights(state.params), **state.statistics}
-        outputs = jnp.asarray(self.network.apply(variables, x, forms=self.forms), jnp.float32)
+        variables = {"params": state.params, **state.statistics}
+        scale = (replica.mean, replica.deviation)
+        outputs = forward(self.network, self.forms, self.precision, variables, images, *scale)
         losses = self.task.loss(outputs, targets, 0.0)
         right = self.task.right(outputs, targets) & mask
         sums = Totals((losses * mask).sum(), right.sum(), jnp.sum(mask), jnp.int32(-1))

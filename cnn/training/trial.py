@@ -33,6 +33,8 @@ from cnn.training.metrics import Epoch
 from cnn.training.record import Record, kept
 from cnn.training.step import Answers
 
+CHECKPOINT_SECONDS = 30.0  # between two checkpoints, unless the caller says otherwise
+
 
 class Measured(NamedTuple):
     """What an experiment measured on one trained network: numbers for its result, arrays for a file beside it."""
@@ -62,7 +64,7 @@ class Options:
     keep: bool = False
     measure: Measure | None = None
     with_network: bool = False
-    checkpoint_seconds: float = 30.0
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
 
 
 def run(
@@ -172,8 +174,8 @@ def _newest(
         like: the arrays of a checkpoint of each, for their shapes and types.
         progress: told of each damaged checkpoint.
     """
-    kept = [set(folder.checkpoints().steps()) for folder in folders]
-    candidates = sorted(set.intersection(*kept)) if kept else []
+    saved = [set(folder.checkpoints().steps()) for folder in folders]
+    candidates = sorted(set.intersection(*saved)) if saved else []
     while candidates:
         steps = candidates.pop()
         try:

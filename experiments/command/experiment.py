@@ -15,6 +15,7 @@ from cnn.progress import Progress
 from cnn.study import run
 from cnn.study.plan import Study
 from cnn.study.run import Results
+from cnn.training.trial import CHECKPOINT_SECONDS
 
 Config = TypeVar("Config", bound=TrialConfig | StudyConfig)
 Draw = Callable[[Path], None]  # writes a picture to a path
@@ -99,7 +100,7 @@ class Experiment(Command[Config]):
         dataset: Dataset,
         workdir: Path | None = None,
         *,
-        checkpoint_seconds: float = 30.0,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
         progress: Progress = Progress(),
     ) -> Finished:
         """Run the trials that are missing, and write `answer.json` and the pictures into the work folder.

@@ -17,11 +17,11 @@ from cnn import files, recipes
 from cnn.data import datasets
 from cnn.errors import RequestError, require
 from cnn.network import models
+from cnn.training.trial import CHECKPOINT_SECONDS
 from experiments.command.experiment import Command, Config
 
 HELP = ("--help", "-help", "-h", "--helpshort", "-helpshort")
 FULL_HELP = ("--helpfull", "-helpfull")
-CHECKPOINT_SECONDS = 30.0
 FOLDERS = {
     "workdir": "folder for everything the run writes (default: runs/EXPERIMENT/DATASET-HASH)",
     "data_dir": "where TensorFlow Datasets keeps its data (default: TFDS_DATA_DIR, or its own)",

@@ -81,11 +81,10 @@ def test_together_equals_alone_to_the_bit(session):
 
 
 def test_a_snapshot_restores_whatever_ran_together(session):
-    """Half an epoch by two replicas, the rest by one: as one alone does it."""
+    """The first step by two replicas, the rest by one: as one alone does it."""
     configs = [trial_config(seed) for seed in (0, 1)]
     together = start(session, *configs)
-    asked = iter([False, True])
-    assert next(together.epochs(lambda: next(asked))) == [] and together.steps == 2
+    assert next(together.epochs(lambda: True)) == [] and together.steps == 1  # however the threads take turns
     alone = start(session, configs[1])
     whole = [numbers(epochs)[0] for epochs in start(session, configs[1]).epochs()]
     alone.restore(together.steps, [together.snapshot()[1]])
