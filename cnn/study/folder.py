@@ -15,7 +15,7 @@ from cnn import machine as machines
 from cnn.errors import RequestError
 from cnn.machine import Machine
 from cnn.study.plan import Plan, Trial
-from cnn.training.folder import PROVENANCE, Result, TrialFolder, kept_settings, write_config
+from cnn.training.folder import PROVENANCE, Result, TrialFolder, config_of, kept_settings
 
 GROWABLE = ("learning_rates", "seeds", "variants")  # what may grow in an old folder, beside `Study.grows`
 FIRST_COLUMNS = ("status", "parameters", "macs", "val_accuracy", "test_accuracy", "train_seconds")
@@ -79,8 +79,9 @@ class StudyFolder:
         made_by = old.get(PROVENANCE)
         if not isinstance(made_by, dict) or not isinstance(made_by.get("machine"), dict):
             made_by = machines.provenance(here)
-        if old.get(PROVENANCE) != made_by or kept_settings(self.config) != _settings(plan):
-            write_config(self.config, _settings(plan), made_by)
+        new = config_of(_settings(plan), made_by)
+        if old != new:
+            files.write_json(self.config, new)
         return made_by["machine"]
 
     def write_results(self, results: Mapping[Trial, Result]) -> None:

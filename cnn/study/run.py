@@ -139,9 +139,7 @@ def running(
     Raises:
         RequestError: the request cannot be met; in that case nothing has been written.
     """
-    plan = prepare(study)
-    folder = StudyFolder(workdir or default_workdir(study))
-    folder.check(plan)
+    plan, folder = _checked(study, workdir)
     options = Options(measure=study.measure, checkpoint_seconds=checkpoint_seconds)
     with files.one_writer(folder.path):
         yield _Run(plan, folder, options, progress, executor).results()
@@ -155,9 +153,7 @@ def overview(study: Study, workdir: Path | None = None) -> Overview:
     Raises:
         RequestError: the request cannot be met.
     """
-    plan = prepare(study)
-    folder = StudyFolder(workdir or default_workdir(study))
-    folder.check(plan)
+    plan, folder = _checked(study, workdir)
     tuning = plan.tuning()
     tuned = _finished(folder, tuning)
     waiting = {trial.variant for trial in tuning if trial not in tuned}
@@ -170,6 +166,14 @@ def overview(study: Study, workdir: Path | None = None) -> Overview:
         VariantOverview(variant, **trial.sizes, cost=plan.prepared[variant].cost) for variant, trial in first.items()
     ]
     return Overview(study.column, tuple(phases), tuple(variants))
+
+
+def _checked(study: Study, workdir: Path | None) -> tuple[Plan, StudyFolder]:
+    """The plan of a study, and its work folder, which holds nothing else."""
+    plan = prepare(study)
+    folder = StudyFolder(workdir or default_workdir(study))
+    folder.check(plan)
+    return plan, folder
 
 
 def _finished(folder: StudyFolder, trials: Sequence[Trial]) -> dict[Trial, Result]:

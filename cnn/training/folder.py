@@ -126,9 +126,9 @@ def kept_settings(path: Path) -> dict[str, Any] | None:
     return {name: value for name, value in config.items() if name not in (_FORMAT, PROVENANCE)}
 
 
-def write_config(path: Path, settings: dict[str, Any], provenance: dict[str, Any]) -> None:
-    """Write a `config.json`: the format, the settings, and what produces the numbers."""
-    files.write_json(path, {_FORMAT: FORMAT, **settings, PROVENANCE: provenance})
+def config_of(settings: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
+    """The content of a `config.json`: the format, the settings, and what made the numbers."""
+    return {_FORMAT: FORMAT, **settings, PROVENANCE: provenance}
 
 
 class TrialFolder:
@@ -162,7 +162,7 @@ class TrialFolder:
         """
         self.check(settings)
         files.remove_temporary(self.path)
-        write_config(self.path / _CONFIG, settings, provenance)
+        files.write_json(self.path / _CONFIG, config_of(settings, provenance))
         self.write_metrics([])
 
     def metrics(self) -> list[Epoch]:
