@@ -1,7 +1,8 @@
 """Writes files whole or not at all, gives each folder one writer, and has the only function that deletes.
 
 A file or a folder is written under a temporary name in the same folder, flushed to disk, and renamed. So after a kill,
-or on a full disk, the old content or the new content is there, never a part of it. Nothing is unpickled.
+or on a full disk, the old content or the new content is there, never a part of it. Sealed values carry a digest of
+themselves, so that no damage and no edit goes unnoticed. Nothing is unpickled.
 
 Example:
     >>> import tempfile
@@ -13,11 +14,14 @@ Example:
 
 import contextlib
 import datetime
+import errno
+import hashlib
 import json
 import os
 import platform
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +32,7 @@ from cnn.progress import Progress
 
 LOCK = ".lock"
 HOLDER = ".writer.json"
+_SEAL = "seal"
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
@@ -85,6 +90,22 @@ def write_json(path: Path, value: Any) -> None:
             os.close(folder)
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        OSError: there is no such file, it cannot be read, or it is a folder, a pipe or a device, which could block.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # so that opening a pipe does not wait
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file, or None where there is no file.
 
@@ -92,7 +113,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         RequestError: the file cannot be read, or is not a JSON object.
     """
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(read_bytes(path).decode())
         if not isinstance(value, dict):
             raise ValueError("not an object")
         return value
@@ -102,6 +123,33 @@ def read_json(path: Path) -> dict[str, Any] | None:
         raise RequestError(f"{path}: cannot be read ({error.strerror}); choose another workdir") from None
     except (ValueError, RecursionError) as error:
         raise RequestError(f"{path}: is not JSON ({error}); remove it, or choose another workdir") from None
+
+
+def digest(values: dict[str, Any]) -> str:
+    """The SHA-256 of plain values, the same whether they come from memory or from a JSON file.
+
+    Example:
+        >>> digest({"seed": 0, "rates": (1, 2)}) == digest({"rates": [1, 2], "seed": 0})
+        True
+    """
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def seal(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, and the digest of them."""
+    return {**values, _SEAL: digest(values)}
+
+
+def unseal(values: dict[str, Any]) -> dict[str, Any] | None:
+    """The values without their seal; None where they are not those that were sealed.
+
+    Example:
+        >>> sealed = seal({"seed": 0})
+        >>> unseal(sealed), unseal({**sealed, "seed": 1})
+        ({'seed': 0}, None)
+    """
+    kept = {name: value for name, value in values.items() if name != _SEAL}
+    return kept if values.get(_SEAL) == digest(kept) else None
 
 
 @contextlib.contextmanager
@@ -188,8 +236,8 @@ def one_writer(workdir: Path) -> Iterator[None]:
     """Keep other processes, and other runs of this process, from writing into a work folder.
 
     The lock belongs to the system, so a killed process releases it. It is `flock` where the system has that (also on
-    NFS, between machines), and filelock's own method elsewhere. The lock's file is never deleted: otherwise two
-    processes could each lock a file of that name.
+    NFS, between machines), and filelock's own method elsewhere. The folder itself is locked too, where the system can:
+    if someone deletes the lock's file, a second writer is still kept out.
 
     Raises:
         RequestError: another run writes there (the message says which), or the folder cannot be created or written.
@@ -207,24 +255,50 @@ def one_writer(workdir: Path) -> Iterator[None]:
     """
     import filelock
 
-    lock = filelock.FileLock(workdir / LOCK)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise RequestError(f"workdir={str(workdir)!r}: {_holder(workdir)}: wait, or choose another workdir") from None
-    except OSError as error:
-        reason = f"{error.strerror}: {error.filename}"
-        raise RequestError(f"workdir={str(workdir)!r}: must be a folder that can be written ({reason})") from None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(filelock.FileLock(workdir / LOCK).acquire(timeout=0))
+            stack.enter_context(_folder_lock(workdir))
+        except (filelock.Timeout, BlockingIOError):
+            said = f"{_holder(workdir)}: wait, or choose another workdir"
+            raise RequestError(f"workdir={str(workdir)!r}: {said}") from None
+        except OSError as error:
+            reason = f"{error.strerror}: {error.filename}"
+            raise RequestError(f"workdir={str(workdir)!r}: must be a folder that can be written ({reason})") from None
         remove_temporary(workdir)
         since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
         write_json(workdir / HOLDER, {"process": os.getpid(), "host": platform.node(), "since": since})
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                remove(workdir / HOLDER)
+
+
+@contextlib.contextmanager
+def _folder_lock(folder: Path) -> Iterator[None]:
+    """Lock the folder itself, where the system and its file system can lock a folder.
+
+    Raises:
+        BlockingIOError: another process, or another run of this process, has the lock.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows, where nobody can delete the lock's file while it is open
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # NFS cannot lock a folder; the lock's file remains
+            pass
         yield
     finally:
-        with contextlib.suppress(OSError):
-            remove(workdir / HOLDER)
-        lock.release()
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

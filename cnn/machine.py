@@ -10,8 +10,6 @@ Example:
 
 import dataclasses
 import functools
-import hashlib
-import json
 import os
 import platform
 import shlex
@@ -24,8 +22,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from cnn import files
+from cnn.errors import RequestError
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")  # those whose code makes the numbers
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")  # that matrix products gain from
+# JAX's settings that the bits of a result can depend on, with their defaults. The random generator is no such setting:
+# `cnn.data.batches.key` fixes it.
+JAX_SETTINGS = {
+    "jax_default_matmul_precision": "None",
+    "jax_disable_jit": "False",
+    "jax_disable_most_optimizations": "False",
+    "jax_enable_x64": "False",
+    "jax_exec_time_optimization_effort": "0.0",
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_optimization_level": "UNKNOWN",
+    "jax_threefry_partitionable": "True",
+}
 SIDE = 2048  # side of the matrices whose product is timed; larger matrices give no higher rate
 _ROOT = Path(__file__).parents[1]
 
@@ -43,25 +56,34 @@ class Machine:
     python: str
     packages: tuple[tuple[str, str], ...]  # name and version
     xla_flags: str
+    jax_settings: tuple[tuple[str, str], ...]  # of `JAX_SETTINGS`, those that differ from JAX's defaults
 
     def to_json(self) -> dict[str, Any]:
         """The plain values that a file keeps."""
-        plain = {"instructions": list(self.instructions), "packages": dict(self.packages)}
-        return {**dataclasses.asdict(self), **plain}
+        plain = {"instructions": list(self.instructions)}
+        pairs = {name: dict(getattr(self, name)) for name in ("packages", "jax_settings")}
+        return {**dataclasses.asdict(self), **plain, **pairs}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Machine":
+        """The machine whose plain values these are.
+
+        Raises:
+            RequestError: they are not the plain values of a machine.
+        """
+        try:
+            pairs = {name: tuple(dict(values[name]).items()) for name in ("packages", "jax_settings")}
+            return cls(**{**values, "instructions": tuple(values["instructions"]), **pairs})
+        except (KeyError, TypeError, ValueError):
+            raise RequestError(f"machine={values!r}: must be the plain values of a machine") from None
 
     def digest(self) -> str:
         """Eight hexadecimal digits that stand for this machine."""
-        return digest(self.to_json())
+        return files.digest(self.to_json())[:8]
 
-
-def digest(values: dict[str, Any]) -> str:
-    """Eight hexadecimal digits that stand for a machine, from its plain values as a file keeps them.
-
-    Example:
-        >>> digest(here().to_json()) == here().digest()
-        True
-    """
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+    def differences(self, before: "Machine") -> list[str]:
+        """What differs from an earlier machine, each as `name: before, now after`."""
+        return files.differences(before.to_json(), self.to_json())
 
 
 def here() -> Machine:
@@ -78,7 +100,21 @@ def here() -> Machine:
         python=platform.python_version(),
         packages=tuple((name, version(name)) for name in PACKAGES),
         xla_flags=os.environ.get("XLA_FLAGS", ""),
+        jax_settings=jax_settings(),
     )
+
+
+def jax_settings() -> tuple[tuple[str, str], ...]:
+    """Name and value of those of `JAX_SETTINGS` that do not have JAX's default.
+
+    Example:
+        >>> jax_settings()
+        ()
+    """
+    import jax
+
+    values = {name: str(jax.config.values.get(name, default)) for name, default in JAX_SETTINGS.items()}
+    return tuple((name, value) for name, value in values.items() if value != JAX_SETTINGS[name])
 
 
 def cores() -> int:

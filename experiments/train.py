@@ -25,7 +25,7 @@ def train(config: TrialConfig, asked: Asked) -> int:
     dataset = asked.load(config.dataset)
     prepared = prepare(config, dataset)
     workdir = asked.workdir or default_workdir("train", dataset.slug, to_json(config))
-    TrialFolder(workdir).check(settings(config, dataset))  # before anything is printed
+    TrialFolder(workdir).result(settings(config, dataset))  # refused before anything is printed
     print(summary.table(prepared.network, prepared.task.image_shape), flush=True)
     if asked.dry_run:
         print(f"\nFolder: {workdir}")

@@ -1,4 +1,5 @@
 import ast
+import json
 import os
 import platform
 from pathlib import Path
@@ -24,6 +25,17 @@ def test_one_writer_and_the_next_when_it_has_left(tmp_path):
 def test_an_error_gives_the_folder_back(tmp_path):
     with pytest.raises(ZeroDivisionError), one_writer(tmp_path):
         raise ZeroDivisionError
+    with one_writer(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("deleted", [[".lock"], [".writer.json"], [".lock", ".writer.json"]])
+def test_a_deleted_lock_lets_nobody_in(tmp_path, deleted):
+    with one_writer(tmp_path):
+        for name in deleted:
+            (tmp_path / name).unlink()
+        with pytest.raises(RequestError, match="in use by"), one_writer(tmp_path):
+            pass
     with one_writer(tmp_path):
         pass
 
@@ -79,6 +91,22 @@ def test_a_damaged_json_names_the_file(tmp_path):
     (tmp_path / "config.json").write_text('{"seed": ')
     with pytest.raises(RequestError, match=r"config\.json: is not JSON"):
         read_json(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_only_a_regular_file_is_read(tmp_path, make):
+    """A pipe would block, and a device would never end."""
+    make(tmp_path / "config.json")
+    with pytest.raises(RequestError, match=r"config\.json: cannot be read \((not a regular file|Is a directory)\)"):
+        read_json(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"seed": "0"}, {"seed": None}, {"more": 0}, {"seal": None}])
+def test_what_was_altered_is_not_unsealed(change):
+    sealed = json.loads(json.dumps(files.seal({"seed": 0, "rate": 0.1})))
+    assert files.unseal(sealed) == {"seed": 0, "rate": 0.1}
+    assert files.unseal({**sealed, **change}) is None
+    assert files.unseal({"seed": 0, "rate": 0.1}) is None
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,14 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     ],
     "cnn.show": ["style", "canvas", "answer", "comparison", "network", "trace"],
     "experiments": [
-        *("command.experiment", "command.comparing", "command.leave", "command.quiet", "command.compiled"),
+        *(
+            "command.experiment",
+            "command.comparing",
+            "command.leave",
+            "command.quiet",
+            "command.numerics",
+            "command.compiled",
+        ),
         *("command.flags", "command.run"),
         *("sweep_blocks", "train", "why_convnets", "localize", "features", "downsampling", "one_by_one", "lenet5"),
         "__main__",

@@ -8,6 +8,7 @@ import jax
 import pytest
 
 from cnn import machine
+from cnn.errors import RequestError
 
 
 def test_a_machine_is_plain_json_and_its_digest_changes_with_each_part():
@@ -15,11 +16,32 @@ def test_a_machine_is_plain_json_and_its_digest_changes_with_each_part():
     found = here.to_json()
     assert json.loads(json.dumps(found)) == found == machine.here().to_json()
     assert found["cpu"] and found["packages"]["jax"] == jax.__version__ and found["cores"] == machine.cores()
-    plain = found.keys() - {"packages", "instructions", "cores"}
+    plain = found.keys() - {"packages", "instructions", "cores", "jax_settings"}
     others = [dataclasses.replace(here, **{name: "other"}) for name in plain]
-    changed = {"packages": (("jax", "0"),), "instructions": ("mmx",), "cores": 1000}
+    changed = {"packages": (("jax", "0"),), "instructions": ("mmx",), "cores": 1000, "jax_settings": (("a", "b"),)}
     others += [dataclasses.replace(here, **{name: value}) for name, value in changed.items()]
     assert len({here.digest(), *(other.digest() for other in others)}) == len(found) + 1
+
+
+def test_a_machine_comes_back_from_a_file():
+    here = dataclasses.replace(machine.here(), jax_settings=(("jax_enable_x64", "True"),))
+    plain = json.loads(json.dumps(here.to_json()))
+    assert machine.Machine.from_json(plain) == here
+    assert here.differences(machine.here()) == ["jax_settings.jax_enable_x64: None, now 'True'"]
+    for damaged in ({}, {**plain, "packages": "x"}, {**plain, "more": 1}, {**plain, "instructions": None}):
+        with pytest.raises(RequestError, match="plain values of a machine"):
+            machine.Machine.from_json(damaged)
+
+
+@pytest.mark.parametrize("name, value", [("jax_enable_x64", True), ("jax_disable_most_optimizations", True)])
+def test_a_setting_of_jax_that_changes_numbers_is_part_of_the_machine(name, value):
+    before = machine.here()
+    kept = jax.config.values[name]
+    jax.config.update(name, value)
+    try:
+        assert machine.here().differences(before) == [f"jax_settings.{name}: None, now '{value}'"]
+    finally:
+        jax.config.update(name, kept)
 
 
 def test_the_command_is_what_a_shell_would_run(tmp_path):

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from cnn.errors import RequestError
 from cnn.progress import Progress
-from cnn.study.folder import StudyFolder
+from cnn.study.folder import StudyFolder, settings_of
 from cnn.study.plan import Plan, Trial
 from cnn.training.fit import Session
 from cnn.training.folder import Outcome, Result
@@ -85,6 +85,6 @@ def _record_failure(plan: Plan, folder: StudyFolder, trial: Trial, error: Except
     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     cost = plan.prepared[trial.variant].cost
     result = Result("failed", parameters=cost.parameters, macs=cost.macs, reason=reason)
-    folder.trial(trial).fail(result, "".join(traceback.format_exception(error)))
+    folder.trial(trial).fail(result, settings_of(plan, trial), "".join(traceback.format_exception(error)))
     progress.line(f"{trial.words} failed: {reason}")
     return Outcome(result)

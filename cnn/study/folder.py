@@ -6,7 +6,7 @@ for people and other programs; this project never reads it back.
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from cnn.errors import RequestError
 from cnn.machine import Machine
 from cnn.study.plan import Plan, Trial
 from cnn.training.folder import PROVENANCE, Result, TrialFolder, config_of, kept_settings
+from cnn.training.record import settings
 
 GROWABLE = ("learning_rates", "seeds", "variants")  # what may grow in an old folder, beside `Study.grows`
 FIRST_COLUMNS = ("status", "parameters", "macs", "val_accuracy", "test_accuracy", "train_seconds")
@@ -44,9 +45,20 @@ class StudyFolder:
     def check(self, plan: Plan) -> None:
         """Refuse a work folder of other settings or data. Settings that may grow may have more values than before.
 
+        The folders of the plan's trials are checked too, so that the study's `config.json` can be removed at no risk.
+
         Raises:
             RequestError: the message names what differs, with both values; or the folder has another format.
         """
+        self._check_settings(plan)
+        trials = [*plan.tuning(), *plan.comparing()]
+        folders = {trial: self.trial(trial).path for trial in trials}
+        for path in dict.fromkeys([self.path / "trials", *folders.values()]):
+            if path.is_symlink():  # what it leads to could be deleted
+                raise RequestError(f"{path}: must be a folder, not a link: choose another workdir")
+        finished(self, plan, [trial for trial in trials if folders[trial].exists()])
+
+    def _check_settings(self, plan: Plan) -> None:
         old = kept_settings(self.config)
         if old is None:
             return
@@ -65,24 +77,27 @@ class StudyFolder:
                 f"workdir={str(self.path)!r} holds other settings ({'; '.join(changed)}): choose another workdir"
             )
 
-    def open(self, plan: Plan, here: Machine) -> dict[str, Any]:
+    def open(self, plan: Plan, here: Machine) -> Machine:
         """Write the study's settings, or check them against those already there.
 
         Returns:
-            The plain values of the machine on which the study was begun.
+            The machine on which the study was begun.
 
         Raises:
             RequestError: the folder holds other settings, see `check`.
         """
         self.check(plan)
         old = files.read_json(self.config) or {}
-        made_by = old.get(PROVENANCE)
-        if not isinstance(made_by, dict) or not isinstance(made_by.get("machine"), dict):
+        made_by: Any = old.get(PROVENANCE)
+        try:
+            begun_on = Machine.from_json(made_by["machine"])
+        except (KeyError, TypeError, RequestError):  # no provenance, or damaged: it is written anew
             made_by = machines.provenance(here)
+            begun_on = here
         new = config_of(_settings(plan), made_by)
         if old != new:
             files.write_json(self.config, new)
-        return made_by["machine"]
+        return begun_on
 
     def write_results(self, results: Mapping[Trial, Result]) -> None:
         """Write the table: a line for each trial; what is unknown is empty."""
@@ -93,6 +108,21 @@ class StudyFolder:
         writer.writeheader()
         writer.writerows(lines)
         files.write(self.results, text.getvalue())
+
+
+def finished(folder: StudyFolder, plan: Plan, trials: Sequence[Trial]) -> dict[Trial, Result]:
+    """The results of those trials that an earlier run has finished.
+
+    Raises:
+        RequestError: the folder of a trial holds another trial, or a damaged result.
+    """
+    results = {trial: folder.trial(trial).result(settings_of(plan, trial)) for trial in trials}
+    return {trial: result for trial, result in results.items() if result is not None}
+
+
+def settings_of(plan: Plan, trial: Trial) -> dict[str, Any]:
+    """The plain values that a trial's folder keeps of its settings and its data."""
+    return settings(trial.config, plan.study.dataset)
 
 
 def _settings(plan: Plan) -> dict[str, Any]:

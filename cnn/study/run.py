@@ -17,7 +17,7 @@ from cnn.machine import Machine
 from cnn.network.summary import Cost
 from cnn.progress import Progress
 from cnn.study.executors import Executor, Here
-from cnn.study.folder import GROWABLE, StudyFolder
+from cnn.study.folder import GROWABLE, StudyFolder, finished, settings_of
 from cnn.study.plan import COMPARE, TUNE, Plan, Study, Trial, prepare
 from cnn.study.results import Row, best_rates
 from cnn.training import folder as trial_folder
@@ -76,7 +76,7 @@ class Results:
         ]
 
     def _outcome(self, trial: Trial) -> Outcome | None:
-        return self.outcomes.get(trial) or self.folder.trial(trial).outcome()
+        return self.outcomes.get(trial) or self.folder.trial(trial).outcome(settings_of(self.plan, trial))
 
 
 @dataclass(frozen=True)
@@ -155,10 +155,10 @@ def overview(study: Study, workdir: Path | None = None) -> Overview:
     """
     plan, folder = _checked(study, workdir)
     tuning = plan.tuning()
-    tuned = _finished(folder, tuning)
+    tuned = finished(folder, plan, tuning)
     waiting = {trial.variant for trial in tuning if trial not in tuned}
     rates = {variant: rates for variant, rates in _rates(plan, tuned).items() if variant not in waiting}
-    compared = _finished(folder, plan.comparing(rates))
+    compared = finished(folder, plan, plan.comparing(rates))
     phases = [PhaseOverview(TUNE, len(tuning), len(tuned))] if tuning else []
     phases.append(PhaseOverview(COMPARE, len(study.variants) * study.config.seeds, len(compared)))
     first = {variant: study.trial(COMPARE, variant, study.config.learning_rates[0], 0) for variant in study.variants}
@@ -174,12 +174,6 @@ def _checked(study: Study, workdir: Path | None) -> tuple[Plan, StudyFolder]:
     folder = StudyFolder(workdir or default_workdir(study))
     folder.check(plan)
     return plan, folder
-
-
-def _finished(folder: StudyFolder, trials: Sequence[Trial]) -> dict[Trial, Result]:
-    """The results of those trials that an earlier run has finished."""
-    results = {trial: folder.trial(trial).result() for trial in trials}
-    return {trial: result for trial, result in results.items() if result is not None}
 
 
 def _rates(plan: Plan, tuned: Mapping[Trial, Result]) -> dict[Any, tuple[float]]:
@@ -204,8 +198,8 @@ class _Run:
         self.executor = executor
         self.here: Machine = machine.here()
         begun_on = folder.open(plan, self.here)
-        self.begun_on = machine.digest(begun_on)
-        self.elsewhere = files.differences(begun_on, self.here.to_json())
+        self.begun_on = begun_on.digest()
+        self.elsewhere = self.here.differences(begun_on)
         self.done: dict[Trial, Result] = {}
         self.outcomes: dict[Trial, Outcome] = {}
         self.stack = contextlib.ExitStack()
@@ -215,7 +209,7 @@ class _Run:
         with self.stack:
             tuning = self.plan.tuning()
             if tuning:
-                earlier = _finished(self.folder, self.plan.comparing())
+                earlier = finished(self.folder, self.plan, self.plan.comparing())
                 self._run_phase(tuning, after=earlier)
             tuned = {trial: result for trial, result in self.done.items() if trial.phase == TUNE}
             self._run_phase(self.plan.comparing(_rates(self.plan, tuned)))
@@ -231,9 +225,11 @@ class _Run:
         """
         if not trials:
             return
-        found = _finished(self.folder, trials)
+        found = finished(self.folder, self.plan, trials)
         for trial in found:
-            self.folder.trial(trial).remove_leftovers()
+            own = self.folder.trial(trial)
+            own.keep_settings(settings_of(self.plan, trial), machine.provenance(self.here))
+            own.remove_leftovers()
         missing = [trial for trial in trials if trial not in found]
         if missing and self.elsewhere:
             changed = "; ".join(self.elsewhere)

@@ -10,11 +10,12 @@ Example:
     ({'kernel': array([1., 1., 1.])}, {'epochs': []})
 """
 
+import contextlib
 import errno
 import hashlib
-import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ import jax
 import numpy as np
 
 from cnn import files
+from cnn.errors import RequestError
 
 KEPT = 2
+_STATE = "state_digest"  # of the arrays; beside the values of the trial, as are the kinds of the arrays
+_KINDS = "kinds"
 _CONTENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL}  # what damaged files can cause
 
 
@@ -32,7 +36,10 @@ class DamagedError(Exception):
 
 
 class Checkpoints:
-    """States by the number of steps done; the last two are kept. Nothing is unpickled."""
+    """States by the number of steps done; the last two are kept. Nothing is unpickled.
+
+    A path that is a link holds no checkpoints: what it leads to belongs to someone else. `remove` deletes the link.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path).absolute()
@@ -40,7 +47,7 @@ class Checkpoints:
     def _manager(self) -> Any:
         import orbax.checkpoint as ocp  # loaded only where a checkpoint is written or read
 
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
         return ocp.CheckpointManager(self.path, options=options)
 
     def save(self, steps: int, state: dict[str, Any], trial: dict[str, Any]) -> None:
@@ -52,11 +59,13 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         state = _on_host(state)
-        trial = {**trial, "digest": _digest(state, trial)}
-        arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), trial=ocp.args.JsonSave(trial))
+        sealed = files.seal({**trial, _STATE: _digest(state), _KINDS: _kinds(state)})
+        arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), trial=ocp.args.JsonSave(sealed))
         try:
             with self._manager() as manager:
                 manager.save(steps, args=arguments)
+            for old in self.steps()[:-KEPT]:
+                self._remove(self.path / str(old))
         except Exception as error:  # tensorstore has errors of its own for a full disk
             number = _number(error)
             reason = os.strerror(number) if number else _line(error)
@@ -64,59 +73,82 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The numbers of steps after which a state is kept, in ascending order, without half-written checkpoints."""
+        if self.path.is_symlink():
+            return []
         try:
             return sorted(int(entry.name) for entry in self.path.iterdir() if entry.name.isdecimal())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def load(self, steps: int, like: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The state after `steps` steps, in the shapes and dtypes of `like`, and the values beside it.
+        """The state after `steps` steps, in the shapes and types of `like`, and the values beside it.
 
         Raises:
+            RequestError: the checkpoint is sound, but its arrays have other shapes or types than `like`.
             DamagedError: a part of the checkpoint is missing, or is not what was written.
             OSError: the system refuses to read the checkpoint, or memory is short; the checkpoint may be sound.
         """
         import orbax.checkpoint as ocp
 
-        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(_on_host(like)), trial=ocp.args.JsonRestore())
-        try:
-            with self._manager() as manager:
-                found = manager.restore(steps, args=arguments)
-            state = _on_host(found["state"])
-            trial = dict(found["trial"])
-            if trial.pop("digest") != _digest(state, trial):
+        with self._reading(steps), self._manager() as manager:
+            found = manager.restore(steps, args=ocp.args.Composite(trial=ocp.args.JsonRestore()))
+            trial = files.unseal(dict(found["trial"]))
+            if trial is None:
                 raise ValueError("its content was altered")
-            jax.tree.map(_same_kind, state, like)
-        except Exception as error:  # Orbax and tensorstore raise many kinds for damaged files
-            number = _refusal(error) or _refusal_to_read(self.path / str(steps))
-            if number:
-                raise OSError(number, os.strerror(number), str(self.path / str(steps))) from error
-            raise DamagedError(f"{self.path / str(steps)}: the checkpoint is damaged ({_line(error)})") from error
+        self._check_kinds(steps, trial.pop(_KINDS), _kinds(like))
+        with self._reading(steps), self._manager() as manager:
+            arguments = ocp.args.Composite(state=ocp.args.StandardRestore(_on_host(like)))
+            state = _on_host(manager.restore(steps, args=arguments)["state"])
+            if trial.pop(_STATE) != _digest(state):
+                raise ValueError("its content was altered")
         return state, trial
+
+    @contextlib.contextmanager
+    def _reading(self, steps: int) -> Iterator[None]:
+        """Raise what `load` says for the many kinds of errors that Orbax and tensorstore have for damaged files."""
+        place = self.path / str(steps)
+        try:
+            yield
+        except Exception as error:
+            number = _refusal(error) or _refusal_to_read(place)
+            if number:
+                raise OSError(number, os.strerror(number), str(place)) from error
+            raise DamagedError(f"{place}: the checkpoint is damaged ({_line(error)})") from error
+
+    def _check_kinds(self, steps: int, found: dict[str, str], wanted: dict[str, str]) -> None:
+        """Refuse the arrays of another kind of training, such as another network, or float64 instead of float32."""
+        changed = files.differences(found, wanted)
+        if changed:
+            place = self.path / str(steps)
+            raise RequestError(f"{place} is a checkpoint of another kind ({changed[0]}): choose another workdir")
 
     def remove(self, after: int = 0) -> None:
         """Delete the checkpoints past step `after` (by default all), and what interrupted saves and removals left."""
-        if not self.path.exists():
-            return
         kept = {str(steps) for steps in self.steps() if 0 < steps <= after}
+        if not kept:
+            self._remove(self.path)
+            return
         for entry in self.path.iterdir():
             if entry.name not in kept:
-                files.remove(files.set_aside(entry))  # after a kill, no part of it has its old name
-        if not kept:
-            files.remove(self.path)
+                self._remove(entry)
+
+    def _remove(self, path: Path) -> None:
+        if os.path.lexists(path):
+            files.remove(files.set_aside(path))  # after a kill, no part of it has its old name
 
 
 def _on_host(tree: dict[str, Any]) -> dict[str, Any]:
     return jax.tree.map(np.asarray, jax.device_get(tree))
 
 
-def _same_kind(found: np.ndarray, wanted: Any) -> None:
-    if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
-        raise ValueError(f"it holds {found.dtype}{found.shape} where {wanted.dtype}{wanted.shape} is wanted")
+def _kinds(state: dict[str, Any]) -> dict[str, str]:
+    """The type and shape of each array, by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 
-def _digest(state: dict[str, Any], trial: dict[str, Any]) -> str:
-    found = hashlib.sha256(json.dumps(trial, sort_keys=True).encode())
+def _digest(state: dict[str, Any]) -> str:
+    found = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         found.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
         found.update(np.ascontiguousarray(leaf).tobytes())

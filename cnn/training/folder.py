@@ -1,26 +1,29 @@
 """The folder of a trial: its settings, the metrics of each epoch, its result, and which test images were right.
 
-`result.json` comes last: a folder without it holds a trial that has not finished.
+`result.json` comes last: a folder without it holds a trial that has not finished. The result carries digests of the
+trial's settings, of the files beside it, and of itself. A result is read only for settings, and only if it goes with
+them, whatever `config.json` says.
 
 Example:
     >>> import tempfile
     >>> folder = TrialFolder(Path(tempfile.mkdtemp()))
-    >>> folder.begin({"seed": 0}, provenance={"host": "here"})
-    >>> folder.finish(Outcome(Result("done", val_accuracy=0.5)))
-    >>> folder.result().val_accuracy
+    >>> settings = {"seed": 0}
+    >>> folder.begin(settings, provenance={"host": "here"})
+    >>> folder.finish(Outcome(Result("done", val_accuracy=0.5)), settings)
+    >>> folder.result(settings).val_accuracy
     0.5
 """
 
 import dataclasses
 import hashlib
 import io
-import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +33,7 @@ from cnn.trained.network import Trained
 from cnn.training.checkpoints import Checkpoints
 from cnn.training.metrics import Epoch, read_epochs, write_epochs
 
-FORMAT = 2  # of the files in a work folder, of a trial or a study; a folder of another format is refused
+FORMAT = 3  # of the files in a work folder, of a trial or a study; a folder of another format is refused
 PROVENANCE = "provenance"  # what produced the numbers; `config.json` has it and the format beside the settings
 _FORMAT = "format"
 FINISHED = ("done", "diverged")
@@ -41,6 +44,8 @@ _METRICS = "metrics.jsonl"
 _CORRECT = "test_correct.npy"
 _ARRAYS = "measured.npz"
 _FAILURE = "failure.txt"
+_SETTINGS = "settings_digest"  # in `result.json`, as is the next one
+_FILES = "files"
 
 
 @dataclass(frozen=True)
@@ -108,8 +113,7 @@ def default_workdir(experiment: str, slug: str, settings: dict[str, Any]) -> Pat
         >>> default_workdir("train", "images", {"seed": 0}).as_posix()
         'runs/train/images-de7d7744'
     """
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-    return Path("runs") / experiment / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', slug)}-{digest}"
+    return Path("runs") / experiment / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', slug)}-{files.digest(settings)[:8]}"
 
 
 def kept_settings(path: Path) -> dict[str, Any] | None:
@@ -137,22 +141,21 @@ class TrialFolder:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
 
-    def check(self, settings: dict[str, Any]) -> bool:
-        """Whether the folder holds a trial of these settings; False where it holds none. Provenance does not matter.
+    def check(self, settings: dict[str, Any]) -> None:
+        """Refuse the folder if its `config.json` has other settings. Provenance does not matter.
 
         Raises:
             RequestError: the folder holds another trial; the message names the settings that differ, with both values.
         """
         old = kept_settings(self.path / _CONFIG)
         if old is None:
-            return False
+            return
         if "experiment" in old:
             held = f"holds a run of {old['experiment']}"
             raise RequestError(f"workdir={str(self.path)!r} {held}: choose another workdir")
         changed = files.differences(old, settings)
         if changed:
             raise RequestError(f"{self.path} holds another run ({'; '.join(changed)}): choose another workdir")
-        return True
 
     def begin(self, settings: dict[str, Any], provenance: dict[str, Any]) -> None:
         """Write the settings and the provenance; delete what an earlier start has left half-written.
@@ -173,47 +176,73 @@ class TrialFolder:
         """Write all epochs so far."""
         write_epochs(self.path / _METRICS, epochs)
 
-    def result(self) -> Result | None:
-        """The result of a finished trial, otherwise None; a trial that failed counts as not finished.
+    def result(self, settings: dict[str, Any]) -> Result | None:
+        """The result of a finished trial of these settings, otherwise None; a trial that failed has not finished.
 
         Raises:
-            RequestError: the file of the result is damaged.
+            RequestError: the folder holds a trial of other settings, or the file of the result is damaged.
         """
-        values = files.read_json(self.path / _RESULT)
-        return Result.from_json(values) if values is not None and values.get("status") in FINISHED else None
+        kept = self._kept(settings)
+        return None if kept is None else kept.result
 
-    def outcome(self) -> Outcome | None:
-        """What a finished trial left, otherwise None.
+    def outcome(self, settings: dict[str, Any]) -> Outcome | None:
+        """What a finished trial of these settings left, otherwise None.
 
         Raises:
-            RequestError: a file is damaged; the message names it and says how to run the trial again.
+            RequestError: the folder holds a trial of other settings; or a file is damaged or missing, and the message
+                names it and says how to run the trial again.
         """
-        result = self.result()
-        return None if result is None else Outcome(result, self._correct(result), self._arrays())
+        kept = self._kept(settings)
+        if kept is None:
+            return None
+        return Outcome(kept.result, self._correct(kept), self._arrays(kept))
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: Outcome, settings: dict[str, Any]) -> None:
         """Write the arrays and which test images were right, and then the result."""
+        beside: dict[str, bytes] = {}
         if outcome.arrays:
             buffer = io.BytesIO()
             named: dict[str, Any] = {**outcome.arrays}  # no array has the name of a keyword of NumPy's
             np.savez_compressed(buffer, **named)
-            files.write(self.path / _ARRAYS, buffer.getvalue())
+            beside[_ARRAYS] = buffer.getvalue()
         if outcome.correct is not None:
             buffer = io.BytesIO()
             np.save(buffer, np.packbits(outcome.correct), allow_pickle=False)
-            files.write(self.path / _CORRECT, buffer.getvalue())
-        files.write_json(self.path / _RESULT, outcome.result.to_json())
+            beside[_CORRECT] = buffer.getvalue()
+        for name, content in beside.items():
+            files.write(self.path / name, content)
+        self._write_result(outcome.result, settings, beside)
         files.remove(self.path / _FAILURE)
 
-    def fail(self, result: Result, trace: str) -> None:
+    def _write_result(self, result: Result, settings: dict[str, Any], beside: Mapping[str, bytes]) -> None:
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in beside.items()}
+        values = {**result.to_json(), _SETTINGS: files.digest(settings), _FILES: digests}
+        files.write_json(self.path / _RESULT, files.seal(values))
+
+    def _kept(self, settings: dict[str, Any]) -> "_Kept | None":
+        """The content of `result.json`, if it is that of a finished trial of these settings."""
+        self.check(settings)
+        path = self.path / _RESULT
+        values = files.read_json(path)
+        if values is None:
+            return None
+        kept = files.unseal(values)
+        if kept is None:
+            raise self._damaged(path)
+        if kept.pop(_SETTINGS) != files.digest(settings):
+            raise RequestError(f"{path} is the result of another run: choose another workdir, or remove {self.path}")
+        digests = kept.pop(_FILES)
+        return _Kept(Result.from_json(kept), digests) if kept["status"] in FINISHED else None
+
+    def fail(self, result: Result, settings: dict[str, Any], trace: str) -> None:
         """Write the trace of a trial that failed, and then its result. The next run tries the trial again."""
         files.write(self.path / _FAILURE, trace)
-        files.write_json(self.path / _RESULT, result.to_json())
+        self._write_result(result, settings, beside={})
 
     def leftovers(self) -> list[Path]:
         """Files that a finished trial does not need: checkpoints, an old trace, and what a killed process left."""
         named = [self.path / _FAILURE, self.checkpoints().path]
-        return [*files.temporary_files(self.path), *(path for path in named if path.exists())]
+        return [*files.temporary_files(self.path), *(path for path in named if os.path.lexists(path))]
 
     def remove_leftovers(self) -> None:
         """Delete the leftovers. Only the folder's one writer may call this."""
@@ -221,34 +250,57 @@ class TrialFolder:
         files.remove(self.path / _FAILURE)
         self.checkpoints().remove()
 
+    def has_settings(self) -> bool:
+        """Whether `config.json` is there; a result goes without it too."""
+        return (self.path / _CONFIG).exists()
+
+    def keep_settings(self, settings: dict[str, Any], provenance: dict[str, Any]) -> None:
+        """Write the settings and the provenance, if someone has removed them."""
+        if not self.has_settings():
+            files.write_json(self.path / _CONFIG, config_of(settings, provenance))
+
     def checkpoints(self) -> Checkpoints:
         """The trial's checkpoints."""
         return Checkpoints(self.path / "checkpoints")
 
-    def _arrays(self) -> Mapping[str, np.ndarray]:
+    def _arrays(self, kept: "_Kept") -> Mapping[str, np.ndarray]:
         """What an experiment measured on the finished network; empty where it kept no arrays."""
-        path = self.path / _ARRAYS
-        if not path.exists():
+        content = self._beside(kept, _ARRAYS)
+        if content is None:
             return NOTHING
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                return dict(stored)
-        except Exception as error:  # NumPy, zipfile and its decoders raise many kinds for a damaged file
-            raise self._damaged(path) from error
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            return dict(stored)
 
-    def _correct(self, result: Result) -> np.ndarray | None:
+    def _correct(self, kept: "_Kept") -> np.ndarray | None:
         """Which test images were right, or None where the test set was not read."""
-        path = self.path / _CORRECT
-        count = result.test_examples
-        if count is None or result.test_accuracy is None or not path.exists():
+        content = self._beside(kept, _CORRECT)
+        if content is None:
             return None
+        packed = np.load(io.BytesIO(content), allow_pickle=False)
+        return np.unpackbits(packed)[: kept.result.test_examples].astype(bool)
+
+    def _beside(self, kept: "_Kept", name: str) -> bytes | None:
+        """The content of a file beside the result, which was written with it; None where none was."""
+        if name not in kept.files:
+            return None
+        path = self.path / name
         try:
-            right = np.unpackbits(np.load(path, allow_pickle=False))[:count].astype(bool)
-            if right.shape != (count,) or right.sum() != round(result.test_accuracy * count):
-                raise ValueError("it does not go with the result")
-            return right
-        except Exception as error:  # as above
-            raise self._damaged(path) from error
+            content = files.read_bytes(path)
+        except FileNotFoundError:
+            raise RequestError(f"{path}: is missing; {self._advice()}") from None
+        if hashlib.sha256(content).hexdigest() != kept.files[name]:
+            raise self._damaged(path)
+        return content
 
     def _damaged(self, path: Path) -> RequestError:
-        return RequestError(f"{path}: is damaged; remove {self.path}, and the same command runs that trial again")
+        return RequestError(f"{path}: is damaged; {self._advice()}")
+
+    def _advice(self) -> str:
+        return f"remove {self.path}, and the same command runs that trial again"
+
+
+class _Kept(NamedTuple):
+    """A finished trial's result, and the digests of the files beside it, by name."""
+
+    result: Result
+    files: Mapping[str, str]

@@ -7,6 +7,8 @@ Example:
     ([], None, None)
 """
 
+import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
 import flax.serialization
@@ -14,6 +16,7 @@ import flax.serialization
 from cnn import files, machine
 from cnn.config import TrialConfig, to_json
 from cnn.data.content import Dataset
+from cnn.errors import RequestError
 from cnn.machine import Machine
 from cnn.progress import Progress
 from cnn.training.fit import Snapshot
@@ -26,6 +29,30 @@ def settings(config: TrialConfig, dataset: Dataset) -> dict[str, Any]:
     return {**to_json(config), "dataset_fingerprint": dataset.fingerprint}
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What a checkpoint keeps beside its arrays: where the trial stood, for which settings, and on which machine."""
+
+    settings: str  # their digest
+    epochs: tuple[Epoch, ...]  # the finished ones
+    bad_step: int | None
+    seconds: float  # of the steps of the epoch in progress
+    machine: Machine  # of the start that saved
+    same_machine: bool  # whether every start before ran there
+
+    def to_json(self) -> dict[str, Any]:
+        """The plain values that a file keeps."""
+        epochs = [epoch.to_json() for epoch in self.epochs]
+        named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**named, "epochs": epochs, "machine": self.machine.to_json()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Standing":
+        """The standing whose plain values these are."""
+        epochs = tuple(Epoch(**epoch) for epoch in values["epochs"])
+        return cls(**{**values, "epochs": epochs, "machine": Machine.from_json(values["machine"])})
+
+
 class Record:
     """What one trial has so far: epochs, first bad step and, at its end, the outcome. Keeps its folder up to date."""
 
@@ -36,22 +63,38 @@ class Record:
         self.epochs: list[Epoch] = []
         self.bad_step: int | None = None
         self.same_machine = True
-        found = folder is not None and folder.check(self.settings)
-        self.outcome: Outcome | None = folder.outcome() if folder is not None and found else None
+        self.outcome: Outcome | None = None if folder is None else folder.outcome(self.settings)
 
     def begin(self, here: Machine) -> None:
         """Start at the first step; metrics of an earlier start are dropped."""
         if self.folder is not None:
             self.folder.begin(self.settings, machine.provenance(here))
 
-    def resume(self, folder: TrialFolder, values: dict[str, Any], here: dict[str, Any], progress: Progress) -> None:
+    def load(self, folder: TrialFolder, steps: int, like: dict[str, Any]) -> tuple[dict[str, Any], Standing]:
+        """The arrays of a checkpoint, in the shapes and types of `like`, and where the trial stood.
+
+        Raises:
+            RequestError: the checkpoint is one of other settings, or its arrays have other shapes or types.
+            DamagedError: the checkpoint is damaged.
+            OSError: the system refuses to read the checkpoint.
+        """
+        checkpoints = folder.checkpoints()
+        state, values = checkpoints.load(steps, like)
+        standing = Standing.from_json(values)
+        if standing.settings != files.digest(self.settings):
+            place = checkpoints.path
+            raise RequestError(f"{place / str(steps)} is of another run: choose another workdir, or remove {place}")
+        return state, standing
+
+    def resume(self, folder: TrialFolder, standing: Standing, here: Machine, progress: Progress) -> None:
         """Continue from a checkpoint; metrics of later epochs are dropped."""
-        self.epochs = [Epoch(**epoch) for epoch in values["epochs"]]
-        self.bad_step = values["bad_step"]
+        self.epochs = list(standing.epochs)
+        self.bad_step = standing.bad_step
         files.remove_temporary(folder.path)
+        folder.keep_settings(self.settings, machine.provenance(here))
         folder.write_metrics(self.epochs)
-        changed = files.differences(values["machine"], here)
-        self.same_machine = values["same_machine"] and not changed
+        changed = here.differences(standing.machine)
+        self.same_machine = standing.same_machine and not changed
         if changed:
             progress.line(f"{folder.path}: continued on another machine, so the bits may differ ({'; '.join(changed)})")
 
@@ -63,26 +106,35 @@ class Record:
             if self.folder is not None:
                 self.folder.write_metrics(self.epochs)
 
-    def save(self, steps: int, snapshot: Snapshot, here: dict[str, Any]) -> None:
+    def save(self, steps: int, snapshot: Snapshot, here: Machine) -> None:
         """Write a checkpoint, unless there is one of this step already."""
         if self.folder is None or steps in self.folder.checkpoints().steps():
             return
-        values = {
-            "epochs": [epoch.to_json() for epoch in self.epochs],
-            "bad_step": self.bad_step,
-            "seconds": snapshot.seconds,
-            "machine": here,
-            "same_machine": self.same_machine,
-        }
-        self.folder.checkpoints().save(steps, flax.serialization.to_state_dict(kept(snapshot)), values)
+        standing = Standing(
+            settings=files.digest(self.settings),
+            epochs=tuple(self.epochs),
+            bad_step=self.bad_step,
+            seconds=snapshot.seconds,
+            machine=here,
+            same_machine=self.same_machine,
+        )
+        state = flax.serialization.to_state_dict(kept(snapshot))
+        self.folder.checkpoints().save(steps, state, standing.to_json())
 
     def finish(self, outcome: Outcome, keep: bool) -> None:
         """Write the outcome; then delete the checkpoints, unless `keep` is set."""
         self.outcome = outcome
         if self.folder is not None:
-            self.folder.finish(outcome)
+            self.folder.finish(outcome, self.settings)
             if not keep:
                 self.folder.checkpoints().remove()
+
+    def tidy(self, here: Machine, keep: bool) -> None:
+        """Bring the folder of a finished trial into order: its settings are there, leftovers only if `keep` is set."""
+        if self.folder is not None:
+            self.folder.keep_settings(self.settings, machine.provenance(here))
+            if not keep:
+                self.folder.remove_leftovers()
 
 
 def kept(snapshot: Snapshot) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from cnn.config import TrainingConfig, TrialConfig
 from cnn.data import preprocess, scenes
-from cnn.data.batches import Images
+from cnn.data.batches import Images, key
 from cnn.errors import RequestError
 from cnn.network import models
 from cnn.network.layers import Shape
@@ -126,7 +126,7 @@ class Localization:
     def test_examples(
         self, indices: Int[Array | np.ndarray, "n objects"], batch: Images
     ) -> tuple[UInt8[Array, "n height width c"], Found]:
-        return self._scenes(jax.vmap(lambda index: jax.random.fold_in(jax.random.key(0), index))(indices[:, 0]), batch)
+        return self._scenes(jax.vmap(lambda index: jax.random.fold_in(key(0), index))(indices[:, 0]), batch)
 
     def _scenes(self, keys: Array, batch: Images) -> tuple[Array, Found]:
         height, width, _ = self.image_shape

@@ -30,7 +30,7 @@ from cnn.training.fit import Fit, Prepared, Session, Snapshot, prepare
 from cnn.training.folder import NOTHING, Outcome, Result, TrialFolder
 from cnn.training.interrupt import Interrupt
 from cnn.training.metrics import Epoch
-from cnn.training.record import Record, kept
+from cnn.training.record import Record, Standing, kept
 from cnn.training.step import Answers
 
 CHECKPOINT_SECONDS = 30.0  # between two checkpoints, unless the caller says otherwise
@@ -87,9 +87,9 @@ def run(
         RequestError: the settings do not suit the data, or the folder holds another trial or is in use.
     """
     own = None if folder is None else TrialFolder(folder)
-    if own is not None:
+    if own is not None:  # before the folder is locked, so that nothing is written into the folder of another run
         outcome = Record(config, dataset, own).outcome
-        if outcome and (options.keep or not own.leftovers()):
+        if outcome and own.has_settings() and (options.keep or not own.leftovers()):
             return outcome
     prepared = prepare(config, dataset)  # first, so that nothing is written for settings that do not suit the data
     with Session(dataset) as session:
@@ -127,8 +127,8 @@ def run_together(
     own: Sequence[TrialFolder | None] = folders or [None] * len(configs)
     records = [Record(*pair) for pair in zip(configs, [session.dataset] * len(configs), own, strict=True)]
     for record in records:
-        if record.outcome and record.folder is not None and not options.keep:
-            record.folder.remove_leftovers()
+        if record.outcome:
+            record.tidy(session.machine, options.keep)
     missing = [record for record in records if record.outcome is None]
     if missing:
         fit = Fit(session, prepared, [record.config for record in missing])
@@ -142,7 +142,8 @@ def _restore(fit: Fit, records: Sequence[Record], progress: Progress) -> None:
     """Continue from the newest step of which every trial has a sound checkpoint, or begin; delete later checkpoints."""
     folders = [record.folder for record in records if record.folder is not None]  # every trial has one, or none has
     first = [kept(snapshot) for snapshot in fit.snapshot()]
-    steps, found = _newest(folders, [flax.serialization.to_state_dict(state) for state in first], progress)
+    states = [flax.serialization.to_state_dict(state) for state in first]
+    steps, found = _newest(records, folders, states, progress)
     for folder in folders:
         folder.checkpoints().remove(after=steps)  # `save` would not replace them
     if not found:
@@ -151,26 +152,21 @@ def _restore(fit: Fit, records: Sequence[Record], progress: Progress) -> None:
         return
     owned = jax.device_put([state for state, _ in found], may_alias=False)  # a step donates its arguments
     restored = [flax.serialization.from_state_dict(*pair) for pair in zip(first, owned, strict=True)]
-    values = [beside for _, beside in found]
-    fit.restore(
-        steps,
-        [
-            Snapshot(state["state"], state["totals"], beside["seconds"])
-            for state, beside in zip(restored, values, strict=True)
-        ],
-    )
-    here = fit.session.machine.to_json()
-    for record, folder, beside in zip(records, folders, values, strict=True):
-        record.resume(folder, beside, here, progress)
+    standings = [standing for _, standing in found]
+    pairs = zip(restored, standings, strict=True)
+    fit.restore(steps, [Snapshot(state["state"], state["totals"], standing.seconds) for state, standing in pairs])
+    for record, folder, standing in zip(records, folders, standings, strict=True):
+        record.resume(folder, standing, fit.session.machine, progress)
 
 
 def _newest(
-    folders: Sequence[TrialFolder], like: Sequence[dict[str, Any]], progress: Progress
-) -> tuple[int, list[tuple[dict[str, Any], dict[str, Any]]]]:
+    records: Sequence[Record], folders: Sequence[TrialFolder], like: Sequence[dict[str, Any]], progress: Progress
+) -> tuple[int, list[tuple[dict[str, Any], Standing]]]:
     """The newest step of which every folder has a sound checkpoint, and these checkpoints; 0 and none without one.
 
     Args:
-        folders: of trials that run together.
+        records: of trials that run together.
+        folders: of these trials; none where nothing is kept.
         like: the arrays of a checkpoint of each, for their shapes and types.
         progress: told of each damaged checkpoint.
     """
@@ -179,8 +175,8 @@ def _newest(
     while candidates:
         steps = candidates.pop()
         try:
-            pairs = zip(folders, like, strict=True)
-            return steps, [folder.checkpoints().load(steps, state) for folder, state in pairs]
+            own = zip(records, folders, like, strict=True)
+            return steps, [record.load(folder, steps, state) for record, folder, state in own]
         except DamagedError as error:
             progress.line(f"{error}: {f'going back to step {candidates[-1]}' if candidates else 'beginning anew'}")
     return 0, []
@@ -225,9 +221,8 @@ def _diverged(records: Sequence[Record]) -> bool:
 
 
 def _save(fit: Fit, records: Sequence[Record]) -> None:
-    here = fit.session.machine.to_json()
     for record, snapshot in zip(records, fit.snapshot(), strict=True):
-        record.save(fit.steps, snapshot, here)
+        record.save(fit.steps, snapshot, fit.session.machine)
 
 
 def _note(epoch: Epoch) -> str:

@@ -13,7 +13,7 @@ from cnn.data.content import Dataset
 from cnn.errors import require
 from cnn.progress import Progress, automatic
 from cnn.study import run, tables
-from experiments.command import compiled, flags, leave, quiet
+from experiments.command import compiled, flags, leave, numerics, quiet
 from experiments.command.experiment import Command, Config, Experiment
 
 
@@ -74,6 +74,7 @@ def _called(command: Command[Config], main: Main) -> int:
     config = flags.configure(values, command)
     asked = _asked(values)
     quiet.orbax()
+    numerics.fix()
     if values.compiled_dir == "":
         return main(config, asked)
     with compiled.kept(flags.folder(values, "compiled_dir") or cache.default_folder() / "compiled"):

@@ -8,7 +8,7 @@ import pytest
 pytestmark = pytest.mark.thorough
 
 SMALL = ("--epochs=1", "--width=4", "--hidden=8", "--batch_size=512", "--workdir=w")
-STUDY = (*SMALL, "--seeds=1", "--tuning_seeds=1", "--learning_rates=1e-3")
+STUDY = (*SMALL, "--seeds=2", "--tuning_seeds=1", "--learning_rates=1e-3")
 RUNS = {
     "train": (*SMALL, "--blocks=1"),
     "sweep_blocks": (*STUDY, "--blocks=0"),
@@ -102,13 +102,13 @@ def changed(**changes):
     return lambda whole: json.dumps({**json.loads(whole), **changes}).encode()
 
 
-@pytest.mark.parametrize("kept_by", [None, 1, 3], ids=["no number", "an older one", "a later one"])
+@pytest.mark.parametrize("kept_by", [None, 1, 4], ids=["no number", "an older one", "a later one"])
 @pytest.mark.parametrize("name", RUNS)
 def test_a_folder_of_another_version(ask, finished, tmp_path, name, kept_by):
     shutil.copytree(finished[name] / "w", tmp_path / "w")
     config = tmp_path / "w" / "config.json"
     values = json.loads(config.read_text())
-    assert values.pop("format") == 2
+    assert values.pop("format") == 3
     config.write_text(json.dumps(values if kept_by is None else {**values, "format": kept_by}))
     before = content(tmp_path)
     refused(ask(name, *RUNS[name]), "version", "choose another")
@@ -157,6 +157,97 @@ def test_a_damaged_provenance_is_written_anew(ask, finished, tmp_path, provenanc
     assert json.loads(config.read_text())["provenance"]["machine"]["packages"]
 
 
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of the work folder of a finished run; `ask` works in the folder above it."""
+
+    def copy(name):
+        shutil.copytree(finished[name] / "w", tmp_path / "w")
+        return tmp_path / "w"
+
+    return copy
+
+
+@pytest.mark.parametrize("flag", ["epochs", "width", "validation_fraction"])
+@pytest.mark.parametrize("name", RUNS)
+def test_without_its_configuration_a_folder_is_refused_all_the_same(ask, copied, name, flag):
+    """What a trial keeps says what it was run for, so a removed `config.json` makes nothing pass for anything else."""
+    folder = copied(name)
+    (folder / "config.json").unlink()
+    before = content(folder)
+    value, said = OTHER[name][flag]
+    expected = "is the result of another run" if name == "train" else said.removeprefix("network.")
+    refused(ask(name, *RUNS[name], f"--{flag}={value}"), expected, "choose another")
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_without_its_configuration_the_same_command_writes_it_anew(ask, copied, name):
+    folder = copied(name)
+    before = content(folder)
+    for path in folder.rglob("config.json"):
+        path.unlink()
+    done = ask(name, *RUNS[name])
+    assert done.returncode == 0, done.stderr
+    after = content(folder)
+    assert after.keys() == before.keys()
+    assert all(after[path] == before[path] for path in before if path.name in ("result.json", "answer.json"))
+
+
+def test_exchanged_trials_are_named(ask, copied):
+    folder = copied("sweep_blocks")
+    first, second = sorted((folder / "trials").iterdir())
+    first.rename(folder / "third")
+    second.rename(first)
+    (folder / "third").rename(second)
+    refused(ask("sweep_blocks", *RUNS["sweep_blocks"]), "seed: 1, now 0", first.name, "choose another")
+
+
+def test_exchanged_results_are_named(ask, copied):
+    folder = copied("sweep_blocks")
+    first, second = sorted((folder / "trials").iterdir())
+    shutil.copy(second / "result.json", first / "result.json")
+    refused(ask("sweep_blocks", *RUNS["sweep_blocks"]), f"{first.name}/result.json is the result of another run")
+
+
+def test_the_configuration_of_a_trial_counts(ask, copied):
+    folder = copied("sweep_blocks")
+    config = next((folder / "trials").iterdir()) / "config.json"
+    config.write_bytes(changed(seed=7)(config.read_bytes()))
+    refused(ask("sweep_blocks", *RUNS["sweep_blocks"]), "seed: 7, now ", config.parent.name, "choose another")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"val_accuracy": value} for value in ("x", [1], 1e300, None, 0.5, True)),
+        *({"status": value} for value in ("diverged", "failed", None, 3)),
+        *({"test_examples": value} for value in (359, "x", None)),
+        *({"phase": "tune"}, {"measured": 1}, {"seal": None}, {"files": {}}, {"settings_digest": "0"}),
+    ],
+    ids=str,
+)
+def test_a_result_that_was_altered_is_named(ask, copied, change):
+    folder = copied("sweep_blocks")
+    result = next((folder / "trials").iterdir()) / "result.json"
+    result.write_bytes(changed(**change)(result.read_bytes()))
+    before = content(folder)
+    advice = f"remove w/trials/{result.parent.name}"
+    refused(ask("sweep_blocks", *RUNS["sweep_blocks"]), "result.json: is damaged", advice)
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize("link", ["trials", "one trial"])
+def test_a_link_in_the_place_of_trials_is_refused(ask, copied, tmp_path, link):
+    folder = copied("sweep_blocks")
+    place = folder / "trials" if link == "trials" else next((folder / "trials").iterdir())
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    before = content(tmp_path)
+    refused(ask("sweep_blocks", *RUNS["sweep_blocks"]), "must be a folder, not a link")
+    assert content(tmp_path) == before
+
+
 BYTES = {
     "empty": lambda whole: b"",
     "cut": lambda whole: whole[: len(whole) // 2],
@@ -166,14 +257,20 @@ BYTES = {
 
 
 @pytest.mark.parametrize("damage", BYTES.values(), ids=BYTES)
-def test_damaged_answers_of_a_finished_trial(ask, finished, tmp_path, damage):
-    shutil.copytree(finished["sweep_blocks"] / "w", tmp_path / "w")
-    (right,) = (tmp_path / "w").rglob("test_correct.npy")
+def test_damaged_answers_of_a_finished_trial(ask, copied, damage):
+    right = sorted(copied("sweep_blocks").rglob("test_correct.npy"))[0]
     whole = right.read_bytes()
     right.write_bytes(damage(whole))
     refused(ask("sweep_blocks", *RUNS["sweep_blocks"]), "test_correct.npy: is damaged", "remove")
     shutil.rmtree(right.parent)  # what the line says
     assert ask("sweep_blocks", *RUNS["sweep_blocks"]).returncode == 0 and right.read_bytes() == whole
+
+
+def test_missing_answers_of_a_finished_trial(ask, copied):
+    """Without them the bootstrap intervals of the answer would be others."""
+    right = sorted(copied("sweep_blocks").rglob("test_correct.npy"))[0]
+    right.unlink()
+    refused(ask("sweep_blocks", *RUNS["sweep_blocks"]), "test_correct.npy: is missing", "remove")
 
 
 @pytest.mark.parametrize("file", ["results.csv", "answer.json", "accuracy_vs_blocks.png"])

@@ -55,9 +55,10 @@ def finish(process, status=0):
 
 
 def without_seconds(value):
-    """JSON without what may differ: seconds, and what made it."""
+    """JSON without what may differ: seconds, the seal of a file with seconds, and what made it."""
     if isinstance(value, dict):
-        return {k: without_seconds(v) for k, v in value.items() if "seconds" not in k and k != "provenance"}
+        kept = {name: part for name, part in value.items() if name not in ("provenance", "seal")}
+        return {name: without_seconds(part) for name, part in kept.items() if "seconds" not in name}
     return [without_seconds(item) for item in value] if isinstance(value, list) else value
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from cnn import machine
 from cnn.config import NetworkConfig, SweepConfig, TrainingConfig
 from cnn.progress import Progress, Work
+from cnn.study.folder import settings_of
 from cnn.study.plan import COMPARE, Study
 from cnn.study.run import running
 from cnn.training.folder import Outcome, Result
@@ -80,7 +81,8 @@ class Instant:
             )
             arrays = {"rate": np.array([trial.config.learning_rate])} if trial.phase == COMPARE else {}
             outcome = Outcome(result, right if options.test else None, arrays)
-            folder.trial(trial).begin({"name": trial.name}, provenance={})
-            folder.trial(trial).finish(outcome)
+            settings = settings_of(plan, trial)
+            folder.trial(trial).begin(settings, provenance={})
+            folder.trial(trial).finish(outcome, settings)
             self.ran.append(trial.name)
             yield {trial: outcome}

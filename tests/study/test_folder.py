@@ -66,7 +66,7 @@ def test_a_deeper_reference_that_changes_matched_widths_is_refused(digits, tmp_p
 def test_config_json_is_what_was_asked_for(digits, tmp_path):
     saved = json.loads(opened(tmp_path, study(digits)).read_text())
     assert saved["experiment"] == "sweep_blocks" and saved["blocks"] == [0, 1] and saved["variants"]["1"]["width"] == 4
-    assert saved["format"] == 2 and saved["scene"] == {"objects": 0, "canvas": 2}
+    assert saved["format"] == 3 and saved["scene"] == {"objects": 0, "canvas": 2}
     assert saved["provenance"]["machine"] == HERE.to_json()
 
 
@@ -83,7 +83,7 @@ def test_a_folder_of_other_data_is_refused(digits, tmp_path):
         ("[]", "not an object"),
         ("{", "is not JSON"),
         ('{"seed": 0}', "older version"),
-        ('{"format": 2, "seed": 0}', "holds other"),
+        ('{"format": 3, "seed": 0}', "holds other"),
     ],
 )
 def test_a_folder_of_something_else_is_refused(digits, tmp_path, content, message):

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from cnn.errors import RequestError
 from cnn.training.checkpoints import Checkpoints, DamagedError
 
 pytestmark = pytest.mark.thorough
@@ -70,20 +71,37 @@ def test_damage_to_any_file_is_noticed_or_harmless(checkpoints, damage):
     assert noticed >= 3
 
 
-def test_an_altered_checkpoint_is_damaged(checkpoints):
+@pytest.mark.parametrize("change", [{"epochs": []}, {"state_digest": "0"}, {"kinds": {}}, {"more": 1}])
+def test_an_altered_checkpoint_is_damaged(checkpoints, change):
     save(checkpoints)
     beside = checkpoints.path / "12" / "trial" / "metadata"
-    values = json.loads(beside.read_text())
-    values["epochs"][3]["loss"] = 0.2
-    beside.write_text(json.dumps(values))
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | change))
     with pytest.raises(DamagedError, match="altered"):
         checkpoints.load(12, STATES[0])
 
 
-def test_another_network_has_other_checkpoints(checkpoints):
+@pytest.mark.parametrize(
+    "kernel, said",
+    [
+        (np.zeros((4, 2), np.float32), r"float32\[3, 2\]', now 'float32\[4, 2\]'"),
+        (np.zeros((3, 2), np.float64), r"float32\[3, 2\]', now 'float64\[3, 2\]'"),
+    ],
+)
+def test_a_sound_checkpoint_of_another_kind_is_refused_and_left(checkpoints, kernel, said):
     save(checkpoints)
-    with pytest.raises(DamagedError, match="wanted"):
-        checkpoints.load(12, {"params": {"kernel": np.zeros((4, 2), np.float32)}})
+    with pytest.raises(RequestError, match=rf"checkpoints/12 is a checkpoint of another kind \(.*{said}\): choose"):
+        checkpoints.load(12, {"params": {"kernel": kernel}})
+    assert checkpoints.steps() == [11, 12]
+    checkpoints.load(12, STATES[0])
+
+
+def test_a_link_holds_no_checkpoints(checkpoints, tmp_path):
+    save(checkpoints)
+    checkpoints.path.rename(tmp_path / "elsewhere")
+    checkpoints.path.symlink_to(tmp_path / "elsewhere")
+    assert checkpoints.steps() == []
+    checkpoints.remove()
+    assert not checkpoints.path.is_symlink() and Checkpoints(tmp_path / "elsewhere").steps() == [11, 12]
 
 
 def test_what_an_interrupted_save_has_left_is_removed(checkpoints):

@@ -10,13 +10,14 @@ import orbax.checkpoint as ocp
 import pytest
 
 from cnn import machine
-from cnn.config import NetworkConfig, TrainingConfig, TrialConfig, to_json
+from cnn.config import NetworkConfig, TrainingConfig, TrialConfig
 from cnn.data import datasets
 from cnn.errors import RequestError
 from cnn.progress import Progress, Work
 from cnn.training import trial
 from cnn.training.fit import Session, prepare
 from cnn.training.folder import TrialFolder
+from cnn.training.record import settings
 from cnn.training.trial import Options
 
 pytestmark = pytest.mark.thorough
@@ -137,7 +138,7 @@ def whole(session, tmp_path_factory):
     return folder
 
 
-def test_an_interrupted_trial_continues_to_the_same_bits(session, tmp_path):
+def test_an_interrupted_trial_continues_to_the_same_bits(session, digits, tmp_path):
     whole = alone(session, CONFIG, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         alone(session, CONFIG, tmp_path / "cut", SAVE, progress=StopsAfter(2))
@@ -147,7 +148,7 @@ def test_an_interrupted_trial_continues_to_the_same_bits(session, tmp_path):
     resumed = alone(session, CONFIG, tmp_path / "cut")
     assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
     assert timeless(resumed) == timeless(whole)
-    correct = [TrialFolder(tmp_path / name).outcome().correct for name in ("whole", "cut")]
+    correct = [TrialFolder(tmp_path / name).outcome(settings(CONFIG, digits)).correct for name in ("whole", "cut")]
     np.testing.assert_array_equal(*correct)
     np.testing.assert_array_equal(resumed.correct, correct[0])
     assert not (tmp_path / "cut" / "checkpoints").exists()
@@ -176,7 +177,7 @@ def test_a_diverged_trial_is_a_result_without_accuracies(session, tmp_path):
         and result.result.test_examples is None
     )
     assert result.correct is None
-    assert json.loads((tmp_path / "result.json").read_text()) == result.result.to_json()
+    assert result.result.to_json().items() <= json.loads((tmp_path / "result.json").read_text()).items()
 
 
 def test_one_diverged_replica_leaves_the_other_alone(session):
@@ -276,7 +277,7 @@ def test_what_a_kill_after_the_result_left_goes_when_the_trial_is_found(session,
     shutil.copytree(whole, folder)
     for name in (TEMPORARY, "failure.txt"):
         (folder / name).write_text("Trace")
-    result = TrialFolder(folder).result()
+    result = TrialFolder(folder).result(settings(CONFIG, digits))
     if run == "alone":
         trial.run(CONFIG, digits, folder, KEEP)
         assert TrialFolder(folder).checkpoints().steps() == [20]
@@ -304,6 +305,38 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_it(session, whole, tm
     assert_ends_alike(tmp_path, whole)
 
 
+@pytest.mark.parametrize("change", [{"seed": 1}, {"learning_rate": 1e-3}])
+def test_a_checkpoint_of_another_run_is_refused_and_left(session, tmp_path, change):
+    """Also where `config.json` was removed, so that nothing else says what the checkpoint belongs to."""
+    with pytest.raises(KeyboardInterrupt):
+        alone(session, CONFIG, tmp_path, SAVE, progress=StopsAfter(1))
+    (tmp_path / "config.json").unlink()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(RequestError, match=r"checkpoints/5 is of another run: choose another workdir"):
+        alone(session, dataclasses.replace(CONFIG, **change), tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_continues_writes_its_configuration_anew(session, whole, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        alone(session, CONFIG, tmp_path, SAVE_AND_KEEP, progress=StopsAfter(1))
+    (tmp_path / "config.json").unlink()
+    alone(session, CONFIG, tmp_path, KEEP)
+    assert kept(TrialFolder(tmp_path))["seed"] == 0
+    assert_ends_alike(tmp_path, whole)
+
+
+def test_what_lies_behind_a_link_is_never_deleted(session, whole, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(whole / "checkpoints", elsewhere)
+    folder = tmp_path / "w"
+    folder.mkdir()
+    (folder / "checkpoints").symlink_to(elsewhere)
+    before = sorted(path for path in elsewhere.rglob("*"))
+    alone(session, CONFIG, folder)
+    assert not (folder / "checkpoints").is_symlink() and sorted(elsewhere.rglob("*")) == before
+
+
 def test_another_machine_is_said_and_marked(session, digits, tmp_path):
     said = Said()
     here = machine.here()
@@ -318,8 +351,7 @@ def test_another_machine_is_said_and_marked(session, digits, tmp_path):
 
 def test_what_begins_anew_elsewhere_is_of_one_machine(session, digits, tmp_path):
     folder = TrialFolder(tmp_path)
-    settings = {**to_json(CONFIG), "dataset_fingerprint": digits.fingerprint}
-    folder.begin(settings, {"machine": {"cpu": "Z80"}})  # killed before its first checkpoint
+    folder.begin(settings(CONFIG, digits), {"machine": {"cpu": "Z80"}})  # killed before its first checkpoint
     assert alone(session, CONFIG, tmp_path).result.same_machine is True
     assert kept(folder)["provenance"]["machine"] == machine.here().to_json()
 
