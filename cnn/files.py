@@ -32,6 +32,7 @@ from cnn.progress import Progress
 
 LOCK = ".lock"
 HOLDER = ".writer.json"
+SUFFIXES = (".json", ".jsonl", ".csv", ".npy", ".npz", ".png", ".txt")  # of the files in a work folder
 _SEAL = "seal"
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
@@ -150,6 +151,17 @@ def unseal(values: dict[str, Any]) -> dict[str, Any] | None:
     """
     kept = {name: value for name, value in values.items() if name != _SEAL}
     return kept if values.get(_SEAL) == digest(kept) else None
+
+
+def require_files(folder: Path) -> None:
+    """Refuse a folder that holds a folder in the place of a file, recognised by its suffix, which cannot be replaced.
+
+    Raises:
+        RequestError: the message names it.
+    """
+    for path in folder.glob("*.*"):
+        if path.suffix in SUFFIXES and path.is_dir() and not path.is_symlink():
+            raise RequestError(f"{path}: must be a file, not a folder; remove it, or choose another workdir")
 
 
 @contextlib.contextmanager

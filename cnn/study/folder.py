@@ -50,6 +50,7 @@ class StudyFolder:
         Raises:
             RequestError: the message names what differs, with both values; or the folder has another format.
         """
+        files.require_files(self.path)
         self._check_settings(plan)
         trials = [*plan.tuning(), *plan.comparing()]
         folders = {trial: self.trial(trial).path for trial in trials}

@@ -147,6 +147,7 @@ class TrialFolder:
         Raises:
             RequestError: the folder holds another trial; the message names the settings that differ, with both values.
         """
+        files.require_files(self.path)
         old = kept_settings(self.path / _CONFIG)
         if old is None:
             return

@@ -2,12 +2,14 @@
 
 Reads a line of JSON for each request, `[folder, environment, experiment, flags]`, and answers with one: `[status, out,
 err]`. Every experiment's own module runs as `__main__`, from its definition of flags to its exit. Warnings are errors.
+The variable `LARGEST_FILE` in the environment limits the bytes of a file, as a full disk does.
 """
 
 import contextlib
 import io
 import json
 import os
+import resource
 import runpy
 import sys
 import traceback
@@ -23,6 +25,8 @@ def answer(folder: str, environment: dict[str, str], experiment: str, flags: lis
     err = io.StringIO()
     before = dict(os.environ)
     os.environ.update(environment)
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(environment.get("LARGEST_FILE", unlimited[0])), unlimited[1]))
     with warnings.catch_warnings(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         warnings.simplefilter("error")
         try:
@@ -33,6 +37,7 @@ def answer(folder: str, environment: dict[str, str], experiment: str, flags: lis
         except BaseException:
             traceback.print_exc()
             status = -2
+    resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
     os.environ.clear()
     os.environ.update(before)
     return status, out.getvalue(), err.getvalue()
