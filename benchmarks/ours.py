@@ -53,7 +53,7 @@ def random_program(
     names = tuple(map(str, range(CLASSES)))
     dataset = Dataset("random", images, labels, images[:1], labels[:1], names, "random", "random")
     config = TrialConfig("random", network=network, training=training)
-    return fit.program(fit.prepare(config, dataset), machine.here(), optimizer)
+    return fit.program(fit.prepare_trials(config, dataset), machine.here(), optimizer)
 
 
 def epoch(loop: Loop, image_shape: tuple[int, int, int], replicas: int = 1) -> Callable[[], list[Totals]]:

@@ -57,7 +57,7 @@ def report(results: Results) -> Report:
         f"{words.verdict(found, 'max pooling')}"
     )
     title = f"{config.dataset}: ways to halve the image, {config.network.blocks} blocks"
-    pictures = {"downsampling": lambda path: show.variants(found, results.rows, title, path)}
+    pictures = {"downsampling": lambda: show.variants(found, results.rows, title)}
     return comparing.report(results, found, sentence, pictures)
 
 

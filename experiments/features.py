@@ -25,7 +25,6 @@ from cnn.network import models, summary
 from cnn.progress import Progress
 from cnn.show import comparison as show
 from cnn.show import network as pictures
-from cnn.show import style
 from cnn.study import words
 from cnn.study.comparison import compare
 from cnn.study.plan import Study
@@ -180,9 +179,7 @@ def report(results: Results) -> Report:
     titles = {f"{k}": f"{k} example{'' if k == 1 else 's'} %" for k in examples}
     title = f"{name}: features for {few_shot.new.classes} new classes, {few} examples of each"
     along = "examples of each new class"
-    drawn: dict[str, Draw] = {
-        "features": lambda path: show.variants_and_lines(found, rows, title, names, along, path, log=True)
-    }
+    drawn: dict[str, Draw] = {"features": lambda: show.variants_and_lines(found, rows, title, names, along, log=True)}
     seen = results.arrays(planned.config.network.model, seed=0)
     if seen and seen["image"].shape[-1] in (1, 3):  # only these can be drawn
         drawn |= _of_the_network(seen, planned.config, few_shot.known)
@@ -196,12 +193,11 @@ def _of_the_network(seen: Mapping[str, np.ndarray], config: StudyConfig, known: 
     convolutions = [row.name for row in layers(config, known) if row.kind == "Conv"]
     on = f"{config.dataset}, {known.classes} classes learnt"
     most = f"{on}: what excites filters of {convolutions[-1]} most"
-    figures = {
-        "filters": pictures.filters(seen["kernel"], f"{on}: the filters of {convolutions[0]}"),
-        "feature_maps": pictures.feature_maps(seen["image"], maps, f"{on}: what the layers make of an image"),
-        "patches": pictures.patches(seen["patches"], names, most),
+    return {
+        "filters": lambda: pictures.filters(seen["kernel"], f"{on}: the filters of {convolutions[0]}"),
+        "feature_maps": lambda: pictures.feature_maps(seen["image"], maps, f"{on}: what the layers make of an image"),
+        "patches": lambda: pictures.patches(seen["patches"], names, most),
     }
-    return {name: functools.partial(style.write_png, figure) for name, figure in figures.items()}
 
 
 EXPERIMENT = Experiment(

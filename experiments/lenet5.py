@@ -59,7 +59,7 @@ def report(results: Results) -> Report:
         sentence = f"{sentence}; the paper's is {said}"
         lines = {f"the paper's {said}": error}
     title = f"{config.dataset}: LeNet-5 as of 1998 and as of today"
-    pictures = {"lenet5": lambda path: show.variants(found, rows, title, path, "test error", lines)}
+    pictures = {"lenet5": lambda: show.variants(found, rows, title, "test error", lines)}
     return comparing.report(results, found, f"{sentence}.", pictures, {ERROR: "test error %"})
 
 

@@ -131,7 +131,7 @@ def report(results: Results) -> Report:
     arrays = {name: results.arrays(name, seed=0) for name in NETWORKS}
     pictured = {name: show.Scenes(**shown) for name, shown in arrays.items() if shown}
     names = planned.dataset.class_names
-    pictures = {"localize": lambda path: show.scenes(found, results.rows, title, panels, pictured, names, path)}
+    pictures = {"localize": lambda: show.scenes(found, results.rows, title, panels, pictured, names)}
     return comparing.report(results, found, sentence, pictures, TITLES)
 
 

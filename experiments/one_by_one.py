@@ -56,7 +56,7 @@ def report(results: Results) -> Report:
         f"Against them, a bottleneck {'; '.join(others)}. {words.verdict(found, 'no bottleneck')}"
     )
     title = f"{dataset}: a 1x1 convolution before each block but the first"
-    pictures = {"one_by_one": lambda path: show.variants(found, results.rows, title, path)}
+    pictures = {"one_by_one": lambda: show.variants(found, results.rows, title)}
     return comparing.report(results, found, sentence, pictures)
 
 

@@ -61,7 +61,7 @@ def report(results: Results) -> Report:
     return Report(
         answer=found.to_json(),
         text=text,
-        pictures={"accuracy_vs_blocks": lambda path: accuracy_vs_blocks(found, results.rows, path)},
+        pictures={"accuracy_vs_blocks": lambda: accuracy_vs_blocks(found, results.rows)},
         advice=lambda arguments: words.next_command(found, config, arguments, fits),
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from cnn.config import TrialConfig, to_json
 from cnn.network import summary
 from cnn.training import trial
-from cnn.training.fit import prepare
+from cnn.training.fit import prepare_trials
 from cnn.training.folder import Result, TrialFolder, default_workdir
 from cnn.training.record import settings
 from experiments.command.experiment import Command
@@ -23,7 +23,7 @@ COMMAND = Command(name="train", doc=__doc__, config=TrialConfig)
 def train(config: TrialConfig, asked: Asked) -> int:
     """Train as the flags say, and print the result."""
     dataset = asked.load(config.dataset)
-    prepared = prepare(config, dataset)
+    prepared = prepare_trials(config, dataset)
     workdir = asked.workdir or default_workdir("train", dataset.slug, to_json(config))
     TrialFolder(workdir).result(settings(config, dataset))  # refused before anything is printed
     print(summary.table(prepared.network, prepared.task.image_shape), flush=True)

@@ -96,7 +96,7 @@ def report(results: Results) -> Report:
     title = f"{name}: what neighbourhood is worth"
     columns = dict(enumerate(moves))
     along = "pixels that the image is moved"
-    pictures = {"why_convnets": lambda path: show.variants_and_lines(found, results.rows, title, columns, along, path)}
+    pictures = {"why_convnets": lambda: show.variants_and_lines(found, results.rows, title, columns, along)}
     return comparing.report(results, found, sentence, pictures, titles, more={"mlp": dense, "moved": far})
 
 

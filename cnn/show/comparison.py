@@ -1,22 +1,17 @@
 """Pictures of comparisons: a row for each variant, beside it its cost, lines, or scenes with boxes.
 
 Example:
-    >>> import tempfile
-    >>> from pathlib import Path
     >>> from cnn.study.comparison import compare
     >>> from cnn.training.folder import Result
     >>> accuracies = {"max": [0.98, 0.97], "stride": [0.96, 0.96]}
     >>> rows = [Row("compare", name, 1e-3, seed, Result("done", test_accuracy=value, train_seconds=1.0))
     ...         for name, values in accuracies.items() for seed, value in enumerate(values)]
     >>> found = compare(rows, column="pooling", reference="max")
-    >>> path = Path(tempfile.mkdtemp()) / "downsampling.png"
-    >>> variants(found, rows, "mnist: ways to halve the image", path)
-    >>> path.exists()
-    True
+    >>> variants(found, rows, "mnist: ways to halve the image").get_suptitle()
+    'mnist: ways to halve the image'
 """
 
 import itertools
-import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,7 +32,6 @@ from cnn.show.style import (
     headline,
     legend,
     short,
-    write_png,
 )
 from cnn.study.comparison import Comparison
 from cnn.study.results import Row, compared
@@ -69,17 +63,15 @@ def variants(
     comparison: Comparison,
     rows: Sequence[Row],
     title: str,
-    path: str | os.PathLike[str],
     label: str = "test accuracy",
     lines: Mapping[str, float] = MappingProxyType({}),
-) -> None:
-    """Draw what was measured of each variant, seed by seed and with its 95 % interval, and beside it the cost.
+) -> "Figure":
+    """What was measured of each variant, seed by seed and with its 95 % interval, and beside it the cost.
 
     Args:
         comparison: as `cnn.study.comparison.compare` gives it.
         rows: the trials that the comparison was made from; they give the single seeds.
         title: what is compared, on what; text, never a formula.
-        path: the PNG file, which appears whole or not at all.
         label: the comparison's metric in words.
         lines: what else to mark on the metric's axis: fractions by their names.
     """
@@ -89,7 +81,7 @@ def variants(
     _cost(panels[1], [summary.parameters for summary in summaries], "parameters", GREEN)
     _cost(panels[2], [summary.macs for summary in summaries], "multiply-\naccumulates", ORANGE)
     _cost(panels[3], [summary.train_seconds for summary in summaries], "seconds of\ntraining", PURPLE)
-    write_png(figure, path)
+    return figure
 
 
 def _cost(axes: "Axes", costs: Sequence[float | None], label: str, colour: str) -> None:
@@ -113,10 +105,9 @@ def variants_and_lines(
     title: str,
     columns: Mapping[Any, str],
     xlabel: str,
-    path: str | os.PathLike[str],
     log: bool = False,
-) -> None:
-    """Draw each variant's accuracy, and beside it how another accuracy changes with what was varied.
+) -> "Figure":
+    """Each variant's accuracy, and beside it how another accuracy changes with what was varied.
 
     Args:
         comparison: as `cnn.study.comparison.compare` gives it, with the columns among its measurements.
@@ -124,7 +115,6 @@ def variants_and_lines(
         title: what is compared, on what; text, never a formula.
         columns: for each place on the horizontal axis, the measurement that gives the lines' points there.
         xlabel: what varies along the horizontal axis.
-        path: the PNG file, which appears whole or not at all.
         log: whether the horizontal axis is logarithmic.
     """
     figure, (left, right) = _panels(comparison, title, (1, 1.2), least=4.0)
@@ -147,7 +137,7 @@ def variants_and_lines(
         right.set_xscale("log")
     right.set_xticks(list(columns), [str(place) for place in columns])
     right.set_xticks([], minor=True)
-    write_png(figure, path)
+    return figure
 
 
 def scenes(
@@ -157,9 +147,8 @@ def scenes(
     panels: Mapping[str, str],
     shown: Mapping[str, Scenes],
     class_names: Sequence[str],
-    path: str | os.PathLike[str],
-) -> None:
-    """Draw what was measured of networks that find objects, and below it the same scenes with the boxes of each.
+) -> "Figure":
+    """What was measured of networks that find objects, and below it the same scenes with the boxes of each.
 
     Under a scene stands the intersection over union (IoU) of each true box with the network's box for it.
 
@@ -170,7 +159,6 @@ def scenes(
         panels: what each panel shows in words, by the name of the measurement.
         shown: scenes with what a network has found in them, by the name of the network.
         class_names: the name of each class; text, never a formula.
-        path: the PNG file, which appears whole or not at all.
     """
     from matplotlib.figure import Figure
 
@@ -183,7 +171,7 @@ def scenes(
         _by_variant(axes, comparison, rows, column, label)
     if shown:
         _scenes(halves[1], shown, class_names)
-    write_png(figure, path)
+    return figure
 
 
 def _scenes(figure: "SubFigure", shown: Mapping[str, Scenes], class_names: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """Pictures of what a network looks for and what it sees: filters, feature maps, and the patches that excite filters.
 
-Each takes NumPy arrays and returns matplotlib's own `Figure`, which a notebook shows and `style.write_png` writes. A
-signed number is blue below 0, white at 0 and vermilion above. Images of one channel are grey.
+Each takes NumPy arrays. A signed number is blue below 0, white at 0 and vermilion above. Images of one channel are
+grey.
 
 Example:
     >>> figure = filters(np.random.default_rng(0).normal(size=(3, 3, 1, 16)))

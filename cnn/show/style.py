@@ -1,8 +1,9 @@
 """What all pictures share: colours, headlines, legends, and a PNG that appears whole or not at all.
 
-Pictures are drawn on matplotlib's own `Figure`, without pyplot: they need no display, and no global state changes. The
-colours are those of Okabe and Ito (2008, "Color Universal Design"), which colour-blind readers tell apart too; the
-orange is darker than theirs, so that words in it can be read. Marks differ in shape as well, for prints in grey.
+Every picture of this room is a function that returns matplotlib's own `Figure`: a notebook shows it, `write_png` writes
+it. pyplot has no part in that, so no display is needed, and a figure that nobody holds any more is freed. The colours
+are those of Okabe and Ito (2008, "Color Universal Design"), which colour-blind readers tell apart too; the orange is
+darker than theirs, so that words in it can be read. Marks differ in shape as well, for prints in grey.
 
 The name of a data set, a class or a file is text. matplotlib would read a formula between two dollar signs, so every
 function here, and every picture that shows such a name, turns that off.

@@ -131,7 +131,7 @@ class Plan:
     def fits(self, network: NetworkConfig) -> bool:
         """Whether a network could be one more variant: whether it suits the images and the other settings."""
         try:
-            prepare(replace(self.study, variants={"": network}))
+            plan_study(replace(self.study, variants={"": network}))
         except RequestError:
             return False
         return True
@@ -146,7 +146,7 @@ class Plan:
         ]
 
 
-def prepare(study: Study) -> Plan:
+def plan_study(study: Study) -> Plan:
     """Check a study, once; nothing is written and nothing is computed on a device.
 
     Raises:
@@ -155,4 +155,4 @@ def prepare(study: Study) -> Plan:
     """
     rate = study.config.learning_rates[0]
     trials = {variant: study.trial(COMPARE, variant, rate, seed=0) for variant in study.variants}
-    return Plan(study, {variant: fit.prepare(trial.config, study.dataset) for variant, trial in trials.items()})
+    return Plan(study, {variant: fit.prepare_trials(trial.config, study.dataset) for variant, trial in trials.items()})

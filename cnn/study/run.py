@@ -18,7 +18,7 @@ from cnn.network.summary import Cost
 from cnn.progress import Progress
 from cnn.study.executors import Executor, Here
 from cnn.study.folder import GROWABLE, StudyFolder, finished, settings_of
-from cnn.study.plan import COMPARE, TUNE, Plan, Study, Trial, prepare
+from cnn.study.plan import COMPARE, TUNE, Plan, Study, Trial, plan_study
 from cnn.study.results import Row, best_rates
 from cnn.training import folder as trial_folder
 from cnn.training.fit import Session
@@ -170,7 +170,7 @@ def overview(study: Study, workdir: Path | None = None) -> Overview:
 
 def _checked(study: Study, workdir: Path | None) -> tuple[Plan, StudyFolder]:
     """The plan of a study, and its work folder, which holds nothing else."""
-    plan = prepare(study)
+    plan = plan_study(study)
     folder = StudyFolder(workdir or default_workdir(study))
     folder.check(plan)
     return plan, folder

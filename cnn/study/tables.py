@@ -15,6 +15,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tabulate import DataRow, TableFormat, tabulate
+
 from cnn.study.answer import Answer
 from cnn.study.comparison import Comparison, Variant
 from cnn.study.results import ACCURACY, Summary
@@ -26,6 +28,8 @@ LONGEST = 40  # characters of a cell; longer ones are cut
 UNKNOWN = "-"
 _NOTHING = re.compile(r"0(\.0+)?")
 _COUNT = re.compile(r"\d[\d,]*")
+# The Markdown of tabulate itself makes each column two characters wider than its head.
+_MARKDOWN = TableFormat(None, None, None, None, None, DataRow("| ", " | ", " |"), padding=0, with_header_hide=None)
 # What the heads and signs of a table mean; `{reference}` is the recommended depth, or the variant compared with.
 MEANINGS = {
     "*": "the recommended number of blocks",
@@ -64,6 +68,11 @@ class Column:
         """The head and the cells as they are written."""
         texts = [self.head, *(cell or UNKNOWN for cell in self.cells)]
         return [text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..." for text in texts]
+
+    @property
+    def rule(self) -> str:
+        """The line below its head, which tells Markdown the side of its cells."""
+        return "-" * (self.width - 1) + (":" if self.right else "-")
 
     def shortened(self) -> "Column":
         """The same column with its counts in thousands and millions."""
@@ -198,15 +207,9 @@ def _fits(columns: Sequence[Column]) -> bool:
 
 
 def _table(columns: Sequence[Column]) -> str:
-    lines = []
-    for texts in zip(*(column.texts for column in columns), strict=True):
-        padded = [
-            text.rjust(column.width) if column.right else text.ljust(column.width)
-            for text, column in zip(texts, columns, strict=True)
-        ]
-        lines.append(f"| {' | '.join(padded)} |")
-    rules = ["-" * (column.width - 1) + (":" if column.right else "-") for column in columns]
-    return "\n".join([lines[0], f"| {' | '.join(rules)} |", *lines[1:]])
+    lines = zip(*([column.texts[0], column.rule, *column.texts[1:]] for column in columns), strict=True)
+    sides = ["right" if column.right else "left" for column in columns]
+    return tabulate(lines, tablefmt=_MARKDOWN, disable_numparse=True, colalign=sides)
 
 
 def _trials_and_cost(summaries: Sequence[Summary]) -> list[Column]:

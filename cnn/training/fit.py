@@ -1,6 +1,6 @@
 """Trains one or more replicas (seeds, learning rates) of one network, on any device.
 
-`prepare` checks that settings suit the data; a `Session` holds what the fits of a process share; a `Fit` trains.
+`prepare_trials` checks that settings suit the data; a `Session` holds what the fits of a process share; a `Fit` trains.
 """
 
 import time
@@ -47,7 +47,7 @@ class Prepared:
         return summary.cost(self.network, self.task.image_shape)
 
 
-def prepare(config: TrialConfig, dataset: Dataset) -> Prepared:
+def prepare_trials(config: TrialConfig, dataset: Dataset) -> Prepared:
     """Check that settings suit a data set; nothing is computed on a device.
 
     Raises:

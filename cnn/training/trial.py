@@ -26,7 +26,7 @@ from cnn.network import models
 from cnn.progress import Progress
 from cnn.trained.network import Trained
 from cnn.training.checkpoints import DamagedError
-from cnn.training.fit import Fit, Prepared, Session, Snapshot, prepare
+from cnn.training.fit import Fit, Prepared, Session, Snapshot, prepare_trials
 from cnn.training.folder import NOTHING, Outcome, Result, TrialFolder
 from cnn.training.interrupt import Interrupt
 from cnn.training.metrics import Epoch
@@ -91,7 +91,9 @@ def run(
         outcome = Record(config, dataset, own).outcome
         if outcome and own.has_settings() and (options.keep or not own.leftovers()):
             return outcome
-    prepared = prepare(config, dataset)  # first, so that nothing is written for settings that do not suit the data
+    prepared = prepare_trials(
+        config, dataset
+    )  # first, so that nothing is written for settings that do not suit the data
     with Session(dataset) as session:
         if own is None:
             return run_together(session, prepared, [config], None, options, progress)[0]

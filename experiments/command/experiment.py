@@ -7,18 +7,22 @@ prints.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cnn.config import StudyConfig, TrialConfig
 from cnn.data.content import Dataset
 from cnn.progress import Progress
+from cnn.show import style
 from cnn.study import run
 from cnn.study.plan import Study
 from cnn.study.run import Results
 from cnn.training.trial import CHECKPOINT_SECONDS
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Config = TypeVar("Config", bound=TrialConfig | StudyConfig)
-Draw = Callable[[Path], None]  # writes a picture to a path
+Draw = Callable[[], "Figure"]  # draws a picture
 Advice = Callable[[Sequence[str]], str | None]  # from the command line of a run to the next one to try
 
 
@@ -122,5 +126,5 @@ class Experiment(Command[Config]):
             results.write_answer(report.answer)
             pictures = {results.workdir / f"{name}.png": draw for name, draw in report.pictures.items()}
             for path, draw in pictures.items():
-                draw(path)
+                style.write_png(draw(), path)
         return Finished(results, report, tuple(pictures))

@@ -7,7 +7,7 @@ import pytest
 
 from cnn.config import NetworkConfig, SceneConfig, StudyConfig
 from cnn.data import datasets
-from cnn.study.plan import prepare
+from cnn.study.plan import plan_study
 from experiments import localize, why_convnets
 
 pytestmark = pytest.mark.thorough
@@ -88,6 +88,6 @@ def test_where_every_trial_diverged_the_sentence_says_so(ask, tmp_path, name):
 def test_networks_have_equal_parameters(experiment, width, hidden):
     scene = SceneConfig(objects=1 if experiment is localize else 0)
     config = StudyConfig(network=NetworkConfig(width=width, hidden=hidden), scene=scene)
-    plan = prepare(experiment.study(config, datasets.load("digits")))
+    plan = plan_study(experiment.study(config, datasets.load("digits")))
     parameters = [prepared.cost.parameters for prepared in plan.prepared.values()]
     assert len(parameters) >= 2 and max(parameters) / min(parameters) <= 1.02

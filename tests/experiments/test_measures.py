@@ -13,7 +13,7 @@ from cnn.progress import Progress
 from cnn.study.results import Row
 from cnn.study.run import default_workdir
 from cnn.training import tasks, trial
-from cnn.training.fit import Session, prepare
+from cnn.training.fit import Session, prepare_trials
 from cnn.training.folder import Result
 from experiments import downsampling, features, lenet5, localize, one_by_one, why_convnets
 from experiments.command import compiled
@@ -44,7 +44,7 @@ def outcomes(experiment, configs, data, progress=Progress()):
     study = experiment.study(StudyConfig("digits", network=NETWORK, scene=configs[0].scene), data)
     options = trial.Options(measure=study.measure)
     with Session(study.dataset) as session:
-        prepared = prepare(configs[0], study.dataset)
+        prepared = prepare_trials(configs[0], study.dataset)
         return trial.run_together(session, prepared, configs, options=options, progress=progress)
 
 

@@ -1,10 +1,17 @@
-"""Looking into pictures: at a figure before it is written, and at the pixels of a PNG."""
+"""Looking into pictures: at the parts of a figure, and at its pixels."""
 
 import io
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
+
+
+def rendered(figure):
+    """The pixels of a figure, [height, width, 3] from 0 to 1."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=figure.dpi)
+    return imread(io.BytesIO(buffer.getvalue()))[..., :3]
 
 
 def drawn(figure):

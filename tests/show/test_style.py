@@ -1,12 +1,38 @@
-"""What all pictures share: a file that appears whole or not at all, and names that are text."""
+"""What all pictures share: a figure, a file that appears whole or not at all, and names that are text."""
 
+import gc
+import inspect
+import weakref
+
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from cnn.show import style
+from cnn.show import answer, comparison, network, style, trace
 from tests.show.looking import extent
 
 NAME = r"$\frac$"  # as a formula it would be an error
+PICTURES = [
+    function
+    for module in (answer, comparison, network, trace)
+    for name, function in inspect.getmembers(module, inspect.isfunction)
+    if function.__module__ == module.__name__ and not name.startswith("_")
+]
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.__name__)
+def test_every_picture_is_a_figure_that_its_caller_writes(picture):
+    signature = inspect.signature(picture)
+    assert signature.return_annotation == "Figure" and "path" not in signature.parameters
+
+
+def test_a_written_figure_that_nobody_holds_is_freed(tmp_path):
+    figure = network.filters(np.ones((3, 3, 1, 4)))
+    style.write_png(figure, tmp_path / "a.png")
+    kept = weakref.ref(figure)
+    del figure
+    gc.collect()
+    assert kept() is None
 
 
 def test_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):

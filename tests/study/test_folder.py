@@ -10,7 +10,7 @@ from cnn import machine
 from cnn.config import NetworkConfig
 from cnn.errors import RequestError
 from cnn.study.folder import StudyFolder
-from cnn.study.plan import prepare
+from cnn.study.plan import plan_study
 from cnn.training.folder import Result
 from tests.study.small import CONFIG, study
 
@@ -18,7 +18,7 @@ HERE = machine.here()
 
 
 def opened(folder, study):
-    StudyFolder(folder).open(prepare(study), HERE)
+    StudyFolder(folder).open(plan_study(study), HERE)
     return folder / "config.json"
 
 

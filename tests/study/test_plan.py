@@ -7,24 +7,24 @@ import pytest
 
 from cnn.config import NetworkConfig, TrainingConfig
 from cnn.errors import RequestError
-from cnn.study.plan import Study, prepare
+from cnn.study.plan import Study, plan_study
 from cnn.study.run import default_workdir
 from tests.study.small import CONFIG, study
 from tests.study.trials import LOG_SPACED
 
 
 def test_trials_name_their_folders_apart(digits):
-    plan = prepare(study(digits, dataclasses.replace(CONFIG, tuning_seeds=3)))
+    plan = plan_study(study(digits, dataclasses.replace(CONFIG, tuning_seeds=3)))
     names = [trial.name for trial in plan.tuning()]
     assert len(set(names)) == len(names) == 2 * 2 * 3
     assert names[0] == "tune-blocks0-rate0.001-seed1000000"
 
 
 def test_the_phases_have_seeds_of_their_own(digits):
-    plan = prepare(study(digits))
+    plan = plan_study(study(digits))
     assert {trial.config.seed for trial in plan.tuning()} == {1_000_000}
     assert {trial.config.seed for trial in plan.comparing()} == {0, 1}
-    one = prepare(study(digits, dataclasses.replace(CONFIG, learning_rates=(1e-3,))))
+    one = plan_study(study(digits, dataclasses.replace(CONFIG, learning_rates=(1e-3,))))
     assert one.tuning() == [] and len(one.comparing()) == 4
 
 
@@ -72,10 +72,10 @@ def test_the_default_folder_does_not_depend_on_what_may_grow(digits):
 )
 def test_what_does_not_suit_the_data_is_refused(digits, change, message):
     with pytest.raises(RequestError, match=message):
-        prepare(study(digits, dataclasses.replace(CONFIG, **change)))
+        plan_study(study(digits, dataclasses.replace(CONFIG, **change)))
 
 
 def test_a_plan_knows_each_variants_cost_and_what_would_fit(digits):
-    plan = prepare(study(digits))
+    plan = plan_study(study(digits))
     assert plan.prepared[0].cost.parameters < plan.prepared[1].cost.parameters
     assert plan.fits(NetworkConfig(blocks=3)) and not plan.fits(NetworkConfig(blocks=4))  # 8 -> 4 -> 2 -> 1

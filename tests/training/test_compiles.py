@@ -14,7 +14,7 @@ from cnn.data import datasets
 from cnn.study import run
 from cnn.study.executors import Here
 from cnn.training import fit, trial
-from cnn.training.fit import Session, prepare
+from cnn.training.fit import Session, prepare_trials
 from cnn.training.folder import TrialFolder
 from cnn.training.loops import choice, threads
 from cnn.training.trial import Options
@@ -110,7 +110,7 @@ def seeds(config, *numbers):
 
 
 def together(session, configs, folders=None, options=Options()):
-    trial.run_together(session, prepare(configs[0], session.dataset), configs, folders, options)
+    trial.run_together(session, prepare_trials(configs[0], session.dataset), configs, folders, options)
 
 
 @pytest.mark.parametrize(

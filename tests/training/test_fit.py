@@ -10,7 +10,7 @@ from cnn.data import datasets
 from cnn.data.content import Dataset
 from cnn.errors import RequestError
 from cnn.training import fit
-from cnn.training.fit import Fit, Session, prepare
+from cnn.training.fit import Fit, Session, prepare_trials
 from cnn.training.loops.scan import ScanLoop
 from cnn.training.loops.threads import ThreadsLoop
 
@@ -37,7 +37,7 @@ def trial_config(seed=0, rate=3e-3, batch_size=256, **training):
 
 
 def start(session, *configs):
-    return Fit(session, prepare(configs[0], session.dataset), configs)
+    return Fit(session, prepare_trials(configs[0], session.dataset), configs)
 
 
 def numbers(epochs):
@@ -112,7 +112,7 @@ def test_a_trained_network_gives_the_answers_of_the_fit(session):
 
 def test_a_batch_larger_than_the_training_part_is_refused(digits):
     with pytest.raises(RequestError, match="batch_size=1294: digits has 1293 training images, so at most 1293"):
-        prepare(trial_config(batch_size=1294), digits)
+        prepare_trials(trial_config(batch_size=1294), digits)
 
 
 def test_steps_are_counted_in_32_bits():
@@ -120,12 +120,12 @@ def test_steps_are_counted_in_32_bits():
     labels = np.arange(5000, dtype=np.int32) % 2
     dataset = Dataset("two", images, labels, images, labels, ("a", "b"), "", "two")
     with pytest.raises(RequestError, match=r"^epochs=500000: must be at most 429496, with 5000 steps in each$"):
-        prepare(TrialConfig("two", training=TrainingConfig(500_000, 1)), dataset)
+        prepare_trials(TrialConfig("two", training=TrainingConfig(500_000, 1)), dataset)
 
 
 def test_another_data_set_than_the_settings_name_is_refused(digits):
     with pytest.raises(RequestError, match=r"^dataset='mnist': must be digits, which was loaded$"):
-        prepare(dataclasses.replace(trial_config(), dataset="mnist"), digits)
+        prepare_trials(dataclasses.replace(trial_config(), dataset="mnist"), digits)
 
 
 @pytest.mark.parametrize(
@@ -146,5 +146,5 @@ def test_micro_batches_are_for_what_leaves_the_cache(shape, width, batch_size, n
     network = NetworkConfig(blocks=2, width=width, normalization=normalization)
     config = TrialConfig("two", network=network, training=TrainingConfig(batch_size=batch_size))
     cpu = dataclasses.replace(HERE, backend="cpu")
-    assert fit.program(prepare(config, dataset), cpu).micro_batch == micro_batch
-    assert fit.program(prepare(config, dataset), ACCELERATOR).micro_batch == batch_size
+    assert fit.program(prepare_trials(config, dataset), cpu).micro_batch == micro_batch
+    assert fit.program(prepare_trials(config, dataset), ACCELERATOR).micro_batch == batch_size

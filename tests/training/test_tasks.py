@@ -14,7 +14,7 @@ from cnn.data.batches import Images
 from cnn.data.scenes import overlap
 from cnn.errors import RequestError
 from cnn.training import tasks
-from cnn.training.fit import Fit, Session, prepare
+from cnn.training.fit import Fit, Session, prepare_trials
 
 pytestmark = pytest.mark.thorough
 
@@ -118,7 +118,7 @@ def test_scenes_are_learnt_from_alike_by_both_loops():
     seen = []
     for backend in ("cpu", "gpu"):
         with Session(digits, dataclasses.replace(machine.here(), backend=backend)) as session:
-            fit = Fit(session, prepare(config, digits), [config])
+            fit = Fit(session, prepare_trials(config, digits), [config])
             metrics = [epochs[0][0] for epochs in fit.epochs()]
             seen.append((metrics[-1].train_loss, metrics[-1].val_loss, fit.answers()[0]))
     assert seen[0][:2] == pytest.approx(seen[1][:2], rel=1e-3)
@@ -131,11 +131,11 @@ def test_scenes_are_learnt_from_alike_by_both_loops():
 
 def test_the_task_and_the_loss_follow_from_the_settings():
     digits = datasets.load("digits")
-    found = prepare(scene_config(objects=2, canvas=1.5), digits)
+    found = prepare_trials(scene_config(objects=2, canvas=1.5), digits)
     assert found.task.image_shape == (12, 12, 1) and found.network.output_shape((12, 12, 1)) == (2 * 14,)
     lenet = dataclasses.replace(scene_config(), network=NetworkConfig(model="lenet5_1998"))
     six = splits.subset(digits, range(6))
     with pytest.raises(RequestError, match=r"^objects=1: lenet5_1998 only classifies"):
-        prepare(dataclasses.replace(lenet, dataset=six.name, scene=SceneConfig(1)), six)
-    assert prepare(lenet, digits).task.rejection_logit == -10.0
-    assert prepare(scene_config(), digits).task.rejection_logit is None
+        prepare_trials(dataclasses.replace(lenet, dataset=six.name, scene=SceneConfig(1)), six)
+    assert prepare_trials(lenet, digits).task.rejection_logit == -10.0
+    assert prepare_trials(scene_config(), digits).task.rejection_logit is None

@@ -15,7 +15,7 @@ from cnn.data import datasets
 from cnn.errors import RequestError
 from cnn.progress import Progress, Work
 from cnn.training import trial
-from cnn.training.fit import Session, prepare
+from cnn.training.fit import Session, prepare_trials
 from cnn.training.folder import TrialFolder
 from cnn.training.record import settings
 from cnn.training.trial import Options
@@ -104,7 +104,7 @@ def timeless(outcome):
 
 def together(session, configs, folders=None, options=Options(), progress=Progress()):
     """Trials that share a program."""
-    return trial.run_together(session, prepare(configs[0], session.dataset), configs, folders, options, progress)
+    return trial.run_together(session, prepare_trials(configs[0], session.dataset), configs, folders, options, progress)
 
 
 def final(folder, steps=20):
