@@ -9,7 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any
 
 from absl import flags
 
@@ -76,7 +76,7 @@ def tell(text: str) -> None:
         return
 
 
-def _print(text: str, stream: TextIO) -> None:
+def _print(text: str, stream: Any) -> None:  # a notebook's stream has a type of its own
     """Print text at once; characters that the stream's encoding lacks are escaped."""
     encoding = stream.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)

@@ -226,6 +226,7 @@ class Stop(NamedTuple):
 
     number: int
     running: bool  # whether the process had its work folder already; else it was still importing or loading
+    saved: bool  # whether it trained, and left a checkpoint; else it left at once
     seconds: float
 
 
@@ -279,6 +280,7 @@ def stop_until_done(run, folder, compiled, random, seconds, stops):
         while process.poll() is None and time.monotonic() < end:
             time.sleep(0.002)
         ended = (folder / LAST[run[0]]).exists()
+        there = saved(folder)
         sent = time.monotonic()
         process.send_signal(number)
         _, err = process.communicate(timeout=120)
@@ -288,7 +290,7 @@ def stop_until_done(run, folder, compiled, random, seconds, stops):
         assert process.returncode == 128 + number, f"a stop was lost: status {process.returncode} after {number}: {err}"
         interrupted(err, number)
         if not ended:
-            found.append(Stop(number, running, took))
+            found.append(Stop(number, running, bool(saved(folder) - there), took))
     finish(start(run, folder, compiled=compiled))
     return found
 
