@@ -1,6 +1,7 @@
 """Shows how long work still takes: bars on a terminal or in a notebook, plain lines elsewhere, nothing by default.
 
 Library functions take a `Progress` and never print. `Progress()` is silent; `automatic()` picks what suits a stream.
+What a stream cannot show, since its disk is full or its reader has left, is dropped: the work goes on.
 
 Example:
     >>> with Progress().task("training", total=3) as task:
@@ -8,11 +9,14 @@ Example:
     ...         task.advance(note=f"epoch {epoch}")
 """
 
+import contextlib
 import sys
 import time
 from io import TextIOBase
 from types import TracebackType
 from typing import Any
+
+_BROKEN = (OSError, ValueError)  # of a stream: it cannot be written, or is closed, or lacks a character
 
 
 class Progress:
@@ -59,7 +63,8 @@ class Lines(Progress):
         return _LineWork(label, total, done, self)
 
     def line(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
+        with contextlib.suppress(*_BROKEN):
+            print(text, file=self.stream, flush=True)
 
 
 class _LineWork(Work):
@@ -92,7 +97,7 @@ class Bars(Progress):
         )
         columns = (label, progress.BarColumn(), progress.MofNCompleteColumn())
         times = (progress.TimeElapsedColumn(), progress.TimeRemainingColumn(), note)
-        file: Any = stream  # rich declares a file; a notebook's stream has another type
+        file: Any = _Unfailing(stream)  # rich declares a file
         self.display = progress.Progress(*columns, *times, console=console.Console(file=file), transient=True)
         self.open = 0
 
@@ -101,6 +106,25 @@ class Bars(Progress):
 
     def line(self, text: str) -> None:
         self.display.console.print(text, markup=False, highlight=False)
+
+
+class _Unfailing:
+    """A stream that drops what it cannot write. rich would end the process, or fail in a thread of its own."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(*_BROKEN):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(*_BROKEN):
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 class _BarWork(Work):
@@ -127,9 +151,14 @@ class _BarWork(Work):
 
 
 def automatic(stream: TextIOBase | None = None) -> Progress:
-    """Bars where the stream (standard error by default) is a terminal or a notebook, lines elsewhere."""
+    """Bars where the stream (standard error by default) is a terminal or a notebook, lines elsewhere.
+
+    Silence where standard error is closed.
+    """
     from rich.console import Console
 
     chosen: Any = stream or sys.stderr
+    if chosen is None:
+        return Progress()
     console = Console(file=chosen)
     return Bars(chosen) if console.is_terminal or console.is_jupyter else Lines(chosen)

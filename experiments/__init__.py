@@ -1,28 +1,116 @@
-"""The experiments, each a command: `python -m experiments` lists them, `python -m experiments.NAME` runs one."""
+"""The experiments, each a command: `python -m experiments` lists them, `python -m experiments.NAME` runs one.
 
+This file owns what belongs to a command's process alone: its signals, its standard streams, and how it ends. It begins
+when `python -m` imports this package, because the libraries that each command imports next take seconds, in which a
+stop must take one line too. No other program that imports this package is changed: Python's documentation of `-m` says
+that `sys.argv[0]` is "-m" only while the module is being located.
+"""
+
+import contextlib
+import errno
 import os
 import shlex
 import signal
 import sys
-from types import FrameType
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import NoReturn
+
+_STOPS = {"SIGINT": "interrupted", "SIGTERM": "interrupted", "SIGHUP": "the terminal was closed"}
+_WORDS = {getattr(signal, name): words for name, words in _STOPS.items() if hasattr(signal, name)}
+_owned = False
 
 
-def leave_on_signals() -> None:
-    """Let SIGINT and SIGTERM end the process at once, with one line and the status 130 or 143.
+def own_process() -> None:
+    """Make this process a command's: a stop (SIGINT, SIGTERM, SIGHUP) ends it at once, with one line and its status.
 
-    A command calls this before it imports its libraries, which takes a second or two. An exception would not suffice
-    there, since any import could catch it. Later, `experiments.command.leave` handles the signals.
+    A thread does that, so that no stop waits for the main thread, which may compile for seconds. Nothing raises an
+    exception, which an import or a destructor could swallow. Where work would be lost, `cnn.training.interrupt` puts
+    its own handler in the place of ours for a while; then only a second stop ends the process at once. A signal that
+    is ignored from the start, as `nohup` does with SIGHUP, stays ignored.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
+    global _owned
+    if _owned:
+        return
+    _owned = True
+    sys.excepthook = _uncaught
+    for number in (0, 1, 2):
+        with contextlib.suppress(OSError):  # where it is closed, no file that is opened later may take its number
+            os.fstat(number)
+            continue
+        os.open(os.devnull, os.O_RDWR)
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    threading.Thread(target=_leave_when_asked, args=(read,), daemon=True).start()
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    for number in _WORDS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _wait_for_the_end)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    os.write(2, f"interrupted; this continues: {shlex.join(sys.orig_argv)}\n".encode(errors="surrogateescape"))
+def _wait_for_the_end(number: int, frame: FrameType | None) -> NoReturn:
+    """Keep the main thread from going on: the thread below ends the process."""
+    while True:
+        time.sleep(1)
+
+
+def _leave_when_asked(signals: int) -> None:
+    """End the process at the first stop that our handler stands for, or at the second of any."""
+    seen = 0
+    while True:
+        number = os.read(signals, 1)[0]
+        if number in _WORDS:
+            seen += 1
+            if seen > 1 or signal.getsignal(number) == _wait_for_the_end:
+                _leave(number)
+
+
+def _leave(number: int) -> NoReturn:
+    # A progress bar has hidden the cursor, and stands on the line where it is.
+    begin = "\x1b[?25h\n" if os.isatty(2) else ""
+    with contextlib.suppress(OSError):
+        os.write(2, os.fsencode(f"{begin}{_WORDS[signal.Signals(number)]}; this continues: {again()}\n"))
     os._exit(128 + number)
 
 
-# Python sets sys.argv[0] to "-m" only until it has found the module that `python -m` names. So this is true for
-# `python -m experiments.NAME`, and false for every program that imports this package.
+def again() -> str:
+    """The command line of this process, as a shell takes it."""
+    return shlex.join(sys.orig_argv)
+
+
+def end(status: int) -> NoReturn:
+    """End the process with a status.
+
+    A command's process ends here and now. Python's own end takes a while, in which a stop would be lost and libraries
+    may print.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # full, closed, or None
+            stream.flush()
+    if _owned:
+        os._exit(status)
+    sys.exit(status)
+
+
+def refused_variable(error: BaseException) -> str | None:
+    """The variable of the environment that JAX refuses with this error, as `NAME='value'`; None for other errors."""
+    named = [name for name in os.environ if name.startswith("JAX_") and name in str(error)]
+    return f"{named[0]}={os.environ[named[0]]!r}" if named else None
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """One line where the environment lets no library be imported; any other error as Python shows it."""
+    variable = refused_variable(error)
+    too_many = os.strerror(errno.EMFILE)
+    if variable is None and too_many not in str(error):
+        sys.__excepthook__(kind, error, trace)
+        return
+    reason = " ".join(f"{variable}: {error}".split()) if variable else f"{too_many}: ulimit -n must be higher"
+    with contextlib.suppress(OSError):
+        os.write(2, os.fsencode(f"error: {reason}\n"))
+    end(2 if variable else 1)
+
+
 if sys.argv[:1] == ["-m"]:
-    leave_on_signals()
+    own_process()

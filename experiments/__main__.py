@@ -8,6 +8,7 @@ import pkgutil
 import runpy
 import sys
 from importlib.util import find_spec
+from typing import NoReturn
 
 import experiments
 
@@ -43,33 +44,29 @@ def listing() -> str:
     )
 
 
-def main() -> int:
-    """List the experiments, or run the one that is named first; returns the exit status."""
-    experiments.leave_on_signals()
+def main() -> NoReturn:
+    """List the experiments, or run the one that is named first; ends the process with its exit status."""
+    experiments.own_process()
+    from experiments.command import leave  # after the line above, since imports take a moment
+
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in HELP:
-        print(listing())
-        return 0
+        experiments.end(leave.say(listing()))
     name = arguments[0]
-    refused = _refused(name)
+    refused = leave.status(lambda: _check(name))
     if refused:
-        return refused
+        experiments.end(refused)
     sys.argv = [sys.argv[0], *arguments[1:]]
     runpy.run_module(f"experiments.{name}", run_name="__main__", alter_sys=True)
-    return 0  # not reached: an experiment ends the process
+    raise AssertionError(f"experiments.{name} has not ended the process")
 
 
-def _refused(name: str) -> int:
-    """The exit status where there is no such experiment; 0 where there is one."""
-    from cnn.errors import require_known  # the list of experiments needs no library
-    from experiments.command import leave
+def _check(name: str) -> int:
+    from cnn.errors import require_known
 
-    def check() -> int:
-        require_known("experiment", name, questions())
-        return 0
-
-    return leave.status(check)
+    require_known("experiment", name, questions())
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

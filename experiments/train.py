@@ -14,6 +14,7 @@ from cnn.training import trial
 from cnn.training.fit import prepare_trials
 from cnn.training.folder import Result, TrialFolder, default_workdir
 from cnn.training.record import settings
+from experiments.command import leave
 from experiments.command.experiment import Command
 from experiments.command.run import Asked, run_command
 
@@ -26,14 +27,12 @@ def train(config: TrialConfig, asked: Asked) -> int:
     prepared = prepare_trials(config, dataset)
     workdir = asked.workdir or default_workdir("train", dataset.slug, to_json(config))
     TrialFolder(workdir).result(settings(config, dataset))  # refused before anything is printed
-    print(summary.table(prepared.network, prepared.task.image_shape), flush=True)
+    printed = leave.say(summary.table(prepared.network, prepared.task.image_shape))
     if asked.dry_run:
-        print(f"\nFolder: {workdir}")
-        return 0
+        return printed or leave.say(f"\nFolder: {workdir}")
     options = trial.Options(keep=True, checkpoint_seconds=asked.checkpoint_seconds)
     result = trial.run(config, dataset, workdir, options, asked.progress).result
-    print(f"\n{said(result, workdir)}")
-    return 0
+    return printed or leave.say(f"\n{said(result, workdir)}")
 
 
 def said(result: Result, workdir: Path) -> str:

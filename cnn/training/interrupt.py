@@ -1,4 +1,4 @@
-"""Delays Ctrl-C and SIGTERM until the current step is finished and its state is saved.
+"""Delays a stop (Ctrl-C, SIGTERM or SIGHUP) until the current step is finished and its state is saved.
 
 Example:
     >>> steps = []
@@ -18,13 +18,15 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-WAITING = (signal.SIGINT, signal.SIGTERM)
+WAITING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Interrupt(contextlib.AbstractContextManager):
-    """While this context is open, the first SIGINT or SIGTERM only sets `asked`; it takes effect at the end.
+    """While this context is open, the first stop only sets `asked`; it takes effect at the end.
 
-    A second signal takes effect at once. Only the main thread can set signal handlers; other threads ignore this class.
+    What the effect is, the handlers say that were there before: in a notebook Python's own, which raises
+    KeyboardInterrupt; in a command that of `experiments`. A second signal takes effect at once. A signal that is
+    ignored stays ignored. Only the main thread can set signal handlers; other threads ignore this class.
     """
 
     def __init__(self) -> None:
@@ -38,7 +40,11 @@ class Interrupt(contextlib.AbstractContextManager):
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
-            self.previous = {number: signal.signal(number, self._note) for number in WAITING}
+            for number in WAITING:
+                handler = signal.getsignal(number)
+                if handler != signal.SIG_IGN:
+                    self.previous[number] = handler
+                    signal.signal(number, self._note)
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -54,7 +60,8 @@ class Interrupt(contextlib.AbstractContextManager):
         self.previous = {}
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        waiting = self.number if self.previous and error is None else None
+        """Let a stop take effect, also one that comes now. An OSError passes first: the state may not be saved."""
+        here = bool(self.previous)  # else a second signal has taken effect already
         self._restore()
-        if waiting is not None:
-            signal.raise_signal(waiting)
+        if here and self.number is not None and not isinstance(error, OSError):
+            signal.raise_signal(self.number)

@@ -135,8 +135,9 @@ def run_together(
     if missing:
         fit = Fit(session, prepared, [record.config for record in missing])
         _restore(fit, missing, progress)
-        _train(fit, missing, options, progress)
-        _finish(fit, missing, options, progress)
+        with Interrupt() as interrupt:
+            _train(fit, missing, options, interrupt, progress)
+            _finish(fit, missing, options, interrupt, progress)
     return [record.outcome for record in records if record.outcome is not None]
 
 
@@ -184,16 +185,13 @@ def _newest(
     return 0, []
 
 
-def _train(fit: Fit, records: Sequence[Record], options: Options, progress: Progress) -> None:
-    """Train to the end, or until all have diverged. Ctrl-C and SIGTERM take effect after the step is done and saved."""
+def _train(fit: Fit, records: Sequence[Record], options: Options, interrupt: Interrupt, progress: Progress) -> None:
+    """Train to the end, or until all have diverged, or until a stop is asked for."""
     config = fit.prepared.config
     steps = fit.prepared.steps_per_epoch
     epochs = config.training.epochs
     saved = monotonic()
-    with (
-        Interrupt() as interrupt,
-        progress.task(_label(config.network, len(records)), epochs, fit.steps // steps) as shown,
-    ):
+    with progress.task(_label(config.network, len(records)), epochs, fit.steps // steps) as shown:
 
         def due() -> bool:
             return interrupt.asked or monotonic() - saved >= options.checkpoint_seconds
@@ -233,33 +231,32 @@ def _note(epoch: Epoch) -> str:
     return f"val accuracy {epoch.val_accuracy:.4f}"
 
 
-def _finish(fit: Fit, records: Sequence[Record], options: Options, progress: Progress) -> None:
-    """Read the test set, once, measure, and write the results."""
+def _finish(fit: Fit, records: Sequence[Record], options: Options, interrupt: Interrupt, progress: Progress) -> None:
+    """Read the test set, once, measure, and write the results; after a stop only save, so that no step is lost."""
     answers: list[Answers | None] = [None] * len(records)
     measured: list[Measured | None] = [None] * len(records)
-    try:
-        if options.test and not _diverged(records):
-            pairs = zip(records, fit.answers(), strict=True)
-            answers = [own if record.bad_step is None else None for record, own in pairs]
-            measured = _measure(fit, answers, options.measure, progress)
-    except KeyboardInterrupt:
+    if options.test and not _diverged(records) and not interrupt.asked:
+        pairs = zip(records, fit.answers(), strict=True)
+        answers = [own if record.bad_step is None else None for record, own in pairs]
+        measured = _measure(fit, answers, options.measure, interrupt, progress)
+    if interrupt.asked:
         _save(fit, records)
-        raise
+        return
     networks: Sequence[Trained | None] = fit.trained() if options.with_network else [None] * len(records)
-    with Interrupt():
-        for record, own, found, trained in zip(records, answers, measured, networks, strict=True):
-            right = None if own is None else np.asarray(own.right)
-            result = _result(record, fit, right, found.values if found else NOTHING)
-            record.finish(Outcome(result, right, found.arrays if found else NOTHING, trained), options.keep)
+    for record, own, found, trained in zip(records, answers, measured, networks, strict=True):
+        right = None if own is None else np.asarray(own.right)
+        result = _result(record, fit, right, found.values if found else NOTHING)
+        record.finish(Outcome(result, right, found.arrays if found else NOTHING, trained), options.keep)
 
 
 def _measure(
-    fit: Fit, answers: Sequence[Answers | None], measure: Measure | None, progress: Progress
+    fit: Fit, answers: Sequence[Answers | None], measure: Measure | None, interrupt: Interrupt, progress: Progress
 ) -> list[Measured | None]:
+    """What `measure` finds on each network; after a stop, no further network is measured."""
     if measure is None:
         return [None] * len(answers)
     pairs = zip(fit.trained(), answers, strict=True)
-    return [None if own is None else measure(trained, own, progress) for trained, own in pairs]
+    return [None if own is None or interrupt.asked else measure(trained, own, progress) for trained, own in pairs]
 
 
 def _result(record: Record, fit: Fit, right: np.ndarray | None, measured: Mapping[str, float | None]) -> Result:

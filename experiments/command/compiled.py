@@ -10,12 +10,12 @@ import glob
 import logging
 import os
 import re
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 from cnn import files
+from experiments.command import leave
 
 _BROKEN_ENTRY = re.compile(r"Error (?:reading|writing) persistent compilation cache entry for '(.*?)'")
 _SETTINGS = {
@@ -31,7 +31,7 @@ def kept(folder: Path) -> Iterator[None]:
     from jax.experimental.compilation_cache import compilation_cache
 
     if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
-        print(f"the folder {folder} cannot be written: programs that this run compiles are not kept", file=sys.stderr)
+        leave.tell(f"the folder {folder} cannot be written: programs that this run compiles are not kept")
     settings = {"jax_compilation_cache_dir": str(folder), **_SETTINGS}
     before = {name: getattr(jax.config, name) for name in settings}
     compilation_cache.reset_cache()  # JAX asks for the folder once, when it first compiles
@@ -81,7 +81,7 @@ class _Warnings(logging.Handler):
         text = record.getMessage()
         found = _BROKEN_ENTRY.search(text)
         if found is None:
-            sys.stderr.write(text)
+            leave.tell(text.rstrip("\n"))
             return
         for entry in self.folder.glob(f"{glob.escape(found[1])}-*-cache"):
             files.remove(entry)

@@ -5,7 +5,10 @@ both. A setting that the command fixes has no flag. A flag that the chosen model
 registry `cnn.network.models.MODELS` says which settings a model uses.
 """
 
+import contextlib
 import dataclasses
+import difflib
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +31,7 @@ FOLDERS = {
     "cache_dir": "where decoded images are kept (default: the user's cache folder)",
     "compiled_dir": "where compiled programs are kept (default: the user's cache folder; '': nowhere)",
 }
+DEEPEST = 100  # missing folders above a work folder: Python makes them one within another
 _KINDS = {int: "an integer", float: "a number"}
 
 
@@ -137,13 +141,22 @@ def parse(values: flags.FlagValues, arguments: list[str]) -> None:
     """Parse a command line, the program's name first.
 
     Raises:
-        RequestError: there is a stray argument, or a flag file cannot be read.
-        absl.flags.Error: a flag is unknown or has a wrong value; the message says so in one line.
+        RequestError: a flag is unknown, there is a stray argument, or a flag file cannot be read or names itself.
+        absl.flags.Error: a flag has a wrong value; the message says so in one line.
     """
+    warned = io.StringIO()
     try:
-        stray = values(arguments)[1:]
+        with contextlib.redirect_stderr(warned):  # where absl says that it ignores a flag file that names itself
+            stray = values(arguments)[1:]
+    except flags.UnrecognizedFlagError as error:
+        (nearest,) = difflib.get_close_matches(error.flagname, list(values), n=1, cutoff=0.0)
+        known = "must be a flag of this command (--help lists them)"
+        raise RequestError(f"flag={error.flagname!r}: {known}; nearest: {nearest}") from None
     except (ValueError, OSError) as error:  # `--noflip=1`, or a --flagfile that is no text
         raise RequestError(str(error)) from error
+    if warned.getvalue():
+        name = warned.getvalue().rpartition("flagfile: ")[2].strip()
+        raise RequestError(f"flagfile={name!r}: must not name itself")
     if stray:
         raise RequestError(f"{stray[0]!r} is not a flag: must be written as --name=value")
 
@@ -202,14 +215,28 @@ def folder(values: flags.FlagValues, name: str) -> Path | None:
     if not value:
         return None
     found = files.user_path(name, value)
+    missing = 0
     try:
-        there = next(path for path in (found, *found.absolute().parents) if path.exists())
+        above = (found, *found.absolute().parents)
+        missing, there = next((number, path) for number, path in enumerate(above) if path.exists())
         usable = there.is_dir() and (there == found or os.access(there, os.W_OK | os.X_OK))
     except OSError:  # a name too long, or a folder that may not be searched
         usable = False
     accepted = "a folder, or a place where one can be made, of printable name"
     require(usable and value.isprintable(), name, value, accepted)
+    require(missing <= DEEPEST, name, value, f"at most {DEEPEST} folders below one that exists, not {missing}")
+    require_utf8(name, found)
     return found
+
+
+def require_utf8(name: str, path: Path) -> None:
+    """Refuse a path that is not UTF-8, taken from the root on: Orbax and JAX cannot write there.
+
+    Raises:
+        RequestError: the path is another, as that of a work folder can be inside an old folder.
+    """
+    whole = str(path.absolute())
+    require(whole == whole.encode(errors="replace").decode(), name, whole, "in UTF-8, from the root on")
 
 
 def help_text(values: flags.FlagValues, command: Command, full: bool) -> str:

@@ -1,22 +1,22 @@
-"""How a command ends: its exit status, one line for each error, and the line that says how to continue.
+"""What a command says last: its output, one line for each error, and the exit status.
 
-0: done. 1: something failed while running. 2: the request cannot be met. 130 or 143: interrupted.
+0: done. 1: something failed while running, or the output cannot be printed. 2: the request cannot be met. After a stop
+the status is 128 and the signal's number, see `experiments.own_process`.
 """
 
-import contextlib
 import errno
 import re
-import shlex
-import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
+import experiments
 from cnn.errors import RequestError
 
+DONE = 0
 FAILED = 1
 REFUSED = 2
 _NO_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|[Oo]ut of memory|Unable to allocate")
@@ -33,47 +33,58 @@ def status(main: Callable[[], int]) -> int:
     Only an unforeseen error prints its trace, which a report of the defect needs.
     """
     try:
-        with _stops():
-            return main()
+        return main()
     except (flags.Error, RequestError) as error:
         return _failed(REFUSED, str(error))
     except OSError as error:
         said = f"{error.strerror}: {error.filename}" if error.strerror and error.filename else str(error)
         mendable = error.errno in _MENDABLE
-        return _failed(FAILED, said, f"; when that is mended, this continues: {again()}" if mendable else "")
-    except KeyboardInterrupt as error:
-        print(f"interrupted; this continues: {again()}", file=sys.stderr)
-        return error.args[0] if error.args else 128 + signal.SIGINT
+        advice = f"; when that is mended, this continues: {experiments.again()}" if mendable else ""
+        return _failed(FAILED, said, advice)
     except Exception as error:
+        variable = experiments.refused_variable(error)
+        if variable:
+            return _failed(REFUSED, f"{variable}: {error}")
         if _NO_MEMORY.search(str(error)):
             return _failed(FAILED, f"the memory is not enough: {error}; a smaller network or batch may fit")
-        traceback.print_exc()
+        tell(traceback.format_exc().rstrip("\n"))
         return FAILED
 
 
-def again() -> str:
-    """The command line of this process, as a shell takes it."""
-    return shlex.join(sys.orig_argv)
+def say(text: str) -> int:
+    """Print text on standard output; returns the exit status: `DONE`, or `FAILED` where it cannot be printed.
 
-
-@contextlib.contextmanager
-def _stops() -> Iterator[None]:
-    """SIGINT and SIGTERM raise KeyboardInterrupt with the exit status, as long as the block runs."""
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    The work goes on in either case. A reader that has left, as `head` does, wants no line about it.
+    """
     try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "it is closed")
+        _print(text, sys.stdout)
+        return DONE
+    except BrokenPipeError:
+        return FAILED
+    except (OSError, ValueError) as error:
+        return _failed(FAILED, f"standard output cannot be written: {getattr(error, 'strerror', None) or error}")
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt(128 + number)
+def tell(text: str) -> None:
+    """Print text on standard error, where that can be written."""
+    try:
+        if sys.stderr is not None:
+            _print(text, sys.stderr)
+    except (OSError, ValueError):
+        return
+
+
+def _print(text: str, stream: Any) -> None:  # a notebook's stream has a type of its own
+    """Print text at once; characters that the stream's encoding lacks are escaped."""
+    encoding = stream.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
 def _failed(code: int, message: str, advice: str = "") -> int:
     line = " ".join(part.strip() for part in message.strip().splitlines())
     # A name may hold characters that move a terminal's cursor. They are shown, not obeyed.
     shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
-    print(f"error: {shown}{advice}", file=sys.stderr)  # the advice unchanged: a name in it may have two blanks
+    tell(f"error: {shown}{advice}")  # the advice unchanged: a name in it may have two blanks
     return code

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from absl import flags as absl_flags
 
+import experiments
 from cnn.data import cache, datasets
 from cnn.data.content import Dataset
 from cnn.errors import require
@@ -43,13 +44,12 @@ def run_experiment(experiment: Experiment) -> NoReturn:
         dataset = asked.load(config.dataset)
         if asked.dry_run:
             study = experiment.study(config, dataset)
-            print(tables.overview_table(run.overview(study, asked.workdir)))
-            print(f"\nFolder: {asked.workdir or run.default_workdir(study)}")
-            return 0
+            table = tables.overview_table(run.overview(study, asked.workdir))
+            return leave.say(f"{table}\n\nFolder: {asked.workdir or run.default_workdir(study)}")
         seconds = asked.checkpoint_seconds
         finished = experiment.run(config, dataset, asked.workdir, checkpoint_seconds=seconds, progress=asked.progress)
-        print(finished.text(sys.orig_argv))
-        return leave.FAILED if finished.results.failed else 0
+        printed = leave.say(finished.text(sys.orig_argv))
+        return leave.FAILED if finished.results.failed else printed
 
     run_command(experiment, main)
 
@@ -61,23 +61,25 @@ def run_command(command: Command[Config], main: Main) -> NoReturn:
         command: the command and its settings.
         main: does the work; an error that it raises becomes a line and an exit status, see `leave.status`.
     """
-    sys.exit(leave.status(lambda: _called(command, main)))
+    with quiet.orbax():
+        status = leave.status(lambda: _called(command, main))
+    experiments.end(status)
 
 
 def _called(command: Command[Config], main: Main) -> int:
     values = flags.define(command)
     given = set(sys.argv[1:])
     if given & {*flags.HELP, *flags.FULL_HELP}:
-        print(flags.help_text(values, command, full=bool(given & set(flags.FULL_HELP))))
-        return 0
+        return leave.say(flags.help_text(values, command, full=bool(given & set(flags.FULL_HELP))))
     flags.parse(values, sys.argv)
     config = flags.configure(values, command)
     asked = _asked(values)
-    quiet.orbax()
     numerics.fix()
     if values.compiled_dir == "":
         return main(config, asked)
-    with compiled.kept(flags.folder(values, "compiled_dir") or cache.default_folder() / "compiled"):
+    folder = flags.folder(values, "compiled_dir") or cache.default_folder() / "compiled"
+    flags.require_utf8("compiled_dir", folder)
+    with compiled.kept(folder):
         return main(config, asked)
 
 
@@ -85,8 +87,11 @@ def _asked(values: absl_flags.FlagValues) -> Asked:
     """The values of the flags that are no settings, checked."""
     seconds = values.checkpoint_seconds
     require(seconds >= 0, "checkpoint_seconds", seconds, "a number of at least 0")
+    workdir = flags.folder(values, "workdir")
+    if workdir is None:
+        flags.require_utf8("workdir", Path())  # in whose `runs` it will be
     return Asked(
-        workdir=flags.folder(values, "workdir"),
+        workdir=workdir,
         data_dir=flags.folder(values, "data_dir"),
         cache_dir=flags.folder(values, "cache_dir"),
         checkpoint_seconds=seconds,

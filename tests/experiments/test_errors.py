@@ -11,7 +11,12 @@ EXPERIMENTS = ("train", "sweep_blocks", "why_convnets", "localize", "features", 
 NO_NUMBERS = [("", "a number"), ("x", "a number"), ("1e", "a number"), ("nan", "nan"), ("1,", "a number")]
 NO_INTEGERS = [(text, "an integer") for text in ("", "x", "1.5", "1e3", "nan", "0x10", "9" * 5000)]
 NO_FOLDERS = [("/etc/hostname", "must be a folder"), ("/etc/hostname/x", "must be a folder")] + [
-    (text, accepted) for text, accepted in (("~nobody-of-this-name/x", "a user"), ("x" * 300, "must be a folder"))
+    (text, accepted)
+    for text, accepted in (
+        ("~nobody-of-this-name/x", "a user"),
+        ("x" * 300, "must be a folder"),
+        ("x/" * 1900, "at most 100 folders"),
+    )
 ]
 QUICK = ("train", "lenet5")  # in processes of their own; the others are slow
 KNOWN = {name: ", ".join(names) for name, names in models.choices().items()}
@@ -112,7 +117,7 @@ def test_wrong_values(ask, flags_of, tmp_path, name, flag):
     more = ["--objects=1"] if name == "train" and flag == "canvas" else []  # else no scene has a canvas
     for value, accepted in WRONG[flag]:
         done = ask(name, *more, f"--{flag}={value}")
-        refused(done, tmp_path, flag, accepted if known else "Unknown command line flag")
+        refused(done, tmp_path, flag, accepted if known else "must be a flag of this command")
 
 
 CASES = [
@@ -124,7 +129,7 @@ CASES = [
     ("sweep_blocks", "--batch_size=2000", ["batch_size=2000", "at most 1293"]),
     ("sweep_blocks", "--pooling=stride --filter_size=1", ["filter_size=1", "at least 2 with pooling='stride'"]),
     ("sweep_blocks", "--match=parameters --width=1 --hidden=1", ["width=1", "costs differ", "more than 2%"]),
-    ("sweep_blocks", "--epoch=3", ["flag 'epoch'", "epochs"]),
+    ("sweep_blocks", "--epoch=3", ["flag='epoch': must be a flag of this command", "; nearest: epochs\n"]),
     ("sweep_blocks", "--epochs", ["Missing value for flag --epochs"]),
     ("sweep_blocks", "--noflip=1", ["--noflip=1", "does not take an argument"]),
     ("sweep_blocks", "--noepochs", ["noepochs"]),
@@ -139,19 +144,19 @@ CASES = [
     ("train", "--canvas=2", ["canvas=2.0", "objects=1"]),
     ("train", "--objects=1 --shift=2", ["shift=2", "objects=0"]),
     ("train", "--batch_size=2000", ["batch_size=2000", "at most 1437"]),
-    ("why_convnets", "--permute", ["flag 'permute'"]),
+    ("why_convnets", "--permute", ["flag='permute'", "nearest: "]),
     ("why_convnets", "--blocks=0", ["blocks=0", "at least 1"]),
     ("sweep_blocks", "--model=mlp", ["model='mlp'", "one that has blocks: convnet, resnet"]),
     ("sweep_blocks", "--model=resnet --blocks=1,5", ["blocks=5", "8 -> 4 -> 2 -> 1", "at most 4"]),
     ("features", "--model=mlp", ["model='mlp'", "convnet, resnet"]),
     ("localize", "--objects=0", ["objects=0", "at least 1"]),
     ("localize", "--blocks=0", ["blocks=0", "at least 1"]),
-    ("localize", "--shift=1", ["flag 'shift'"]),
+    ("localize", "--shift=1", ["flag='shift'", "nearest: "]),
     ("features", "--blocks=0", ["blocks=0", "at least 1"]),
     ("downsampling", "--blocks=0", ["blocks=0", "at least 1"]),
     ("downsampling", "--filter_size=1", ["filter_size=1", "pooling='stride'"]),
     ("one_by_one", "--blocks=1", ["blocks=1", "at least 2"]),
-    ("lenet5", "--blocks=2", ["flag 'blocks'"]),
+    ("lenet5", "--blocks=2", ["flag='blocks'", "nearest: "]),
 ]
 
 

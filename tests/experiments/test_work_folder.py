@@ -94,6 +94,9 @@ DAMAGES = {
 }
 
 
+DELETED = ["config.json", "trials", ".lock", ".writer.json", "answer.json", "results.csv"]
+
+
 class WorkFolder(RuleBasedStateMachine):
     """One work folder and what happens to it.
 
@@ -239,7 +242,9 @@ class WorkFolder(RuleBasedStateMachine):
                 self.counted["links"] += 1
 
     @precondition(lambda self: self.folder.exists())
-    @rule(name=strategies.sampled_from(["config.json", "trials", ".lock", ".writer.json", "answer.json", "results.csv"]))
+    @rule(
+        name=strategies.sampled_from(["config.json", "trials", ".lock", ".writer.json", "answer.json", "results.csv"])
+    )
     def delete(self, name):
         path = self.folder / name
         if path.is_dir() and not path.is_symlink():

@@ -1,16 +1,8 @@
-import time
-from typing import NamedTuple
+import signal
 
 import pytest
 
-from tests.faults import harness
-
-
-class Untouched(NamedTuple):
-    """A run that nobody disturbed: its folder, and how long it takes with everything compiled."""
-
-    folder: object
-    seconds: float
+from tests.faults.harness import STOPS, SWEEP, TRAIN, untouched
 
 
 @pytest.fixture(scope="session")
@@ -19,20 +11,23 @@ def compiled(shared_cache):
     return shared_cache / "faults"
 
 
-def untouched(run, tmp_path_factory, compiled):
-    folders = [tmp_path_factory.mktemp("untouched") / name for name in ("cold", "warm")]
-    for folder in folders:
-        started = time.monotonic()
-        harness.finish(harness.start(run, folder, compiled=compiled))
-    harness.assert_same(*folders)  # the same command gives the same numbers twice
-    return Untouched(folders[1], time.monotonic() - started)
+@pytest.fixture(scope="session", autouse=True)
+def signals_reach_children():
+    """A test run in the background may have been told to ignore signals; children of this process then do so too."""
+    before = {number: signal.getsignal(number) for number in STOPS}
+    for number, handler in before.items():
+        if handler == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
 def train(tmp_path_factory, compiled):
-    return untouched(harness.TRAIN, tmp_path_factory, compiled)
+    return untouched(TRAIN, tmp_path_factory, compiled)
 
 
 @pytest.fixture(scope="session")
 def sweep(tmp_path_factory, compiled):
-    return untouched(harness.SWEEP, tmp_path_factory, compiled)
+    return untouched(SWEEP, tmp_path_factory, compiled)

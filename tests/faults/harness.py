@@ -220,3 +220,103 @@ def survive(run, tmp_path, whole, compiled, when, kills):
             return found
         empty = 0 if hits else empty + 1
         assert empty < 5, f"{empty} runs one after another ended before a kill: {len(found)} of {kills} kills"
+
+
+class Stop(NamedTuple):
+    """A stop of a process with work left to do: by which signal, when, and how long the process took to leave."""
+
+    number: int
+    running: bool  # whether the process had its work folder already; else it was still importing or loading
+    saved: bool  # whether it trained, and left a checkpoint; else it left at once
+    seconds: float
+
+
+STOPS = {signal.SIGINT: "interrupted", signal.SIGTERM: "interrupted", signal.SIGHUP: "the terminal was closed"}
+
+
+def handles(process, number=signal.SIGTERM):
+    """Whether a process handles a signal by now; before, the signal ends it as it would end any other program."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+def writes(process, folder):
+    """Whether a process has its work folder."""
+    try:
+        return json.loads((folder / ".writer.json").read_text())["process"] == process.pid
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def wait_for(process, condition):
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+
+
+def interrupted(err, number=signal.SIGTERM):
+    """The command that the one line of a stopped run names; progress may say lines of its own before it."""
+    *before, line = err.splitlines()
+    said, _, command = line.partition("; this continues: ")
+    assert said == STOPS[number] and not any("Traceback" in line or "ignored" in line for line in before), err
+    return command
+
+
+def stop_until_done(run, folder, compiled, random, seconds, stops):
+    """Stop a run again and again at random moments, then let it finish; the stops that met work left to do.
+
+    One stop in four comes from the start on, the others once the run has its work folder, within `seconds`.
+    """
+    found = []
+    while len(found) < stops and not (folder / LAST[run[0]]).exists():
+        number = random.choice(list(STOPS))
+        running = random.random() < 0.75
+        process = start(run, folder, compiled=compiled)
+        while not handles(process):
+            time.sleep(0.002)
+        while running and process.poll() is None and not writes(process, folder):
+            time.sleep(0.002)
+        end = time.monotonic() + random.uniform(0, seconds if running else 2.0)
+        while process.poll() is None and time.monotonic() < end:
+            time.sleep(0.002)
+        ended = (folder / LAST[run[0]]).exists()
+        there = saved(folder)
+        sent = time.monotonic()
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+        took = time.monotonic() - sent
+        if ended and process.returncode == 0:
+            break
+        assert process.returncode == 128 + number, f"a stop was lost: status {process.returncode} after {number}: {err}"
+        interrupted(err, number)
+        if not ended:
+            found.append(Stop(number, running, bool(saved(folder) - there), took))
+    finish(start(run, folder, compiled=compiled))
+    return found
+
+
+def stay_the_same(run, tmp_path, whole, compiled, random, seconds, stops):
+    """Stop so often in all, in as many folders as that takes; each must end as the untouched run did. The stops."""
+    found = []
+    for folder in (Path(tmp_path) / f"stopped-{number}" for number in itertools.count()):
+        found += stop_until_done(run, folder, compiled, random, seconds, stops - len(found))
+        assert_same(folder, whole)
+        if len(found) == stops:
+            return found
+
+
+class Untouched(NamedTuple):
+    """A run that nobody disturbed: its folder, and how long it takes with everything compiled."""
+
+    folder: object
+    seconds: float
+
+
+def untouched(run, tmp_path_factory, compiled):
+    folders = [tmp_path_factory.mktemp("untouched") / name for name in ("cold", "warm")]
+    for folder in folders:
+        started = time.monotonic()
+        finish(start(run, folder, compiled=compiled))
+    assert_same(*folders)  # the same command gives the same numbers twice
+    return Untouched(folders[1], time.monotonic() - started)

@@ -7,8 +7,7 @@ import signal
 import pytest
 
 from cnn.training.folder import TrialFolder
-from tests.faults.harness import OBEDIENT, SMALL_FILES, SWEEP, TRAIN, assert_same, finish, start
-from tests.faults.test_stops import wait_for
+from tests.faults.harness import OBEDIENT, SMALL_FILES, SWEEP, TRAIN, assert_same, finish, start, wait_for
 
 pytestmark = pytest.mark.thorough
 

@@ -7,8 +7,8 @@ import pytest
 
 from cnn.errors import RequestError
 from cnn.files import one_writer
-from tests.faults.harness import SWEEP, TRAIN, finish, start
-from tests.faults.test_stops import LONG, wait_for
+from tests.faults.harness import SWEEP, TRAIN, finish, start, wait_for
+from tests.faults.test_stops import LONG
 
 pytestmark = pytest.mark.thorough
 

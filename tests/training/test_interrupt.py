@@ -36,11 +36,48 @@ def test_the_second_takes_effect_at_once(noted):
     assert noted == [signal.SIGINT]
 
 
-def test_an_error_comes_before_a_waiting_signal(noted):
+def test_a_failed_save_comes_before_a_waiting_signal(noted):
     with pytest.raises(OSError, match="full"), Interrupt():
         os.kill(os.getpid(), signal.SIGINT)
         raise OSError("full")
     assert noted == []
+
+
+def test_no_other_error_hides_a_waiting_signal(noted):
+    """A study records the failure of a trial and goes on with the next one."""
+    with pytest.raises(ValueError, match="nan"), Interrupt():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ValueError("nan")
+    assert noted == [signal.SIGTERM]
+
+
+@pytest.mark.parametrize("number", WAITING)
+def test_a_signal_while_the_end_restores_the_handlers_is_not_lost(noted, number):
+    class Late(Interrupt):
+        def _restore(self):
+            signal.raise_signal(number)
+            super()._restore()
+
+    with Late():
+        pass
+    assert noted == [number]
+
+
+def test_an_ignored_signal_stays_ignored(noted):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert not interrupt.asked
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN and noted == []
+
+
+def test_python_raises_as_it_does_without_us():
+    """In a notebook, where the handler is Python's own."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupt.asked
+    signal.signal(signal.SIGINT, before)
 
 
 def test_without_a_signal_nothing_happens(noted):

@@ -365,8 +365,14 @@ def test_config_json_says_what_made_it(session, digits, tmp_path):
 
 
 def test_interrupted_while_the_test_set_is_read(session, whole, tmp_path, monkeypatch):
+    answers = trial.Fit.answers
+
+    def stopped(fit):
+        signal.raise_signal(signal.SIGINT)
+        return answers(fit)
+
     with monkeypatch.context() as patch:
-        patch.setattr(trial.Fit, "answers", lambda self: signal.raise_signal(signal.SIGINT))
+        patch.setattr(trial.Fit, "answers", stopped)
         with pytest.raises(KeyboardInterrupt):
             alone(session, CONFIG, tmp_path)
     assert TrialFolder(tmp_path).checkpoints().steps() == [20]  # so that nothing is trained again

@@ -1,0 +1,57 @@
+"""Real processes with broken streams or a hostile environment: the work is done, or one line says what is wrong."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.faults.harness import TRAIN, assert_same, finish, start
+
+pytestmark = pytest.mark.thorough
+
+FEW_FILES = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({0}, {0}))"
+
+
+def shell(line, folder):
+    """The status, the output and the errors of a shell's line, in which `run` is `python -m experiments.NAME`."""
+    run = f'run() {{ "{sys.executable}" -W error -m experiments."$@"; }}'
+    arguments = ["bash", "-o", "pipefail", "-c", f"{run}; {line}"]
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=folder, timeout=300)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    "line, status, printed",
+    [
+        ("run sweep_blocks --help | head -1", 1, "How many CONV-RELU-POOL blocks should we use?\n"),
+        ("run train --epoch=3 2>/dev/full", 2, ""),
+        ("run train --epoch=3 2>&-", 2, ""),
+    ],
+)
+def test_a_shell_sees_the_status_and_no_noise(tmp_path, line, status, printed):
+    assert shell(line, tmp_path) == (status, printed, "") and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("broken", [">/dev/full 2>/dev/full", ">&- 2>&- <&-"])
+def test_a_training_is_done_and_saved_all_the_same(train, compiled, tmp_path, broken):
+    status, out, err = shell(f"run {' '.join(TRAIN)} --workdir=w --compiled_dir={compiled} {broken}", tmp_path)
+    assert (status, out, err) == (1, "", "")
+    assert_same(tmp_path / "w", train.folder)
+
+
+@pytest.mark.parametrize("variable, value", [("JAX_ENABLE_X64", "maybe"), ("JAX_PLATFORMS", "nonsense")])
+def test_a_variable_that_jax_refuses(compiled, tmp_path, monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    _, err = finish(start(TRAIN, tmp_path / "w", compiled=compiled), 2)
+    assert err.startswith(f"error: {variable}={value!r}: ") and err.count("\n") == 1
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("files", [5, 10])
+def test_a_limit_of_few_open_files(compiled, tmp_path, files):
+    """The first is too low for the imports, the second for a checkpoint."""
+    _, err = finish(start(TRAIN, tmp_path / "w", compiled=compiled, first=FEW_FILES.format(files)), 1)
+    *_, line = err.splitlines()
+    assert line.startswith(f"error: {os.strerror(24)}") and err.count("error: ") == 1
+    assert not any(noise in err for noise in ("Traceback", "Warning", "ignored"))
