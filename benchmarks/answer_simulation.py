@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import report
-from cnn.study import answer
+from cnn.study import rule
 
 MARGIN = 0.002
 SEED_DEVIATION = 0.003
@@ -48,7 +48,7 @@ def sweeps(truth: Sequence[float], seeds: int, images: int, repeats: int, genera
 
 def picks(accuracy: np.ndarray, margin: float = MARGIN) -> np.ndarray:
     """Share of the sweeps [repeats, depths, seeds] in which the rule takes each depth: [depths], of sum 1."""
-    chosen = np.array([answer.choose(sweep, margin).chosen for sweep in accuracy], int)
+    chosen = np.array([rule.choose(sweep, margin).chosen for sweep in accuracy], int)
     return np.bincount(chosen, minlength=accuracy.shape[1]) / len(accuracy)
 
 
@@ -72,7 +72,7 @@ def simulate(repeats: int, seed: int) -> list[dict[str, Any]]:
         for shape, truth in SHAPES.items():
             for seeds in SEEDS:
                 accuracy = sweeps(truth, seeds, images, repeats, generator)
-                best = answer.choose(np.array(truth)[:, None], MARGIN).chosen
+                best = rule.choose(np.array(truth)[:, None], MARGIN).chosen
                 row = {"images": images, "true accuracies": shape, "seeds": seeds, "noise-free": best}
                 row |= {f"picks {depth}": float(share) for depth, share in enumerate(picks(accuracy))}
                 rows.append(row | {"coverage": coverage(accuracy, truth)})

@@ -34,6 +34,7 @@ from cnn.errors import (
 
 Config = TypeVar("Config")
 FIRST_TUNING_SEED = 1_000_000  # far above the seeds that compare, so that no seed does both
+DEFAULT_GRID = (1e-3, 3e-3, 1e-2, 3e-2)  # of learning rates
 PRECISIONS = ("float32", "bfloat16")
 MATCHES = ("width", "parameters", "macs")
 
@@ -142,7 +143,11 @@ class StudyConfig:
 
     dataset: str = setting("digits", "which data set")
     validation_fraction: float = setting(0.1, "share of the training images held out for validation")
-    learning_rates: tuple[float, ...] = setting((1e-3, 3e-3, 1e-2), "learning rates to choose from, for each variant")
+    learning_rates: tuple[float, ...] = setting(
+        (),
+        "learning rates to choose from, for each variant; without any, 0.001, 0.003, 0.01 and 0.03 are tried, and up "
+        "to two more while a variant's best rate lies at the edge",
+    )
     seeds: int = setting(5, "number of seeds that compare the variants: 5 means seeds 0 to 4")
     tuning_seeds: int = setting(2, "number of other seeds, which choose the learning rate")
     network: NetworkConfig = NetworkConfig()
@@ -155,10 +160,16 @@ class StudyConfig:
         held_out = is_number(fraction) and 0 < fraction < 1
         require(held_out, "validation_fraction", fraction, "above 0 and below 1")
         require_integer("seeds", self.seeds, 1, FIRST_TUNING_SEED)
-        require_distinct("learning_rates", self.learning_rates)
+        if self.learning_rates != ():
+            require_distinct("learning_rates", self.learning_rates)
         for rate in self.learning_rates:
             require_positive("learning_rates", rate)
         require_integer("tuning_seeds", self.tuning_seeds, 1, FIRST_TUNING_SEED)
+
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """The learning rates that are tried first; the default grid may then extend itself."""
+        return self.learning_rates or DEFAULT_GRID
 
 
 @dataclass(frozen=True)
@@ -166,9 +177,11 @@ class SweepConfig(StudyConfig):
     """The main job: depths x learning rates x seeds on one data set, and the rule's margin."""
 
     blocks: tuple[int, ...] = setting((0, 1, 2, 3), "depths to compare")
-    learning_rates: tuple[float, ...] = setting((3e-4, 1e-3, 3e-3), "learning rates to choose from at each depth")
     match: str = setting("width", f"what the depths have in common: {', '.join(MATCHES)}")
-    margin: float = setting(0.002, "a smaller depth is taken if its validation accuracy is at most this much lower")
+    margin: float = setting(
+        0.05,
+        "share of the best depth's validation error; a smaller depth is taken if it falls short by at most this share",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -277,7 +277,8 @@ def one_writer(workdir: Path) -> Iterator[None]:
             raise RequestError(f"workdir={str(workdir)!r}: {said}") from None
         except OSError as error:
             reason = f"{error.strerror}: {error.filename}"
-            raise RequestError(f"workdir={str(workdir)!r}: must be a folder that can be written ({reason})") from None
+            said = f"must be a folder that can be written ({reason}): choose another workdir"
+            raise RequestError(f"workdir={str(workdir)!r}: {said}") from None
         remove_temporary(workdir)
         since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
         write_json(workdir / HOLDER, {"process": os.getpid(), "host": platform.node(), "since": since})

@@ -44,25 +44,28 @@ def report(results: Results) -> Report:
     sweep = results.plan.study
     config = sweep.config
     assert isinstance(config, SweepConfig), "the settings that `study` was given"
+
+    def fits(blocks: int) -> bool:
+        return results.plan.fits(replace(config.network, blocks=blocks))
+
     found = answer(
         results.rows,
         dataset=config.dataset,
         match=config.match,
         margin=config.margin,
+        deeper_fits=fits(max(config.blocks) + 1),
         correct={blocks: results.correct(blocks) for blocks in sweep.variants},
+        val_correct={blocks: results.val_correct(blocks) for blocks in sweep.variants},
     )
     table = tables.answer_tables(found)
     reference = "none" if found.recommended is None else variant_name("blocks", found.recommended)
     text = "\n\n".join([table, tables.explained(table, reference), words.answer_sentence(found)])
 
-    def fits(blocks: int) -> bool:
-        return results.plan.fits(replace(config.network, blocks=blocks))
-
     return Report(
         answer=found.to_json(),
         text=text,
         pictures={"accuracy_vs_blocks": lambda: accuracy_vs_blocks(found, results.rows)},
-        advice=lambda arguments: words.next_command(found, config, arguments, fits),
+        advice=lambda arguments: words.next_command(found, config, results.plan.grid, arguments, fits),
     )
 
 

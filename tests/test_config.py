@@ -44,7 +44,7 @@ WRONG = [
     (TrialConfig, "seed", [-1, 2**31, 0.0, True]),
     (SweepConfig, "validation_fraction", [0, 0.0, 1, math.nan, "0.1", True]),
     (SweepConfig, "blocks", [(), (1, 1), 3, None]),
-    (SweepConfig, "learning_rates", [(), (1e-3, 1e-3), 1e-3]),
+    (SweepConfig, "learning_rates", [(1e-3, 1e-3), 1e-3]),
     (SweepConfig, "seeds", [0, 5.0, 1_000_001]),
     (SweepConfig, "tuning_seeds", [0, -1, 1_000_001]),
     (SweepConfig, "match", ["flops", "Width"]),
@@ -135,7 +135,8 @@ def test_every_setting_has_a_sentence_of_help():
 def test_defaults_of_the_main_job():
     sweep = SweepConfig()
     assert (sweep.blocks, sweep.seeds, sweep.tuning_seeds) == ((0, 1, 2, 3), 5, 2)
-    assert (sweep.learning_rates, sweep.margin, sweep.match) == ((3e-4, 1e-3, 3e-3), 0.002, "width")
+    assert (sweep.learning_rates, sweep.margin, sweep.match) == ((), 0.05, "width")
+    assert sweep.grid == (1e-3, 3e-3, 1e-2, 3e-2)
     assert (sweep.validation_fraction, TrialConfig().validation_fraction) == (0.1, 0.0)
     digits = recipes.defaults("sweep_blocks", "digits")
     batch_size = TrainingConfig().batch_size

@@ -7,7 +7,7 @@ Example:
     >>> accuracies = {1: [0.96, 0.97], 2: [0.98, 0.98]}
     >>> rows = [Row("compare", blocks, 1e-3, seed, Result("done", val_accuracy=value, test_accuracy=value))
     ...         for blocks, values in accuracies.items() for seed, value in enumerate(values)]
-    >>> found = answer(rows, dataset="mnist", match="width", margin=0.002)
+    >>> found = answer(rows, dataset="mnist", match="width", margin=0.05)
     >>> found.recommended, found.indistinguishable
     (2, (1,))
 """
@@ -15,23 +15,25 @@ Example:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from cnn.study.results import ACCURACY, Row, Summary, by_seed, compared, summarize, variant_name
-from cnn.study.statistics import RESOLUTION, Interval, bootstrap_interval, holm, paired_p_value
+from cnn.study.rule import choose
+from cnn.study.stability import pick_shares
+from cnn.study.statistics import (
+    Estimate,
+    Interval,
+    bootstrap_interval,
+    detectable_difference,
+    differences,
+    holm,
+    paired_p_value,
+)
 
 SIGNIFICANCE = 0.05  # of the family of comparisons with the recommended depth
 NO_IMAGES: Mapping[int, np.ndarray | None] = MappingProxyType({})
-
-
-class Choice(NamedTuple):
-    """The rule's choice, and the numbers of each depth that led to it."""
-
-    chosen: int | None  # the index of the depth; None where no trial finished
-    shortfall: np.ndarray  # [depths], best mean minus this depth's mean; inf where the depth is not ranked
-    allowance: np.ndarray  # [depths], max(margin, standard error of the paired difference)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,10 @@ class Depth:
     bootstrap: Interval | None  # 95 % interval of the test accuracy over seeds and test images
     shortfall: float | None  # best mean validation accuracy minus this depth's; None where the depth is not ranked
     allowance: float | None  # the shortfall that the rule accepts
+    difference: Estimate | None  # test accuracy minus the recommended depth's, paired by seed; None for that depth
     p_adjusted: float | None  # paired t-test on test accuracy against the recommended depth, Holm-adjusted
+    detectable: float | None  # the smallest true difference that four of five such sweeps would find
+    pick_share: float | None  # how often the rule takes this depth on resampled seeds and validation images
 
     @property
     def blocks(self) -> int:
@@ -52,6 +57,7 @@ class Depth:
     def to_json(self) -> dict[str, Any]:
         """The plain values that `answer.json` keeps."""
         low, high = self.bootstrap or (None, None)
+        difference = self.difference or Estimate(0)
         return {
             "blocks": self.blocks,
             **self.summary.to_json(),
@@ -59,19 +65,31 @@ class Depth:
             "test_bootstrap_high": high,
             "shortfall": self.shortfall,
             "allowance": self.allowance,
+            "difference": difference.mean,
+            "difference_low": difference.low,
+            "difference_high": difference.high,
+            "difference_n": difference.n,
+            "difference_std": difference.std,
             "p_adjusted": self.p_adjusted,
+            "detectable_difference": self.detectable,
+            "pick_share": self.pick_share,
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Depth":
         """The depth whose plain values these are."""
         low = values["test_bootstrap_low"]
+        names = ("difference_n", "difference", "difference_std", "difference_low", "difference_high")
+        difference = Estimate(*(values[name] for name in names))
         return cls(
             summary=Summary.from_json(values["blocks"], values),
             bootstrap=None if low is None else (low, values["test_bootstrap_high"]),
             shortfall=values["shortfall"],
             allowance=values["allowance"],
+            difference=difference if difference.n else None,
             p_adjusted=values["p_adjusted"],
+            detectable=values["detectable_difference"],
+            pick_share=values["pick_share"],
         )
 
 
@@ -81,11 +99,13 @@ class Answer:
 
     dataset: str
     match: str  # what the depths have in common: width, parameters or macs
-    margin: float  # shortfall in validation accuracy that the rule always accepts
+    margin: float  # share of the best depth's validation error that the rule always accepts as shortfall
     recommended: int | None  # number of blocks; None where no trial finished
     rule: str  # the rule in one sentence, with its numbers
     indistinguishable: tuple[int, ...]  # other depths with a finished trial that the tests do not tell apart
     depths: tuple[Depth, ...]  # in ascending order
+    learning_rates: tuple[float, ...]  # those that tuning tried, in ascending order; none where there was one rate
+    deeper_fits: bool  # whether the images allow more blocks than the deepest depth that was tried
 
     @property
     def best(self) -> Depth | None:
@@ -101,6 +121,8 @@ class Answer:
             "indistinguishable": list(self.indistinguishable),
             "dataset": self.dataset,
             "match": self.match,
+            "learning_rates": list(self.learning_rates),
+            "deeper_fits": self.deeper_fits,
             "depths": [depth.to_json() for depth in self.depths],
         }
 
@@ -115,54 +137,9 @@ class Answer:
             rule=values["rule"],
             indistinguishable=tuple(values["indistinguishable"]),
             depths=tuple(map(Depth.from_json, values["depths"])),
+            learning_rates=tuple(values["learning_rates"]),
+            deeper_fits=values["deeper_fits"],
         )
-
-
-def choose(accuracy: np.ndarray, margin: float) -> Choice:
-    """The rule on an array: the first row whose mean is within reach of the best row's.
-
-    A row is within reach if it is short of the best mean by at most max(margin, SE). SE is the standard error (ddof 1)
-    of the difference to the best row, paired by seed; below two common seeds it is 0. This is the one-standard-error
-    rule of Breiman et al. (1984), paired, with a margin that does not depend on the number of seeds. A row with an
-    unknown value (of a diverged trial, for example) is ranked only if every row has one. It is then compared on the
-    seeds that it shares with the best row.
-
-    Args:
-        accuracy: [depths, seeds], validation accuracies from the shallowest to the deepest; NaN where unknown.
-        margin: shortfall that is always accepted.
-
-    >>> choose(np.array([[0.96, 0.97], [0.98, 0.98]]), margin=0.002)  # short by 0.015, SE 0.005
-    Choice(chosen=1, shortfall=array([0.015, 0.   ]), allowance=array([0.005, 0.002]))
-    """
-    accuracy = np.asarray(accuracy, float)
-    known = ~np.isnan(accuracy)
-    complete = known.all(axis=1)
-    if complete.any():
-        known &= complete[:, None]
-    mean = _mean(accuracy, known, unknown=-np.inf)
-    if not np.isfinite(mean).any():
-        return Choice(None, np.full(len(mean), np.inf), np.full(len(mean), margin))
-    best = int(np.argmax(mean >= mean.max() - RESOLUTION))  # of equally good depths, the smallest
-    difference = accuracy[best] - accuracy
-    paired = known & known[best]
-    shortfall = _mean(difference, paired, unknown=np.inf)
-    allowance = np.maximum(margin, _standard_error(difference, shortfall, paired))
-    return Choice(int(np.argmax(shortfall <= allowance + RESOLUTION)), shortfall, allowance)
-
-
-def _mean(values: np.ndarray, known: np.ndarray, unknown: float) -> np.ndarray:
-    """The mean of each row's known values; NumPy's masked arrays give the same bits and take eight times as long."""
-    count = known.sum(axis=1)
-    total = np.where(known, values, 0.0).sum(axis=1)
-    return np.divide(total, count, out=np.full(len(values), unknown), where=count > 0)
-
-
-def _standard_error(values: np.ndarray, mean: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The standard error (ddof 1) of each row's mean over its known values; 0 for fewer than two values."""
-    count = known.sum(axis=1)
-    squares = np.where(known, values - mean[:, None], 0.0) ** 2
-    variance = np.divide(squares.sum(axis=1), count - 1, out=np.zeros(len(values)), where=count > 1)
-    return np.sqrt(variance) / np.sqrt(np.maximum(count, 1))
 
 
 def answer(
@@ -171,7 +148,9 @@ def answer(
     dataset: str,
     match: str,
     margin: float,
+    deeper_fits: bool = False,
     correct: Mapping[int, np.ndarray | None] = NO_IMAGES,
+    val_correct: Mapping[int, np.ndarray | None] = NO_IMAGES,
 ) -> Answer:
     """The recommended depth, and for each depth its accuracy, intervals, cost and p-value.
 
@@ -179,9 +158,12 @@ def answer(
         rows: one for each trial; the variants are numbers of blocks.
         dataset: name of the data set.
         match: what the depths have in common: width, parameters or macs.
-        margin: shortfall in validation accuracy that the rule always accepts.
+        margin: share of the best depth's validation error that the rule always accepts as shortfall.
+        deeper_fits: whether the images allow more blocks than the deepest depth.
         correct: for each depth, boolean [seeds, images]: which test images each finished seed has right. A depth that
             is missing, or None, gets no bootstrap interval.
+        val_correct: the same for validation images. Without those of a depth, or where a seed of any depth did not
+            finish, there are no shares of picks.
 
     Returns:
         The answer. `indistinguishable` has each other depth with a finished trial whose `p_adjusted` is unknown or at
@@ -193,19 +175,27 @@ def answer(
     summaries = summarize(rows)
     depths = [summary.variant for summary in summaries]
     trials = compared(rows)
-    choice = choose(by_seed(trials, "val_accuracy", depths), margin)
-    adjusted = _adjusted_p_values(by_seed(trials, ACCURACY, depths), choice.chosen)
+    validation = by_seed(trials, "val_accuracy", depths)
+    choice = choose(validation, margin)
+    to_chosen = _to_chosen(by_seed(trials, ACCURACY, depths), choice.chosen)
+    adjusted = holm({index: paired_p_value(values, np.zeros(len(values))) for index, values in to_chosen.items()})
+    complete = not np.isnan(validation).any()  # every depth has every seed
+    shares = _pick_shares([val_correct.get(depth) for depth in depths], margin) if complete else [None] * len(depths)
     found = []
     for index, summary in enumerate(summaries):
         images = correct.get(summary.variant)
         ranked = bool(np.isfinite(choice.shortfall[index]))
+        values = to_chosen.get(index)
         found.append(
             Depth(
                 summary=summary,
                 bootstrap=None if images is None else bootstrap_interval(images),
                 shortfall=float(choice.shortfall[index]) if ranked else None,
                 allowance=float(choice.allowance[index]) if ranked else None,
+                difference=None if values is None else differences(values),
                 p_adjusted=adjusted.get(index),
+                detectable=None if values is None else detectable_difference(values, tests=len(to_chosen)),
+                pick_share=shares[index],
             )
         )
     others = [depth for index, depth in enumerate(found) if choice.chosen not in (None, index) and depth.summary.n]
@@ -218,15 +208,22 @@ def answer(
         rule=_rule(found, margin),
         indistinguishable=tuple(alike),
         depths=tuple(found),
+        learning_rates=tuple(sorted({row.learning_rate for row in rows if row.phase == "tune" and row.learning_rate})),
+        deeper_fits=deeper_fits,
     )
 
 
-def _adjusted_p_values(test: np.ndarray, chosen: int | None) -> dict[int, float | None]:
-    """The adjusted p-values of all depths but the chosen one, by index; `test` are accuracies [depths, seeds]."""
+def _to_chosen(test: np.ndarray, chosen: int | None) -> dict[int, np.ndarray]:
+    """Test accuracies of each other depth minus the chosen one's, seed by seed, by the depth's index."""
     if chosen is None:
         return {}
-    others = (index for index in range(len(test)) if index != chosen)
-    return holm({index: paired_p_value(test[chosen], test[index]) for index in others})
+    return {index: values - test[chosen] for index, values in enumerate(test) if index != chosen}
+
+
+def _pick_shares(correct: Sequence[np.ndarray | None], margin: float) -> list[float | None]:
+    """The share of picks of each depth; unknown where a depth's answers are not known."""
+    known = [right for right in correct if right is not None]
+    return pick_shares(known, margin).tolist() if known and len(known) == len(correct) else [None] * len(correct)
 
 
 def _rule(depths: Sequence[Depth], margin: float) -> str:
@@ -235,8 +232,9 @@ def _rule(depths: Sequence[Depth], margin: float) -> str:
     best = min(ranked, key=lambda depth: depth.shortfall or 0.0, default=None)
     reference = f" ({variant_name('blocks', best.blocks)}: {best.summary.val.mean:.4f})" if best else ""
     several = any(depth.summary.n > 1 for depth in ranked)
-    unknown = "" if several else "; of one seed SE is unknown, so the margin alone counts"
+    unknown = "" if several else "; of one seed SE is unknown, so the share of the error alone counts"
     return (
         f"the smallest depth whose mean validation accuracy falls short of the best depth's{reference} by at most "
-        f"max(margin, SE), with margin {margin:g} and SE the standard error of the seed-paired difference{unknown}"
+        f"max({margin:g} x error, SE), where error is the best depth's mean validation error and SE the standard error "
+        f"of the seed-paired difference{unknown}"
     )

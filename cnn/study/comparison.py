@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from cnn.study.results import ACCURACY, Row, Summary, by_seed, compared, summarize
-from cnn.study.statistics import Estimate, holm, moments, paired_p_value
+from cnn.study.statistics import Estimate, differences, holm, moments, paired_p_value, ratios
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def compare(
     tested = {index: paired_p_value(values[place], row) for index, row in enumerate(values) if index != place}
     adjusted = holm(tested)
     seconds = by_seed(trials, "train_seconds", variants)
-    ratios = seconds / seconds[place]
+    time_ratios = seconds / seconds[place]
     found = []
     for index, summary in enumerate(summaries):
         itself = index == place
@@ -121,9 +121,9 @@ def compare(
             Variant(
                 summary=summary,
                 measured={name: moments(numbers[index]) for name, numbers in measured.items()},
-                difference=None if itself else moments(values[index] - values[place]),
+                difference=None if itself else differences(values[index] - values[place]),
                 p_adjusted=adjusted.get(index),
-                seconds_ratio=None if itself else moments(np.unique(ratios[index])),
+                seconds_ratio=None if itself else ratios(np.unique(time_ratios[index])),
             )
         )
     return Comparison(column, reference, metric, tuple(found))

@@ -52,7 +52,8 @@ class StudyFolder:
         """
         files.require_files(self.path)
         self._check_settings(plan)
-        trials = [*plan.tuning(), *plan.comparing()]
+        widest = plan.widest()
+        trials = [*widest.tuning(), *widest.comparing()]
         folders = {trial: self.trial(trial).path for trial in trials}
         for path in dict.fromkeys([self.path / "trials", *folders.values()]):
             if path.is_symlink():  # what it leads to could be deleted

@@ -14,6 +14,7 @@ from cnn.config import FIRST_TUNING_SEED, NetworkConfig, StudyConfig, TrialConfi
 from cnn.data.content import Dataset
 from cnn.errors import RequestError
 from cnn.network import models
+from cnn.study import tuning
 from cnn.study.results import Row, variant_name
 from cnn.training import fit
 from cnn.training.fit import Prepared
@@ -105,17 +106,27 @@ class Plan:
 
     study: Study
     prepared: Mapping[Any, Prepared]  # what the trials of each variant have in common
+    grid: tuple[float, ...]  # the learning rates to choose from, for every variant
 
     @property
     def tunes(self) -> bool:
         """Whether there is more than one learning rate to choose from."""
-        return len(self.study.config.learning_rates) > 1
+        return len(self.grid) > 1
+
+    @property
+    def extends(self) -> bool:
+        """Whether the grid may extend itself; a grid that was asked for does not."""
+        return not self.study.config.learning_rates
+
+    def widest(self) -> "Plan":
+        """The plan with every learning rate that the grid can come to hold."""
+        return replace(self, grid=tuning.widest(self.grid)) if self.extends else self
 
     def tuning(self) -> list[Trial]:
         """The trials that choose the learning rates; none where one rate is given."""
         config = self.study.config
         seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + config.tuning_seeds)
-        rates = config.learning_rates if self.tunes else ()
+        rates = self.grid if self.tunes else ()
         return self._trials(TUNE, dict.fromkeys(self.study.variants, rates), seeds)
 
     def comparing(self, rates: Mapping[Any, Sequence[float]] | None = None) -> list[Trial]:
@@ -125,7 +136,7 @@ class Plan:
             rates: learning rates of each variant; without them, every rate of the grid.
         """
         config = self.study.config
-        rates = dict.fromkeys(self.study.variants, config.learning_rates) if rates is None else rates
+        rates = dict.fromkeys(self.study.variants, self.grid) if rates is None else rates
         return self._trials(COMPARE, rates, range(config.seeds))
 
     def fits(self, network: NetworkConfig) -> bool:
@@ -153,6 +164,7 @@ def plan_study(study: Study) -> Plan:
         RequestError: a name is unknown, a network does not fit the images, a batch is larger than the training part, or
             another setting does not suit the data.
     """
-    rate = study.config.learning_rates[0]
+    rate = study.config.grid[0]
     trials = {variant: study.trial(COMPARE, variant, rate, seed=0) for variant in study.variants}
-    return Plan(study, {variant: fit.prepare_trials(trial.config, study.dataset) for variant, trial in trials.items()})
+    prepared = {variant: fit.prepare_trials(trial.config, study.dataset) for variant, trial in trials.items()}
+    return Plan(study, prepared, study.config.grid)

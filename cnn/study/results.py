@@ -39,8 +39,8 @@ class Row:
 
     @property
     def done(self) -> bool:
-        """Whether the trial finished without diverging."""
-        return self.result.status == "done"
+        """Whether the trial finished and learnt something: it neither diverged nor collapsed."""
+        return self.result.status == "done" and not self.result.collapsed
 
     def value(self, name: str) -> float:
         """The number of that name, from the result or from what was measured; NaN where it is unknown."""
@@ -55,8 +55,9 @@ class Summary:
     variant: Any
     learning_rate: float | None  # the rate that tuning chose, or the only rate
     learning_rate_at_edge: bool  # whether it is at the edge of the grid that tuning tried
-    n: int  # trials done
+    n: int  # trials done, without those that collapsed
     diverged: int
+    collapsed: int  # finished, and no better than always the commonest class
     failed: int
     val: Estimate  # validation accuracy
     test: Estimate  # test accuracy
@@ -66,8 +67,8 @@ class Summary:
 
     @property
     def tried(self) -> int:
-        """How many trials there are: done, diverged and failed."""
-        return self.n + self.diverged + self.failed
+        """How many trials there are: done, diverged, collapsed and failed."""
+        return self.n + self.diverged + self.collapsed + self.failed
 
     def to_json(self) -> dict[str, Any]:
         """The plain values that a file keeps, without the variant."""
@@ -75,7 +76,7 @@ class Summary:
         for part in ("val", "test"):
             estimate = values.pop(part)
             values |= {f"{part}_{name}": estimate[name] for name in ("mean", "std", "low", "high")}
-        first = ("learning_rate", "learning_rate_at_edge", "n", "diverged", "failed")
+        first = ("learning_rate", "learning_rate_at_edge", "n", "diverged", "collapsed", "failed")
         last = ("parameters", "macs", "train_seconds")
         between = [name for name in values if name not in (*first, *last, "variant")]
         return {name: values[name] for name in (*first, *between, *last)}
@@ -164,6 +165,7 @@ def _summary(variant: Any, rows: list[Row], best: BestRate | None) -> Summary:
         learning_rate_at_edge=bool(best and best.at_edge),
         n=len(done),
         diverged=sum(row.result.status == "diverged" for row in rows),
+        collapsed=sum(bool(row.result.collapsed) for row in rows),
         failed=sum(row.result.status == "failed" for row in rows),
         val=moments([row.value("val_accuracy") for row in done]),
         test=moments([row.value(ACCURACY) for row in done]),

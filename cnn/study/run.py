@@ -20,6 +20,7 @@ from cnn.study.executors import Executor, Here
 from cnn.study.folder import GROWABLE, StudyFolder, finished, settings_of
 from cnn.study.plan import COMPARE, TUNE, Plan, Study, Trial, plan_study
 from cnn.study.results import Row, best_rates
+from cnn.study.tuning import STEPS, extended
 from cnn.training import folder as trial_folder
 from cnn.training.fit import Session
 from cnn.training.folder import NOTHING, Outcome, Result
@@ -54,9 +55,11 @@ class Results:
 
     def correct(self, variant: Any) -> np.ndarray | None:
         """Which test images each finished comparison trial of a variant has right: bool [seeds, images], or None."""
-        outcomes = [self._outcome(trial) for trial in self._done(variant)]
-        known = [outcome.correct for outcome in outcomes if outcome is not None and outcome.correct is not None]
-        return np.stack(known) if known else None
+        return _stacked([outcome.correct for outcome in self._outcomes(variant)])
+
+    def val_correct(self, variant: Any) -> np.ndarray | None:
+        """Which of its validation images each of these trials has right: bool [seeds, images], or None."""
+        return _stacked([outcome.val_correct for outcome in self._outcomes(variant)])
 
     def arrays(self, variant: Any, seed: int) -> Mapping[str, np.ndarray]:
         """The arrays that the experiment measured on one trained network; empty where that trial has not finished."""
@@ -72,11 +75,20 @@ class Results:
         return [
             trial
             for trial, result in self.results.items()
-            if trial.phase == COMPARE and trial.variant == variant and result.status == "done"
+            if trial.phase == COMPARE and trial.variant == variant and trial.row(result).done
         ]
+
+    def _outcomes(self, variant: Any) -> list[Outcome]:
+        found = [self._outcome(trial) for trial in self._done(variant)]
+        return [outcome for outcome in found if outcome is not None]
 
     def _outcome(self, trial: Trial) -> Outcome | None:
         return self.outcomes.get(trial) or self.folder.trial(trial).outcome(settings_of(self.plan, trial))
+
+
+def _stacked(right: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    known = [images for images in right if images is not None]
+    return np.stack(known) if known else None
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,8 @@ class Overview:
     column: str
     phases: tuple[PhaseOverview, ...]
     variants: tuple[VariantOverview, ...]
+    grid: tuple[float, ...]  # the learning rates to choose from
+    extends: bool  # whether the grid may extend itself
 
 
 def default_workdir(study: Study) -> Path:
@@ -154,6 +168,7 @@ def overview(study: Study, workdir: Path | None = None) -> Overview:
         RequestError: the request cannot be met.
     """
     plan, folder = _checked(study, workdir)
+    plan = _tuned_before(plan, folder)
     tuning = plan.tuning()
     tuned = finished(folder, plan, tuning)
     waiting = {trial.variant for trial in tuning if trial not in tuned}
@@ -161,11 +176,28 @@ def overview(study: Study, workdir: Path | None = None) -> Overview:
     compared = finished(folder, plan, plan.comparing(rates))
     phases = [PhaseOverview(TUNE, len(tuning), len(tuned))] if tuning else []
     phases.append(PhaseOverview(COMPARE, len(study.variants) * study.config.seeds, len(compared)))
-    first = {variant: study.trial(COMPARE, variant, study.config.learning_rates[0], 0) for variant in study.variants}
+    first = {variant: study.trial(COMPARE, variant, plan.grid[0], 0) for variant in study.variants}
     variants = [
         VariantOverview(variant, **trial.sizes, cost=plan.prepared[variant].cost) for variant, trial in first.items()
     ]
-    return Overview(study.column, tuple(phases), tuple(variants))
+    return Overview(study.column, tuple(phases), tuple(variants), plan.grid, plan.extends)
+
+
+def _tuned_before(plan: Plan, folder: StudyFolder) -> Plan:
+    """The plan with the grid to which an earlier run has extended it."""
+    for _ in range(STEPS):
+        tuned = finished(folder, plan, plan.tuning())
+        wider = _wider(plan, tuned) if len(tuned) == len(plan.tuning()) else plan
+        if wider.grid == plan.grid:
+            return plan
+        plan = wider
+    return plan
+
+
+def _wider(plan: Plan, tuned: Mapping[Trial, Result]) -> Plan:
+    """The plan with one rate more beyond each edge at which a variant's best rate lies, if the grid may extend."""
+    best = best_rates([trial.row(result) for trial, result in tuned.items()])
+    return replace(plan, grid=extended(plan.grid, best.values())) if plan.extends else plan
 
 
 def _checked(study: Study, workdir: Path | None) -> tuple[Plan, StudyFolder]:
@@ -180,7 +212,7 @@ def _rates(plan: Plan, tuned: Mapping[Trial, Result]) -> dict[Any, tuple[float]]
     """The learning rate of each variant's comparison trials: the best of those tuned, or the only one."""
     study = plan.study
     if not plan.tunes:
-        return {variant: (float(study.config.learning_rates[0]),) for variant in study.variants}
+        return {variant: (float(plan.grid[0]),) for variant in study.variants}
     best = best_rates([trial.row(result) for trial, result in tuned.items()])
     return {variant: (rate.learning_rate,) for variant, rate in best.items()}
 
@@ -207,16 +239,26 @@ class _Run:
     def results(self) -> Results:
         """Run what is missing of both phases."""
         with self.stack:
-            tuning = self.plan.tuning()
-            if tuning:
-                earlier = finished(self.folder, self.plan, self.plan.comparing())
-                self._run_phase(tuning, after=earlier)
-            tuned = {trial: result for trial, result in self.done.items() if trial.phase == TUNE}
+            tuned = self._tune()
             self._run_phase(self.plan.comparing(_rates(self.plan, tuned)))
         failed = [trial.words for trial, result in self.done.items() if result.status == "failed"]
         if failed:
             self.progress.line(f"failed: {'; '.join(failed)}; the same command tries again")
         return Results(self.plan, self.folder, self.done, self.outcomes)
+
+    def _tune(self) -> Mapping[Trial, Result]:
+        """Run what is missing of tuning; the default grid extends itself while a best rate lies at its edge."""
+        earlier = finished(self.folder, self.plan, self.plan.widest().comparing())
+        for step in range(1 + STEPS):
+            self.done = {}  # the wider grid has all of these trials, in its own order
+            self._run_phase(self.plan.tuning(), after=earlier)
+            wider = _wider(self.plan, self.done)
+            if step == STEPS or wider.grid == self.plan.grid:
+                break
+            added = ", ".join(f"{rate:g}" for rate in wider.grid if rate not in self.plan.grid)
+            self.progress.line(f"a best learning rate lies at the edge of the grid, so {added} is tried too")
+            self.plan = wider
+        return self.done
 
     def _run_phase(self, trials: Sequence[Trial], after: Mapping[Trial, Result] | None = None) -> None:
         """Run what is missing of a phase. Then the table has a line for each trial of the phase, in order.

@@ -38,7 +38,7 @@ class Estimate:
 
 
 def t_interval(values: Values, confidence: float = 0.95) -> Interval | None:
-    """Student's interval for the mean of independent values (Student 1908), not clipped to [0, 1].
+    """Student's interval for the mean of independent values (Student 1908), whatever the range of the values.
 
     Args:
         values: [n]; NaN are left out.
@@ -56,17 +56,23 @@ def t_interval(values: Values, confidence: float = 0.95) -> Interval | None:
     return float(low), float(high)
 
 
-def moments(values: Values) -> Estimate:
+def moments(values: Values, low: float = 0.0, high: float = 1.0) -> Estimate:
     """How many values are known, their mean, standard deviation (ddof 1) and 95 % t interval.
+
+    The interval is cut to the range that the mean can have, which costs no coverage.
 
     Args:
         values: [n]; NaN are left out.
+        low: the least value that is possible; by default that of an accuracy.
+        high: the largest value that is possible.
 
     Example:
         >>> moments([0.97, np.nan])
         Estimate(n=1, mean=0.97, std=None, low=None, high=None)
         >>> moments([0.97, 0.97]).std
         0.0
+        >>> moments([0.97, 0.99]).high
+        1.0
     """
     values = _known(values)
     if len(values) == 0:
@@ -75,7 +81,58 @@ def moments(values: Values) -> Estimate:
     interval = t_interval(values)
     if interval is None:  # one value, or equal values, whose deviation is 0 up to rounding
         return Estimate(len(values), mean, 0.0 if len(values) > 1 else None)
-    return Estimate(len(values), mean, float(values.std(ddof=1)), *interval)
+    ends = (max(interval[0], low), min(interval[1], high))
+    return Estimate(len(values), mean, float(values.std(ddof=1)), *ends)
+
+
+def differences(values: Values) -> Estimate:
+    """The same as `moments` for differences of two fractions, which lie from -1 to 1."""
+    return moments(values, -1.0, 1.0)
+
+
+def ratios(values: Values) -> Estimate:
+    """The geometric mean of positive ratios and its 95 % interval, computed on their logarithms.
+
+    On that scale half and twice are equally far from 1, and no interval reaches below 0. `std` is the deviation of the
+    logarithms.
+
+    Example:
+        >>> found = ratios([0.5, 2.0])
+        >>> round(found.mean, 6), found.low > 0
+        (1.0, True)
+    """
+    logs = moments(np.log(_known(values)), -np.inf, np.inf)
+    ends = [None if value is None else float(np.exp(value)) for value in (logs.mean, logs.low, logs.high)]
+    return Estimate(logs.n, ends[0], logs.std, ends[1], ends[2])
+
+
+def detectable_difference(values: Values, tests: int, power: float = 0.8) -> float | None:
+    """The smallest true difference that a paired t-test would find in a share of `power` of such studies.
+
+    Args:
+        values: [n], differences by seed, whose deviation stands for that of the next studies; NaN are left out.
+        tests: how many tests share the 5 % (Bonferroni, which Holm's first step is).
+        power: how often the difference would be found.
+
+    Returns:
+        The difference, without a sign; `None` for fewer than two values, or no variance.
+
+    Source: Cohen 1988, "Statistical power analysis for the behavioral sciences", chapter 2.
+
+    Example:
+        >>> round(detectable_difference([0.01, 0.02, 0.03], tests=1), 4)  # deviation 0.01, 3 seeds
+        0.0326
+    """
+    from scipy import optimize, stats
+
+    values = _known(values)
+    if _constant(values):
+        return None
+    count = len(values)
+    critical = stats.t.ppf(1 - 0.05 / tests / 2, count - 1)
+    # The noncentral t distribution; that the test finds the opposite direction is too rare to count.
+    effect = optimize.brentq(lambda size: stats.nct.sf(critical, count - 1, size * np.sqrt(count)) - power, 0, 1000)
+    return float(effect) * float(values.std(ddof=1))
 
 
 def paired_p_value(first: Values, second: Values) -> float | None:
@@ -134,15 +191,14 @@ def bootstrap_interval(
         seed: seed of the random generator; the same seed gives the same interval.
 
     Returns:
-        The lower and the upper end; `None` for fewer than two seeds or images, or means without variance. Like the t
-        interval, this one is not clipped to [0, 1].
+        The lower and the upper end, from 0 to 1; `None` for fewer than two seeds or images, or means without variance.
 
     Raises:
         ValueError: `correct` is not a boolean matrix.
 
     >>> low, high = bootstrap_interval(np.array([[True, True, False, True], [True, True, True, False]]))
     >>> round(low, 2), round(high, 2)  # plain percentiles are 0.5 and 1.0
-    (0.18, 1.32)
+    (0.18, 1.0)
     """
     correct = np.asarray(correct)
     if correct.ndim != 2 or correct.dtype != bool:
@@ -164,7 +220,7 @@ def bootstrap_interval(
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     mean = correct.mean()
     spread = _spread(correct, confidence)
-    return float(mean + (low - mean) * spread), float(mean + (high - mean) * spread)
+    return max(float(mean + (low - mean) * spread), 0.0), min(float(mean + (high - mean) * spread), 1.0)
 
 
 def _spread(correct: np.ndarray, confidence: float) -> float:

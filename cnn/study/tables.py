@@ -12,6 +12,7 @@ Example:
 """
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from cnn.study.answer import Answer
 from cnn.study.comparison import Comparison, Variant
 from cnn.study.results import ACCURACY, Summary
 from cnn.study.run import Overview
+from cnn.study.statistics import Estimate
+from cnn.study.tuning import STEPS
 from cnn.study.words import percent
 
 WIDTH = 100  # characters of the widest line
@@ -33,9 +36,16 @@ _MARKDOWN = TableFormat(None, None, None, None, None, DataRow("| ", " | ", " |")
 # What the heads and signs of a table mean; `{reference}` is the recommended depth, or the variant compared with.
 MEANINGS = {
     "*": "the recommended number of blocks",
-    "[a, b]": "95 % interval of the mean over seeds (Student's t)",
-    "difference": "to {reference}, in points, paired by seed",
-    "p": "paired t-test against {reference}, adjusted by Holm; below 0.05 the two are told apart",
+    "[a, b]": (
+        "95 % interval of the mean over seeds (Student's t): for other splits, initial weights and orders, given these "
+        "images, this test set and the chosen learning rate"
+    ),
+    "difference": "to {reference} on test images, in points, paired by seed; each interval stands for itself",
+    "p": (
+        "paired t-test against {reference}, adjusted by Holm for all the tests, so that it may be above 0.05 where an "
+        "interval leaves out 0; below 0.05 the two are told apart"
+    ),
+    "picks": "how often the rule takes this depth, in percent, on resampled seeds and validation images",
     "rate": "learning rate; of several, the one with the best mean on validation images",
     "MACs": "multiply-accumulates of one image forward",
     "seconds": "training time of one trial, mean over seeds",
@@ -93,7 +103,9 @@ def answer_tables(answer: Answer) -> str:
             Column("test %", [percent(each.test.mean, each.test.low, each.test.high) for each in summaries], kept=True),
             Column("val %", [percent(each.val.mean) for each in summaries], right=True),
             *_trials_and_cost(summaries),
+            Column("difference", [_interval(depth.difference) for depth in answer.depths]),
             Column("p", [_number(depth.p_adjusted, ".2g") for depth in answer.depths], right=True),
+            Column("picks", [_number(depth.pick_share, ".0%") for depth in answer.depths], right=True),
         ]
     )
 
@@ -114,7 +126,7 @@ def comparison_tables(found: Comparison, titles: Mapping[str, str] | None = None
                 Column(title, [_measured(variant, name) for variant in variants], kept=name == found.metric)
                 for name, title in titles.items()
             ),
-            Column("difference", [_difference(variant) for variant in variants]),
+            Column("difference", [_interval(variant.difference) for variant in variants]),
             Column("p", [_number(variant.p_adjusted, ".2g") for variant in variants], right=True),
             *_trials_and_cost([variant.summary for variant in variants]),
         ]
@@ -140,7 +152,9 @@ def overview_table(overview: Overview) -> str:
             Column("MACs", [f"{each.cost.macs:,}" for each in planned], right=True),
         ]
     )
-    return f"{phases}\n\n{networks}"
+    rates = ", ".join(f"{rate:g}" for rate in overview.grid)
+    more = f"; while a best one lies at the edge, up to {STEPS} steps more" if overview.extends else ""
+    return f"{phases}\n\nLearning rates: {rates}{more}.\n\n{networks}"
 
 
 def explained(tables: str, reference: str = "the reference") -> str:
@@ -164,7 +178,8 @@ def explained(tables: str, reference: str = "the reference") -> str:
         "k, M, G": any(re.fullmatch(r"[\d.]+[kMG]", cell) for cell in cells),
     }
     said = [sign for sign in MEANINGS if occurs.get(sign, sign in cells)]
-    return "\n".join(f"{sign}: {MEANINGS[sign].format(reference=reference)}." for sign in said)
+    explanations = [f"{sign}: {MEANINGS[sign].format(reference=reference)}." for sign in said]
+    return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in explanations)
 
 
 def short(count: int) -> str:
@@ -232,8 +247,7 @@ def _measured(variant: Variant, name: str) -> str | None:
     return percent(estimate.mean, estimate.low, estimate.high)
 
 
-def _difference(variant: Variant) -> str | None:
-    estimate = variant.difference
+def _interval(estimate: Estimate | None) -> str | None:
     return None if estimate is None else percent(estimate.mean, estimate.low, estimate.high)
 
 

@@ -4,6 +4,7 @@ Accuracies are written in percent and their differences in points, both with two
 
 Example:
     >>> from cnn.study.statistics import Estimate
+from cnn.study.tuning import beyond
     >>> mean_in_words(Estimate(n=5, mean=0.98, low=0.97, high=0.99))
     '98.00 % (95% interval 97.00 to 99.00, n=5)'
 """
@@ -19,6 +20,7 @@ from cnn.study.answer import SIGNIFICANCE, Answer, Depth
 from cnn.study.comparison import Comparison, Variant
 from cnn.study.results import ACCURACY, Summary, variant_name
 from cnn.study.statistics import Estimate
+from cnn.study.tuning import beyond
 
 LARGEST_RATE = 1e30  # far above any rate that learns; no rate beyond it is suggested
 SMALLEST_RATE = 1e-30
@@ -56,11 +58,12 @@ def mean_in_words(estimate: Estimate) -> str:
 
 
 def answer_sentence(answer: Answer) -> str:
-    """The answer in one sentence, then a short sentence for each caveat.
+    """The answer in one sentence, then a short sentence for each thing to know.
 
-    Caveats are: by how much smaller depths fell short, rates at the edge of the grid, trials that diverged or failed.
+    These are: how the other depths differ on test images, by how much smaller depths fell short, a recommended depth
+    that is the deepest one tried, rates at the edge of the grid, and trials that diverged, collapsed or failed.
     """
-    parts = [_recommendation(answer), _shortfalls(answer)]
+    parts = [_recommendation(answer), _on_test_images(answer), _shortfalls(answer), _deepest(answer)]
     parts += _to_know([depth.summary for depth in answer.depths], "blocks", answer.dataset, "depths")
     return " ".join(part for part in parts if part)
 
@@ -75,14 +78,54 @@ def _recommendation(answer: Answer) -> str:
     if best is None:
         return f"No recommendation on {answer.dataset}: no trial finished."
     accuracy = mean_in_words(best.summary.test)
-    others = [depth.blocks for depth in answer.depths if depth is not best and depth.summary.n]
-    if not others:
-        told = "no other depth to compare it with"
-    elif answer.indistinguishable:
-        told = f"the data cannot tell it apart from {_listed('blocks', answer.indistinguishable)}"
-    else:
-        told = f"the data tell it apart from {_listed('blocks', others)}"
-    return f"On {answer.dataset}, use {variant_name('blocks', best.blocks)}: mean test accuracy {accuracy}; {told}."
+    alone = "" if _others(answer) else "; no other depth to compare it with"
+    return f"On {answer.dataset}, use {variant_name('blocks', best.blocks)}: mean test accuracy {accuracy}{alone}."
+
+
+def _others(answer: Answer) -> list[Depth]:
+    """The depths beside the recommended one that have a finished trial."""
+    return [depth for depth in answer.depths if depth is not answer.best and depth.summary.n]
+
+
+def _on_test_images(answer: Answer) -> str:
+    """Which other depths are better or worse on the test set, by how much, and which cannot be told apart."""
+    told = [depth for depth in _others(answer) if depth.blocks not in answer.indistinguishable]
+    parts = [
+        f"{variant_name('blocks', depth.blocks)} {'is' if depth.blocks == 1 else 'are'} {_direction(depth.difference)}"
+        for depth in told
+        if depth.difference is not None and depth.difference.mean is not None
+    ]
+    if answer.indistinguishable:
+        alike = _listed("blocks", answer.indistinguishable)
+        parts.append(f"{variant_name('blocks', answer.recommended)} cannot be told apart from {alike}{_power(answer)}")
+    return f"On test images, {'; '.join(parts)}." if parts else ""
+
+
+def _direction(difference: Estimate) -> str:
+    """A difference of accuracies as `worse by 0.23 points (0.12 to 0.34)`."""
+    mean = difference.mean or 0.0
+    word = "better" if mean > 0 else "worse"
+    interval = ""
+    if difference.low is not None and difference.high is not None:
+        low, high = sorted(abs(mean) / mean * end for end in (difference.low, difference.high)) if mean else (0.0, 0.0)
+        interval = f" ({points(low):.2f} to {points(high):.2f})"
+    return f"{word} by {points(abs(mean)):.2f} points{interval}"
+
+
+def _power(answer: Answer) -> str:
+    """Which difference the tests could have seen between depths that they do not tell apart."""
+    known = [depth.detectable for depth in _others(answer) if depth.blocks in answer.indistinguishable]
+    largest = max((size for size in known if size is not None), default=None)
+    if largest is None or largest >= 1:
+        return ""
+    return f" (four of five such sweeps would find a difference of {points(largest):.2f} points)"
+
+
+def _deepest(answer: Answer) -> str:
+    """A warning where the deepest depth that was tried is recommended, and deeper ones fit."""
+    if answer.recommended is None or answer.recommended < answer.depths[-1].blocks or not answer.deeper_fits:
+        return ""
+    return "This is the deepest network that was tried, and deeper ones fit the images, so more blocks may do better."
 
 
 def _shortfalls(answer: Answer) -> str:
@@ -108,7 +151,7 @@ def _apart(larger: float, smaller: float) -> tuple[str, str]:
 
 
 def _to_know(summaries: Sequence[Summary], column: str, dataset: str, kinds: str) -> list[str]:
-    """Sentences on rates at the edge of the grid, on diverged and on failed trials, and the caution of the data set."""
+    """Sentences on rates at the edge of the grid and on unfinished trials, and the caution of the data set."""
     edges: dict[float, list[Any]] = {}
     for summary in summaries:
         if summary.learning_rate_at_edge and summary.learning_rate is not None:
@@ -118,6 +161,8 @@ def _to_know(summaries: Sequence[Summary], column: str, dataset: str, kinds: str
         listed = _and([f"{rate:g} for {_listed(column, variants)}" for rate, variants in sorted(edges.items())])
         parts.append(f"The best learning rate lies at the edge of the grid ({listed}), so a wider grid may do better.")
     parts += _unfinished("diverged", [(summary, summary.diverged) for summary in summaries], column, "")
+    collapsed = "; they end no better than always the commonest class, and no mean counts them"
+    parts += _unfinished("collapsed", [(summary, summary.collapsed) for summary in summaries], column, collapsed)
     again = "; the same command tries them again"
     parts += _unfinished("failed", [(summary, summary.failed) for summary in summaries], column, again)
     if dataset in recipes.CAUTIONS:
@@ -223,7 +268,7 @@ def _side(variant: Variant) -> str:
 
 
 def next_command(
-    answer: Answer, config: SweepConfig, arguments: Sequence[str], fits: Callable[[int], bool]
+    answer: Answer, config: SweepConfig, grid: Sequence[float], arguments: Sequence[str], fits: Callable[[int], bool]
 ) -> str | None:
     """The command to try after this answer, as a line for the shell; None where the answer leaves nothing to try.
 
@@ -234,6 +279,7 @@ def next_command(
     Args:
         answer: the answer so far.
         config: the settings that gave the answer.
+        grid: the learning rates that were tried.
         arguments: the command that gave the answer, such as `sys.orig_argv`.
         fits: whether a number of blocks fits the images.
 
@@ -243,7 +289,7 @@ def next_command(
     """
     if any(depth.summary.failed for depth in answer.depths):
         return shlex.join(arguments)
-    rates = sorted(map(float, config.learning_rates))
+    rates = sorted(map(float, grid))
     wider = _wider(answer, rates)
     if wider != rates:
         return _replaced(arguments, "learning_rates", ",".join(map(repr, wider)))
@@ -259,26 +305,13 @@ def next_command(
 def _wider(answer: Answer, rates: list[float]) -> list[float]:
     """The learning rates, and one more beyond each edge that is a best rate; a lower one where all trials diverged."""
     best = {depth.summary.learning_rate for depth in answer.depths if depth.summary.learning_rate_at_edge}
-    lower = [_beyond(rates[0], -1)] if rates[0] in best or _all_diverged(answer.depths) else []
-    higher = [_beyond(rates[-1], 1)] if rates[-1] in best and len(rates) > 1 else []
+    lower = [beyond(rates[0], -1)] if rates[0] in best or _all_diverged(answer.depths) else []
+    higher = [beyond(rates[-1], 1)] if rates[-1] in best and len(rates) > 1 else []
     return [rate for rate in (*lower, *rates, *higher) if SMALLEST_RATE <= rate <= LARGEST_RATE or rate in rates]
 
 
 def _all_diverged(depths: Iterable[Depth]) -> bool:
     return all(depth.summary.n == 0 and depth.summary.diverged for depth in depths)
-
-
-def _beyond(rate: float, direction: int) -> float:
-    """The next of 1, 3, 10, 30, ... above a rate, or below it, at a factor of at least 2.
-
-    >>> _beyond(3e-3, 1), _beyond(3e-4, -1), _beyond(8e-3, 1)
-    (0.01, 0.0001, 0.03)
-    """
-    exponent = int(f"{rate:e}".split("e")[1])
-    ladder = [float(f"{digit}e{exponent + step}") for step in range(-2, 3) for digit in (1, 3)]
-    if direction > 0:
-        return min(step for step in ladder if step >= 2 * rate)
-    return max(step for step in ladder if 2 * step <= rate)
 
 
 def _replaced(arguments: Sequence[str], flag: str, value: str) -> str:

@@ -197,7 +197,7 @@ class Fit:
         self._totals = [Totals.zero().replace(bad_step=jnp.int32(totals.bad_step)) for totals in sums]
         self._seconds = 0.0
         held_out = [Totals.zero()] * len(sums)
-        if len(self._validation[0]):
+        if self.validation_images:
             checks = self.loop.evaluate(self._states, self.replicas, self.session.train, self._validation)
             held_out = [totals for totals, _ in checks]
         return [
@@ -223,6 +223,18 @@ class Fit:
         data = self.session.test
         parts = [np.arange(len(data.labels), dtype=np.int32)] * len(self.replicas)
         return [answers for _, answers in self.loop.evaluate(self._states, self.replicas, data, parts)]
+
+    @property
+    def validation_images(self) -> int:
+        """How many images each replica holds out."""
+        return len(self._validation[0])
+
+    def validation_answers(self) -> Sequence[Answers | None]:
+        """For each replica the answers to its validation images, in the order of its split; None where it has none."""
+        if not self.validation_images:
+            return [None] * len(self.replicas)
+        checks = self.loop.evaluate(self._states, self.replicas, self.session.train, self._validation)
+        return [answers for _, answers in checks]
 
     def trained(self) -> list[Trained]:
         """Each replica's network as it is now."""

@@ -42,6 +42,7 @@ _CONFIG = "config.json"
 _RESULT = "result.json"
 _METRICS = "metrics.jsonl"
 _CORRECT = "test_correct.npy"
+_VAL_CORRECT = "val_correct.npy"
 _ARRAYS = "measured.npz"
 _FAILURE = "failure.txt"
 _SETTINGS = "settings_digest"  # in `result.json`, as is the next one
@@ -57,6 +58,7 @@ class Result:
     val_accuracy: float | None = None
     test_accuracy: float | None = None
     test_examples: int | None = None
+    collapsed: bool | None = None  # whether it ended no better than always the commonest class; None where not tested
     parameters: int | None = None
     macs: int | None = None  # multiply-accumulates of one image forward
     epochs: int | None = None
@@ -97,6 +99,7 @@ class Outcome:
 
     result: Result
     correct: np.ndarray | None = None  # bool [test images]; None where the test set was not read
+    val_correct: np.ndarray | None = None  # bool [validation images], in the order of the split; None likewise
     arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     trained: Trained | None = None  # the network, where it was asked for and the trial ran in this process
 
@@ -196,7 +199,8 @@ class TrialFolder:
         kept = self._kept(settings)
         if kept is None:
             return None
-        return Outcome(kept.result, self._correct(kept), self._arrays(kept))
+        right = self._correct(kept, _CORRECT)
+        return Outcome(kept.result, right, self._correct(kept, _VAL_CORRECT), self._arrays(kept))
 
     def finish(self, outcome: Outcome, settings: dict[str, Any]) -> None:
         """Write the arrays and which test images were right, and then the result."""
@@ -206,10 +210,11 @@ class TrialFolder:
             named: dict[str, Any] = {**outcome.arrays}  # no array has the name of a keyword of NumPy's
             np.savez_compressed(buffer, **named)
             beside[_ARRAYS] = buffer.getvalue()
-        if outcome.correct is not None:
-            buffer = io.BytesIO()
-            np.save(buffer, np.packbits(outcome.correct), allow_pickle=False)
-            beside[_CORRECT] = buffer.getvalue()
+        for name, right in ((_CORRECT, outcome.correct), (_VAL_CORRECT, outcome.val_correct)):
+            if right is not None:
+                buffer = io.BytesIO()
+                np.save(buffer, right, allow_pickle=False)
+                beside[name] = buffer.getvalue()
         for name, content in beside.items():
             files.write(self.path / name, content)
         self._write_result(outcome.result, settings, beside)
@@ -272,13 +277,10 @@ class TrialFolder:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             return dict(stored)
 
-    def _correct(self, kept: "_Kept") -> np.ndarray | None:
-        """Which test images were right, or None where the test set was not read."""
-        content = self._beside(kept, _CORRECT)
-        if content is None:
-            return None
-        packed = np.load(io.BytesIO(content), allow_pickle=False)
-        return np.unpackbits(packed)[: kept.result.test_examples].astype(bool)
+    def _correct(self, kept: "_Kept", name: str) -> np.ndarray | None:
+        """Which images were right, or None where none were asked."""
+        content = self._beside(kept, name)
+        return None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
 
     def _beside(self, kept: "_Kept", name: str) -> bytes | None:
         """The content of a file beside the result, which was written with it; None where none was."""

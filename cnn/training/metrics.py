@@ -19,6 +19,8 @@ from typing import Any
 from cnn import files
 from cnn.training.step import Totals
 
+COLLAPSE = 0.001  # p-value at which a network counts as better than chance
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -60,3 +62,22 @@ def read_epochs(path: Path) -> list[Epoch]:
 def write_epochs(path: Path, epochs: Sequence[Epoch]) -> None:
     """Write all epochs so far. The file is small, and rewriting it keeps it whole."""
     files.write(path, "".join(json.dumps(epoch.to_json(), allow_nan=False) + "\n" for epoch in epochs))
+
+
+def at_chance(right: int, images: int, commonest: float) -> bool:
+    """Whether a network is no better than always answering the commonest class: a training that has collapsed.
+
+    The one-sided binomial test does not reject at 0.001 that its share of right images is `commonest`.
+
+    Args:
+        right: how many images it has right.
+        images: of how many.
+        commonest: share of the commonest class.
+
+    Example:
+        >>> at_chance(15, 144, commonest=0.1), at_chance(140, 144, commonest=0.1)
+        (True, False)
+    """
+    from scipy import stats
+
+    return bool(stats.binom.sf(right - 1, images, commonest) >= COLLAPSE)

@@ -29,7 +29,7 @@ from cnn.training.checkpoints import DamagedError
 from cnn.training.fit import Fit, Prepared, Session, Snapshot, prepare_trials
 from cnn.training.folder import NOTHING, Outcome, Result, TrialFolder
 from cnn.training.interrupt import Interrupt
-from cnn.training.metrics import Epoch
+from cnn.training.metrics import Epoch, at_chance
 from cnn.training.record import Record, Standing, kept
 from cnn.training.step import Answers
 
@@ -234,19 +234,27 @@ def _note(epoch: Epoch) -> str:
 def _finish(fit: Fit, records: Sequence[Record], options: Options, interrupt: Interrupt, progress: Progress) -> None:
     """Read the test set, once, measure, and write the results; after a stop only save, so that no step is lost."""
     answers: list[Answers | None] = [None] * len(records)
+    held_out: Sequence[Answers | None] = [None] * len(records)
     measured: list[Measured | None] = [None] * len(records)
     if options.test and not _diverged(records) and not interrupt.asked:
         pairs = zip(records, fit.answers(), strict=True)
         answers = [own if record.bad_step is None else None for record, own in pairs]
+        held_out = fit.validation_answers()
         measured = _measure(fit, answers, options.measure, interrupt, progress)
     if interrupt.asked:
         _save(fit, records)
         return
     networks: Sequence[Trained | None] = fit.trained() if options.with_network else [None] * len(records)
-    for record, own, found, trained in zip(records, answers, measured, networks, strict=True):
+    for record, own, checked, found, trained in zip(records, answers, held_out, measured, networks, strict=True):
         right = None if own is None else np.asarray(own.right)
-        result = _result(record, fit, right, found.values if found else NOTHING)
-        record.finish(Outcome(result, right, found.arrays if found else NOTHING, trained), options.keep)
+        outcome = Outcome(
+            result=_result(record, fit, right, found.values if found else NOTHING),
+            correct=right,
+            val_correct=None if own is None or checked is None else np.asarray(checked.right),
+            arrays=found.arrays if found else NOTHING,
+            trained=trained,
+        )
+        record.finish(outcome, options.keep)
 
 
 def _measure(
@@ -268,6 +276,7 @@ def _result(record: Record, fit: Fit, right: np.ndarray | None, measured: Mappin
         val_accuracy=record.epochs[-1].val_accuracy if done else None,
         test_accuracy=None if right is None else float(right.mean()),
         test_examples=None if right is None else len(right),
+        collapsed=_collapsed(record, fit, right) if done else None,
         parameters=fit.prepared.cost.parameters,
         macs=fit.prepared.cost.macs,
         epochs=len(record.epochs),
@@ -279,3 +288,22 @@ def _result(record: Record, fit: Fit, right: np.ndarray | None, measured: Mappin
         same_machine=record.same_machine,
         measured=measured,
     )
+
+
+def _collapsed(record: Record, fit: Fit, right: np.ndarray | None) -> bool | None:
+    """Whether the trained network is no better than always the commonest class; None where no image tells.
+
+    Validation images tell; without them, test images do. Where objects are to be found, chance is not known.
+    """
+    dataset = fit.session.dataset
+    accuracy = record.epochs[-1].val_accuracy
+    if record.config.scene.objects:
+        return None
+    if accuracy is not None:
+        images = fit.validation_images
+        return at_chance(round(accuracy * images), images, _commonest(dataset.train_labels))
+    return None if right is None else at_chance(int(right.sum()), len(right), _commonest(dataset.test_labels))
+
+
+def _commonest(labels: np.ndarray) -> float:
+    return float(np.bincount(labels).max() / len(labels))

@@ -51,7 +51,7 @@ OTHER = {
         **STUDIES,
         "blocks": ("1", "blocks: [0], now [1]"),
         "bottleneck": ("0.5", "network.bottleneck: 0, now 0.5"),
-        "margin": ("0.1", "margin: 0.002, now 0.1"),
+        "margin": ("0.1", "margin: 0.05, now 0.1"),
         "match": ("parameters", "match: 'width', now 'parameters'"),
     },
     "one_by_one": {**STUDIES, "blocks": ("3", "network.blocks: 2, now 3")},

@@ -33,7 +33,7 @@ def test_a_sweep_leaves_its_files_and_continues(command, ask, tmp_path):
     assert (again.returncode, again.stdout) == (0, done.stdout)
     assert {path: path.stat().st_mtime_ns for path in (folder / "trials").rglob("*")} == finished
     refused = ask("sweep_blocks", *TINY, "--blocks=0,1", "--margin=0.01")
-    assert refused.returncode == 2 and "margin: 0.002, now 0.01" in refused.stderr
+    assert refused.returncode == 2 and "margin: 0.05, now 0.01" in refused.stderr
 
 
 def test_a_sweep_killed_again_and_again_ends_as_one_never_touched(command, ask, tmp_path):

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.thorough
 
 def figure_of(accuracies, known_costs=True, dataset="mnist"):
     rows = trials(accuracies, known_costs)
-    return accuracy_vs_blocks(answer(rows, dataset=dataset, match="width", margin=0.002), rows)
+    return accuracy_vs_blocks(answer(rows, dataset=dataset, match="width", margin=0.05), rows)
 
 
 def pixels(*given, **options):

@@ -18,8 +18,8 @@ CONFIG = SweepConfig(
     learning_rates=(1e-3, 3e-3),
     seeds=2,
     tuning_seeds=1,
-    network=NetworkConfig(width=4, hidden=8),
-    training=TrainingConfig(epochs=1, batch_size=256),
+    network=NetworkConfig(width=4, hidden=16),
+    training=TrainingConfig(epochs=1, batch_size=16),  # enough steps for a network that is better than chance
 )
 
 
@@ -80,7 +80,7 @@ class Instant:
                 same_machine=True,
             )
             arrays = {"rate": np.array([trial.config.learning_rate])} if trial.phase == COMPARE else {}
-            outcome = Outcome(result, right if options.test else None, arrays)
+            outcome = Outcome(result, right if options.test else None, arrays=arrays)
             settings = settings_of(plan, trial)
             folder.trial(trial).begin(settings, provenance={})
             folder.trial(trial).finish(outcome, settings)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn.study import answer
+from cnn.study.rule import choose
 from tests.study.trials import answered, compared, row, tuned
 
 T = {1: 12.7062, 2: 4.30265}  # 97.5 % quantiles of Student's t, from the printed tables
@@ -19,30 +20,37 @@ def recommended(rows, margin):
     return answered(rows, margin=margin).recommended
 
 
+def share(shortfall, best):
+    """The margin that allows this shortfall from a best accuracy."""
+    return shortfall / (1 - best)
+
+
 RULE = [
-    pytest.param({1: [0.95]}, 0.002, 1, id="one depth"),
-    pytest.param({1: [0.98], 2: [0.982]}, 0.002, 1, id="short by the margin, n=1"),  # 0.982 - 0.98 > 0.002 in binary
-    pytest.param({1: [0.98], 2: [0.9821]}, 0.002, 2, id="short by more than the margin, n=1"),
+    pytest.param({1: [0.95]}, 0.05, 1, id="one depth"),
+    pytest.param(
+        {1: [0.98], 2: [0.982]}, share(0.002, 0.982), 1, id="short by the margin, n=1"
+    ),  # 0.982 - 0.98 > 0.002 in binary
+    pytest.param({1: [0.98], 2: [0.9821]}, share(0.002, 0.9821), 2, id="short by more than the margin, n=1"),
     pytest.param({1: [0.98, 0.98], 2: [0.99, 0.99], 3: [0.99, 0.99]}, 0.0, 2, id="tie of the best: smaller"),
     # 2 and 3 tie but for rounding: 2 is the best, and 1 short of it by 0.05, 0.05, SE 0 (of 3: 0.15, -0.05, SE 0.1)
-    pytest.param({1: [0.05, 0.65], 2: [0.1, 0.7], 3: [0.2, 0.6]}, 0.002, 2, id="SE to the smaller of the best"),
+    pytest.param({1: [0.05, 0.65], 2: [0.1, 0.7], 3: [0.2, 0.6]}, 0.005, 2, id="SE to the smaller of the best"),
     # differences to 2: 0.00, 0.03; mean 0.015, deviation 0.03 / sqrt 2, SE = 0.03 / 2 = 0.015: just within
-    pytest.param({1: [0.95, 0.95], 2: [0.95, 0.98]}, 0.002, 1, id="within one SE"),
+    pytest.param({1: [0.95, 0.95], 2: [0.95, 0.98]}, 0.05, 1, id="within one SE"),
     # differences 0.01, 0.03; mean 0.02, SE = 0.02 / 2 = 0.01
-    pytest.param({1: [0.95, 0.95], 2: [0.96, 0.98]}, 0.002, 2, id="beyond one SE"),
-    pytest.param({1: [0.95, 0.95], 2: [0.96, 0.98]}, 0.02, 1, id="the margin is larger than the SE"),
+    pytest.param({1: [0.95, 0.95], 2: [0.96, 0.98]}, 0.05, 2, id="beyond one SE"),
+    pytest.param({1: [0.95, 0.95], 2: [0.96, 0.98]}, share(0.02, 0.97), 1, id="the margin is larger than the SE"),
     # each depth spreads by 0.04, yet every difference is 0.01, so SE is 0: seeds pair
-    pytest.param({1: [0.90, 0.94], 2: [0.91, 0.95]}, 0.002, 2, id="paired"),
+    pytest.param({1: [0.90, 0.94], 2: [0.91, 0.95]}, 0.05, 2, id="paired"),
     pytest.param({1: [None, None], 2: [0.97, 0.97]}, 0.5, 2, id="diverged depth is never taken"),
     pytest.param({1: [0.98, None], 2: [0.97, 0.97]}, 0.0, 2, id="a depth with a diverged seed is not ranked"),
     pytest.param({1: [0.97] * 5, 2: [0.98, None, None, None, None]}, 0.0, 1, id="one survivor of five"),
     # every depth misses a seed: equal on the one that both have, though their means differ by 0.04
     pytest.param({1: [0.90, 0.98, None], 2: [None, 0.98, 0.98]}, 0.0, 1, id="only common seeds compare"),
     # common seeds: 0 only, so the margin alone; means 0.96 and 0.97 (over 0.96, 0.98)
-    pytest.param({1: [0.96, None], 2: [0.96, 0.98]}, 0.002, 2, id="one common seed"),
-    pytest.param({1: [None], 2: [None]}, 0.002, None, id="nothing finished"),
-    pytest.param({3: [0.99, 0.99], 1: [0.99, 0.99]}, 0.002, 1, id="rows in any order"),
-    pytest.param({2: [0.99, 0.99], 10: [0.99, 0.99]}, 0.002, 2, id="numeric, not alphabetic"),
+    pytest.param({1: [0.96, None], 2: [0.96, 0.98]}, 0.05, 2, id="one common seed"),
+    pytest.param({1: [None], 2: [None]}, 0.05, None, id="nothing finished"),
+    pytest.param({3: [0.99, 0.99], 1: [0.99, 0.99]}, 0.05, 1, id="rows in any order"),
+    pytest.param({2: [0.99, 0.99], 10: [0.99, 0.99]}, 0.05, 2, id="numeric, not alphabetic"),
 ]
 
 
@@ -59,7 +67,7 @@ def test_rule_reads_only_finished_comparison_trials_at_the_best_rate():
         row("tune", seed=9, val=1.0, test=1.0),
         row(seed=5, val=1.0, test=1.0, status="failed"),
     ]
-    assert recommended(rows, 0.002) == 2
+    assert recommended(rows, 0.05) == 2
 
 
 def test_rule_never_reads_test_accuracy():
@@ -68,7 +76,7 @@ def test_rule_never_reads_test_accuracy():
         dataclasses.replace(trial, result=dataclasses.replace(trial.result, test_accuracy=accuracy))
         for trial, accuracy in zip(rows, [1.0, 1.0, 0.0, 0.0], strict=True)
     ]
-    assert recommended(spoilt, 0.002) == 2
+    assert recommended(spoilt, 0.05) == 2
 
 
 def test_repeated_trial_is_an_error():
@@ -105,12 +113,13 @@ sweeps = (
 @given(sweeps, st.floats(0, 0.1), st.floats(0, 0.1))
 @settings(deadline=None)
 def test_rule_properties(values, margin, more):
-    index = answer.choose(values, margin).chosen
+    index = choose(values, margin).chosen
     means = values.mean(axis=1)
     assert means[:index].max(initial=-1) < means.max()  # what is shallower and passed over is worse than the best
     assert index <= int(np.argmax(means > means.max() - 1e-9))
-    assert answer.choose(values, margin + more).chosen <= index
-    assert answer.choose(values + 0.25, margin).chosen == index
+    assert choose(values, margin + more).chosen <= index
+    # The same errors, a quarter as large, are the same shares of the best error.
+    assert choose(1 - (1 - values) / 4, margin).chosen == index
 
 
 @given(sweeps, st.floats(0, 0.1))
@@ -123,15 +132,16 @@ def test_rule_is_its_definition(values, margin):
     means = [math.fsum(depth) / len(depth) for depth in values.tolist()]
     best = next(depth for depth, mean in enumerate(means) if mean > max(means) - 1e-9)
     reached = [
-        means[best] - mean <= max(margin, standard_error((values[best] - depth).tolist())) + 1e-9
+        means[best] - mean <= max(margin * (1 - means[best]), standard_error((values[best] - depth).tolist())) + 1e-9
         for mean, depth in zip(means, values, strict=True)
     ]
-    assert answer.choose(values, margin).chosen == reached.index(True)
+    assert choose(values, margin).chosen == reached.index(True)
 
 
 CONTRACT = {
     "blocks", "learning_rate", "n", "diverged", "val_mean", "val_std", "val_low", "val_high", "test_mean", "test_std",
-    "test_low", "test_high", "parameters", "macs", "p_adjusted",
+    "test_low", "test_high", "parameters", "macs", "p_adjusted", "shortfall", "allowance", "difference",
+    "difference_low", "difference_high", "pick_share", "collapsed",
 }  # fmt: skip
 
 
@@ -144,8 +154,10 @@ def test_answer():
     found = answered(rows, match="macs", correct=correct)
     plain = found.to_json()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
-    assert set(plain) == {"recommended_blocks", "rule", "margin", "indistinguishable", "dataset", "match", "depths"}
-    assert (plain["dataset"], plain["match"], plain["margin"]) == ("mnist", "macs", 0.002)
+    top = {"recommended_blocks", "rule", "margin", "indistinguishable", "dataset", "match", "depths"}
+    assert set(plain) == top | {"learning_rates", "deeper_fits"}
+    assert (plain["dataset"], plain["match"], plain["margin"]) == ("mnist", "macs", 0.05)
+    assert plain["learning_rates"] == [1e-4, 1e-3] and plain["deeper_fits"] is False
     assert all(set(depth) >= CONTRACT for depth in plain["depths"])
     # Means 0.91, 0.975, 0.975: the tie goes to 1. Differences 1 - 0: 0.07, 0.06: mean 0.065, SE 0.005, t = 13, one
     # degree of freedom: p = 1 - 2 atan(13) / pi = 0.04888; 1 - 2: 0.01, -0.01: t = 0, p = 1. Holm: 2 x 0.04888, 1.
@@ -156,7 +168,11 @@ def test_answer():
     assert (one["learning_rate"], one["learning_rate_at_edge"], zero["learning_rate_at_edge"]) == (1e-3, True, False)
     assert (one["n"], one["diverged"], three["n"], three["diverged"]) == (2, 0, 0, 2)
     assert one["val_mean"] == pytest.approx(0.975) and one["val_std"] == pytest.approx(0.01 / math.sqrt(2))
-    assert one["val_high"] == pytest.approx(0.975 + T[1] * 0.005, abs=1e-6) == one["test_high"]
+    assert one["val_low"] == pytest.approx(0.975 - T[1] * 0.005, abs=1e-6) == one["test_low"]
+    assert one["val_high"] == one["test_high"] == 1.0  # cut: 0.975 + 12.7 x 0.005 is above 1
+    # 0 - 1: -0.07, -0.06: mean -0.065, SE 0.005
+    assert zero["difference"] == pytest.approx(-0.065) and one["difference"] is None
+    assert zero["difference_low"] == pytest.approx(-0.065 - T[1] * 0.005, abs=1e-6)
     assert (one["parameters"], one["macs"], one["train_seconds"]) == (101, 1001, 1.0)
     assert (three["parameters"], three["val_mean"], three["shortfall"]) == (103, None, None)
     assert three["train_seconds"] is None
@@ -164,7 +180,7 @@ def test_answer():
     assert zero["shortfall"] == pytest.approx(0.065)
     # Differences 1 - 2 have deviation 0.01 sqrt 2, SE 0.01
     assert (zero["allowance"], two["allowance"]) == pytest.approx((0.005, 0.01))
-    assert "1 block: 0.9750" in found.rule and "0.002" in found.rule
+    assert "1 block: 0.9750" in found.rule and "0.05 x error" in found.rule
 
 
 def test_answer_tells_apart():
@@ -181,7 +197,7 @@ def test_answer_of_one_seed():
     assert found.recommended == 2 and found.indistinguishable == (1,)
     names = ("val_std", "val_low", "val_high", "test_std", "test_low", "test_high", "p_adjusted")
     assert all(depth[name] is None for depth in found.to_json()["depths"] for name in names)
-    assert "of one seed SE is unknown, so the margin alone counts" in found.rule
+    assert "of one seed SE is unknown, so the share of the error alone counts" in found.rule
     assert "unknown" not in answered(compared({1: [0.9, 0.91], 2: [0.97, 0.98]})).rule
     json.dumps(found.to_json(), allow_nan=False)
 

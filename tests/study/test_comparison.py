@@ -52,8 +52,9 @@ def test_time_is_compared_seed_by_seed():
     rows = [row(blocks=name, seed=seed, test=0.9, seconds=seconds[name][seed]) for seed in range(4) for name in seconds]
     found = comparison.compare(rows, column="pooling", reference="max")
     assert found["max"].seconds_ratio is None
-    low, high = stats.t.interval(0.95, 2, loc=0.6, scale=stats.sem([0.5, 0.6, 0.7]))
-    wanted = {"n": 3, "mean": 0.6, "std": 0.1, "low": low, "high": high}
+    logs = np.log([0.5, 0.6, 0.7])  # on a scale where half and twice are equally far from 1
+    low, high = np.exp(stats.t.interval(0.95, 2, loc=logs.mean(), scale=stats.sem(logs)))
+    wanted = {"n": 3, "mean": np.cbrt(0.5 * 0.6 * 0.7), "std": logs.std(ddof=1), "low": low, "high": high}
     assert found["stride"].seconds_ratio.to_json() == pytest.approx(wanted)
 
 

@@ -88,7 +88,7 @@ def test_a_trial_that_really_fails_is_alone_in_it(digits, tmp_path, whole, measu
     failed = [row for row in rows if row.result.status == "failed"]
     assert [(row.variant, row.seed) for row in failed] == lost and all(reason in row.result.reason for row in failed)
     assert all(row.result.test_accuracy is None for row in failed)
-    assert sum(row.done for row in rows) == len(rows) - len(lost)
+    assert sum(row.result.status == "done" for row in rows) == len(rows) - len(lost)
     *each, last = said.lines
     assert len(each) == len(lost) and all(reason in line for line in each)
     assert last.startswith("failed: ") and last.count("learning rate") == len(lost)

@@ -25,7 +25,7 @@ def opened(folder, study):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"margin": 0.01}, "margin: 0.002, now 0.01"),
+        ({"margin": 0.01}, "margin: 0.05, now 0.01"),
         ({"network": NetworkConfig(width=8, hidden=8)}, "network.width: 4, now 8"),
         ({"blocks": (1,)}, r"blocks: \[0, 1\], now \[1\]"),
         ({"seeds": 1}, "seeds: 2, now 1"),
@@ -141,7 +141,7 @@ def test_the_table_of_results(digits, tmp_path):
     ]  # fmt: skip
     assert list(first)[-2:] == ["reason", "moved_1"]
     assert list(first.values())[:12] == [
-        "tune", "0", "0.001", "9", "done", "10", "100", "0.3333333333333333", "", "1.5", "4", "8",
+        "tune", "0", "0.001", "9", "done", "10", "100", "0.3333333333333333", "", "1.5", "4", "16",
     ]  # fmt: skip
     assert (first["test_examples"], first["same_machine"], first["moved_1"]) == ("", "True", "")
     assert (second["status"], second["reason"], second["val_accuracy"]) == ("failed", "Error: no memory, none", "")

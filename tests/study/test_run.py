@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ def test_a_diverged_trial_is_counted_and_never_averaged_in(digits, tmp_path):
     assert all(row.result.val_accuracy is row.result.test_accuracy is None for row in results.rows)
     correct = {blocks: results.correct(blocks) for blocks in (0, 1)}
     assert correct == {0: None, 1: None}
-    found = answer.answer(results.rows, dataset="digits", match="width", margin=0.002, correct=correct)
+    found = answer.answer(results.rows, dataset="digits", match="width", margin=0.05, correct=correct)
     assert found.recommended is None
     counts = [(depth.summary.n, depth.summary.diverged, depth.summary.test.mean) for depth in found.depths]
     assert counts == [(0, 2, None)] * 2
@@ -219,6 +220,44 @@ def test_the_plan_says_what_is_done_and_writes_nothing(digits, tmp_path):
     assert phases() == [("tune", 4, 4), ("compare", 4, 4)]
     planned = overview(study(digits, dataclasses.replace(CONFIG, learning_rates=(1e-3,))), tmp_path / "other")
     assert [(phase.name, phase.trials) for phase in planned.phases] == [("compare", 4)]
-    assert [(each.variant, each.width, each.hidden) for each in planned.variants] == [(0, 4, 8), (1, 4, 8)]
+    assert [(each.variant, each.width, each.hidden) for each in planned.variants] == [(0, 4, 16), (1, 4, 16)]
     assert planned.variants[0].cost.parameters < planned.variants[1].cost.parameters
     assert not (tmp_path / "other").exists()
+
+
+def best_at(rate):
+    """Accuracies that fall off on both sides of a learning rate."""
+    return lambda trial: 0.9 - 0.1 * abs(math.log10(trial.config.learning_rate / rate))
+
+
+@pytest.mark.parametrize(
+    "best, grid, said",
+    [
+        (1e-2, [1e-3, 3e-3, 1e-2, 3e-2], []),
+        (1e-1, [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1], ["0.1", "0.3"]),
+        (1e-4, [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2], ["0.0003", "0.0001"]),
+        (3e-1, [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1], ["0.1", "0.3"]),  # at most two steps: the edge is reported
+    ],
+)
+def test_the_default_grid_extends_itself_for_all_depths_together(digits, tmp_path, best, grid, said):
+    default = dataclasses.replace(CONFIG, learning_rates=())
+    progress = Said()
+    results = run(study(digits, default), tmp_path / "w", progress=progress, executor=Instant(best_at(best)))
+    tuned = in_phase(results.rows, "tune")
+    assert [sorted({row.learning_rate for row in tuned if row.variant == blocks}) for blocks in (0, 1)] == [grid, grid]
+    assert list(results.plan.grid) == grid
+    assert [line.split("so ")[1].split(" is")[0] for line in progress.lines if "edge" in line] == said
+    compared = {row.learning_rate for row in in_phase(results.rows, "compare")}
+    assert compared == {min(grid, key=lambda rate: abs(math.log10(rate / best)))}
+    at_once = dataclasses.replace(default, learning_rates=tuple(grid))
+    given = run(study(digits, at_once), tmp_path / "given", executor=Instant(best_at(best)))
+    assert given.rows == results.rows  # as the final grid gives at once
+    again = Instant(best_at(best))
+    assert run(study(digits, default), tmp_path / "w", executor=again).rows == results.rows and again.ran == []
+    planned = overview(study(digits, default), tmp_path / "w")
+    assert list(planned.grid) == grid and planned.extends
+
+
+def test_a_grid_that_was_asked_for_does_not_extend(digits, tmp_path):
+    results = run(study(digits), tmp_path, executor=Instant(best_at(1.0)))
+    assert results.plan.grid == (1e-3, 3e-3) and not overview(study(digits), tmp_path).extends

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from cnn.study import statistics
 
@@ -74,6 +75,7 @@ def test_bootstrap_against_every_resample():
     # of the normal quantile. Weights of seeds are 1 + (count - 1) sqrt(2 / 1).
     low, high = np.quantile(every, [0.025, 0.975], method="inverted_cdf")
     expected = [2 / 3 + (end - 2 / 3) * T[2] / 1.959964 for end in (low, high)]
+    expected = [max(expected[0], 0.0), min(expected[1], 1.0)]  # shares
     assert statistics.bootstrap_interval(correct, resamples=50_000) == pytest.approx(expected, abs=1e-5)
 
 
@@ -113,3 +115,29 @@ def test_moments(values, expected):
     assert (found.n, found.mean, found.std) == (count, pytest.approx(mean), pytest.approx(deviation))
     assert found.low == (None if low is None else pytest.approx(low, abs=1e-6))
     assert (found.high is None) == (low is None)
+
+
+def test_the_interval_of_an_accuracy_stays_within_0_and_1():
+    found = statistics.moments([0.99, 0.97])
+    assert (found.low, found.high) == (pytest.approx(0.98 - T[1] * 0.01, abs=1e-6), 1.0)
+    assert statistics.differences([0.9, -0.9]).low == -1.0
+
+
+def test_ratios_are_averaged_on_a_log_scale():
+    found = statistics.ratios([0.25, 1.0])
+    half_width = T[1] * math.log(4) / 2
+    assert found.mean == pytest.approx(0.5)
+    ends = (0.5 * math.exp(-half_width), 0.5 * math.exp(half_width))
+    assert (found.low, found.high) == pytest.approx(ends, rel=1e-5)
+    assert statistics.ratios([NAN]).mean is None and statistics.ratios([0.5]).low is None
+
+
+@pytest.mark.parametrize("seeds, tests", [(3, 1), (5, 3), (10, 3)])
+def test_the_detectable_difference_is_found_in_four_of_five_studies(seeds, tests):
+    """By simulation: normal differences with this true mean, and a deviation of 1."""
+    values = stats.zscore(np.arange(seeds), ddof=1)  # their deviation is 1
+    true = statistics.detectable_difference(values, tests)
+    studies = np.random.default_rng(0).normal(true, 1, (4000, seeds))
+    found = stats.ttest_1samp(studies, 0, axis=1).pvalue < 0.05 / tests
+    assert found.mean() == pytest.approx(0.8, abs=4 * math.sqrt(0.8 * 0.2 / 4000))
+    assert statistics.detectable_difference([0.1], tests) is None

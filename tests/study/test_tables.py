@@ -19,15 +19,19 @@ def cells(table):
 
 
 def test_answer():
-    table = cells(tables.answer_tables(answered(compared({1: [0.96, 0.98], 2: [0.96, 0.99], 3: [None]}))))
-    assert table[0] == ["blocks", "test %", "val %", "n", "rate", "parameters", "MACs", "seconds", "p"]
+    found = tables.answer_tables(answered(compared({1: [0.96, 0.98], 2: [0.96, 0.99], 3: [None]})))
+    table, tests = map(cells, found.split("\n\n"))
+    assert table[0] == ["blocks", "test %", "val %", "n", "rate", "parameters", "MACs", "seconds"]
     # 0.97 +- 12.7062 x 0.01 and 0.975 +- 12.7062 x 0.015; differences 0, 0.01: t = 1, p = 1 - 2 atan(1) / pi = 0.5.
     # 2 is best by 0.005, with SE 0.005, so 1 is within reach.
     assert table[1:] == [
-        ["1 *", "97.00 [84.29, 109.71]", "97.00", "2", "0.001", "101", "1,001", "1.0", "-"],
-        ["2", "97.50 [78.44, 116.56]", "97.50", "2", "0.001", "102", "1,002", "1.0", "0.5"],
-        ["3", "-", "-", "0 of 1", "0.001", "103", "1,003", "-", "-"],
+        ["1 *", "97.00 [84.29, 100.00]", "97.00", "2", "0.001", "101", "1,001", "1.0"],
+        ["2", "97.50 [78.44, 100.00]", "97.50", "2", "0.001", "102", "1,002", "1.0"],
+        ["3", "-", "-", "0 of 1", "0.001", "103", "1,003", "-"],
     ]
+    # 0.005 +- 12.7062 x 0.005
+    difference = "0.50 [-5.85, 6.85]"
+    assert tests == [["blocks", "difference", "p"], ["1 *", "-", "-"], ["2", difference, "0.5"], ["3", "-", "-"]]
 
 
 def test_answer_of_one_seed_has_no_interval_and_no_column_of_p_values():
@@ -122,8 +126,11 @@ def test_what_occurs_is_explained_and_nothing_else():
     found = tables.answer_tables(answered(compared({1: [0.96, 0.98], 2: [0.96, 0.99]})))
     assert tables.explained(found, "1 block").splitlines() == [
         "*: the recommended number of blocks.",
-        "[a, b]: 95 % interval of the mean over seeds (Student's t).",
-        "p: paired t-test against 1 block, adjusted by Holm; below 0.05 the two are told apart.",
+        "[a, b]: 95 % interval of the mean over seeds (Student's t): for other splits, initial weights and",
+        "  orders, given these images, this test set and the chosen learning rate.",
+        "difference: to 1 block on test images, in points, paired by seed; each interval stands for itself.",
+        "p: paired t-test against 1 block, adjusted by Holm for all the tests, so that it may be above 0.05",
+        "  where an interval leaves out 0; below 0.05 the two are told apart.",
         "rate: learning rate; of several, the one with the best mean on validation images.",
         "MACs: multiply-accumulates of one image forward.",
         "seconds: training time of one trial, mean over seeds.",
@@ -132,7 +139,11 @@ def test_what_occurs_is_explained_and_nothing_else():
     compared_to_max = tables.explained(
         tables.comparison_tables(compared_pooling({"max": MAX, "stride": STRIDE})), "max"
     )
-    assert "difference: to max, in points, paired by seed." in compared_to_max and "*" not in compared_to_max
+    assert (
+        "difference: to max on test images, in points, paired by seed; each interval stands for itself."
+        in compared_to_max
+        and "*" not in compared_to_max
+    )
     assert tables.explained(tables.render([Column("blocks", ["0"]), Column("MACs", ["9.61k"])])).splitlines() == [
         "MACs: multiply-accumulates of one image forward.",
         "k, M, G: thousand, million, thousand million.",
@@ -144,7 +155,9 @@ def test_overview():
     phases = (PhaseOverview("tune", 24, 3), PhaseOverview("compare", 20, 0))
     convnet = VariantOverview("convnet", 16, 128, Cost(22_602, 100_608))
     lenet = VariantOverview("lenet5", None, None, Cost(61_706, 416_520))
-    first, second = tables.overview_table(Overview("model", phases, (convnet, lenet))).split("\n\n")
+    planned = Overview("model", phases, (convnet, lenet), grid=(1e-3, 3e-3), extends=True)
+    first, rates, second = tables.overview_table(planned).split("\n\n")
+    assert rates == "Learning rates: 0.001, 0.003; while a best one lies at the edge, up to 2 steps more."
     assert cells(first) == [["phase", "trials", "done"], ["tune", "24", "3"], ["compare", "20", "0"]]
     assert cells(second) == [
         ["model", "width", "hidden", "parameters", "MACs"],

@@ -1,5 +1,6 @@
 """The sentences of answers and comparisons, and the next command."""
 
+import dataclasses
 import shlex
 
 import numpy as np
@@ -28,8 +29,12 @@ def sentence(accuracies, dataset="mnist"):
             "mnist",
             ["use 1 block: mean test accuracy 97.00 % (95% interval 94.52 to 99.48, n=3)", "no other depth"],
         ),
-        ({1: [0.97, 0.96], 2: [0.97, 0.97], 3: [0.96, 0.97]}, "mnist", ["cannot tell it apart from 2 and 3 blocks."]),
-        ({0: [0.97, 0.96], 1: [0.97, 0.97]}, "mnist", ["use 0 blocks", "cannot tell it apart from 1 block."]),
+        (
+            {1: [0.97, 0.96], 2: [0.97, 0.97], 3: [0.96, 0.97]},
+            "mnist",
+            ["On test images, 1 block cannot be told apart from 2 and 3 blocks (four of five"],
+        ),
+        ({0: [0.97, 0.96], 1: [0.97, 0.97]}, "mnist", ["use 0 blocks", "0 blocks cannot be told apart from 1 block"]),
         (
             {1: [None, None], 2: [None, 0.97]},
             "mnist",
@@ -52,11 +57,46 @@ def test_sentence(accuracies, dataset, parts):
 
 
 def test_sentence_of_depths_that_are_told_apart():
-    # Differences 2 - 1: 0.049, 0.05, 0.051: short by 5 points; SE 0.001 / sqrt 3, so the margin of 0.2 points counts
+    # Differences 2 - 1: 0.049, 0.05, 0.051: short by 5 points; SE 0.001 / sqrt 3, so 0.05 of the error of 3 % counts
     assert sentence({1: [0.921, 0.92, 0.919], 2: [0.97, 0.97, 0.97]}) == (
-        "On mnist, use 2 blocks: mean test accuracy 97.00 % (n=3); the data tell it apart from 1 block. "
-        "1 block fell 5.00 points short of the best on validation data, where 0.20 were allowed."
+        "On mnist, use 2 blocks: mean test accuracy 97.00 % (n=3). "
+        "On test images, 1 block is worse by 5.00 points (4.75 to 5.25). "
+        "1 block fell 5.00 points short of the best on validation data, where 0.15 were allowed."
     )
+
+
+@pytest.mark.parametrize(
+    "other, said",
+    [
+        # as simulated for 3 blocks on MNIST: better by 0.15 points, with an interval of 4.30265 x 0.01 / sqrt 3
+        ([0.9915 + 0.0001, 0.9915, 0.9915 - 0.0001], "2 blocks are better by 0.15 points (0.13 to 0.17)."),
+        ([0.9885 + 0.0001, 0.9885, 0.9885 - 0.0001], "2 blocks are worse by 0.15 points (0.13 to 0.17)."),
+    ],
+)
+def test_sentence_says_in_which_direction_depths_differ(other, said):
+    """Validation data alone choose 1 block, whatever the test set says."""
+    rows = [
+        row(blocks=blocks, seed=seed, val=0.99, test=test)
+        for blocks, tests in {1: [0.99] * 3, 2: other}.items()
+        for seed, test in enumerate(tests)
+    ]
+    assert f"On test images, {said}" in words.answer_sentence(answered(rows))
+
+
+def test_sentence_names_what_collapsed():
+    rows = compared({1: [0.9, 0.91], 2: [0.95, 0.1]})
+    rows[-1] = dataclasses.replace(rows[-1], result=dataclasses.replace(rows[-1].result, collapsed=True))
+    found = answered(rows)
+    assert found.recommended == 1  # a depth with a collapsed seed is not ranked, as with a diverged one
+    assert found.depths[1].summary.test.mean == 0.95 and found.depths[1].summary.collapsed == 1
+    assert "Trials collapsed: 1 of 2 at 2 blocks; they end no better than" in words.answer_sentence(found)
+
+
+@pytest.mark.parametrize("fits, best, warned", [(True, 2, True), (False, 2, False), (True, 1, False)])
+def test_sentence_warns_where_the_deepest_is_best_and_deeper_ones_fit(fits, best, warned):
+    accuracies = {1: [0.9, 0.91], 2: [0.95, 0.96]} if best == 2 else {1: [0.95, 0.96], 2: [0.9, 0.91]}
+    text = words.answer_sentence(answered(compared(accuracies), deeper_fits=fits))
+    assert ("This is the deepest network that was tried" in text) is warned
 
 
 def test_sentence_says_how_far_each_smaller_depth_fell_short():
@@ -64,14 +104,15 @@ def test_sentence_says_how_far_each_smaller_depth_fell_short():
     text = sentence({0: [0.95, 0.95], 1: [0.955, 0.975], 2: [0.96, 0.98], 3: [0.9, 0.9]})
     assert (
         "0 blocks fell 2.00 points short of the best on validation data, where 1.00 were allowed; "
-        "1 block 0.50, where 0.20 were allowed." in text
+        "1 block 0.50, where 0.15 were allowed." in text
     )
     assert "short" not in sentence({0: [0.97, 0.97], 1: [0.96, 0.96]})
 
 
 def test_a_shortfall_just_above_what_is_allowed_is_written_as_larger():
+    # 0.05 of an error of 4 % are 0.2 points
     assert "fell 0.204 points short of the best on validation data, where 0.200 were allowed" in sentence(
-        {0: [0.95], 1: [0.95204]}
+        {0: [0.95796], 1: [0.96]}
     )
 
 
@@ -147,9 +188,10 @@ def test_the_interval_of_a_time_is_said():
     seconds = [10.0, 20.0, 40.0, 40.0, 5.0, 12.0, 28.0, 28.0]  # of max, of stride; the last two ran together
     rows = [row(blocks=each.variant, seed=each.seed, seconds=own) for each, own in zip(rows, seconds, strict=True)]
     found = compare(rows, column="pooling", reference="max")
-    low, high = stats.t.interval(0.95, 2, loc=0.6, scale=stats.sem([0.5, 0.6, 0.7]))
+    logs = np.log([0.5, 0.6, 0.7])
+    low, high = np.exp(stats.t.interval(0.95, 2, loc=logs.mean(), scale=stats.sem(logs)))
     assert words.share(found, "stride") == (
-        "100% of the parameters, 100% of the multiply-accumulates and 60% of the training time "
+        "100% of the parameters, 100% of the multiply-accumulates and 59% of the training time "
         f"(95% interval {100 * low:.0f} to {100 * high:.0f}, 3 timings)"
     )
 
@@ -180,7 +222,7 @@ def at_best(rates, accuracies):
 
 def following(rows, fits=lambda blocks: False, command=COMMAND, match="width", **settings):
     config = SweepConfig("mnist", **{"blocks": (1, 2), "learning_rates": GRID, "match": match, **settings})
-    return words.next_command(answered(rows, match=match), config, command, fits)
+    return words.next_command(answered(rows, match=match), config, config.grid, command, fits)
 
 
 ALIKE = {1: [0.97, 0.96], 2: [0.96, 0.97]}

@@ -55,7 +55,7 @@ MAX = [0.98, 0.97, 0.99]
 STRIDE = [0.95, 0.96, 0.95]
 
 
-def answered(rows, dataset="mnist", match="width", margin=0.002, **options):
+def answered(rows, dataset="mnist", match="width", margin=0.05, **options):
     """The answer of these rows."""
     return answer(rows, dataset=dataset, match=match, margin=margin, **options)
 
@@ -68,6 +68,6 @@ def compared_pooling(accuracies, **options):
 def comparison_of(name, **options):
     """A comparison that holds one variant."""
     unknown = {"difference": None, "p_adjusted": None, "seconds_ratio": None}
-    summary = Summary(name, 1e-3, False, 5, 0, 0, Estimate(0), Estimate(0), 10, 1000, 1.0)
+    summary = Summary(name, 1e-3, False, 5, 0, 0, 0, Estimate(0), Estimate(0), 10, 1000, 1.0)
     variant = Variant(summary, MappingProxyType({}), **unknown | options)
     return Comparison("pooling", "max", "test_accuracy", (variant,))

@@ -34,10 +34,11 @@ def test_a_trial_folder_keeps_what_it_is_given(tmp_path):
     assert folder.metrics() == epochs
     right = np.array([True, False, True] * 5)
     result = Result("done", test_examples=15, test_accuracy=10 / 15, measured={"moved_1": 0.5, "moved_2": None})
-    folder.finish(Outcome(result, right, {"maps": np.arange(3)}), settings)
+    folder.finish(Outcome(result, right, ~right, {"maps": np.arange(3)}), settings)
     found = folder.outcome(settings)
     assert found.result == result and found.result.value("moved_1") == 0.5 and found.result.value("moved_2") is None
     np.testing.assert_array_equal(found.correct, right)
+    np.testing.assert_array_equal(found.val_correct, ~right)
     np.testing.assert_array_equal(found.arrays["maps"], np.arange(3))
     assert json.loads((folder.path / "result.json").read_text())["moved_1"] == 0.5
 

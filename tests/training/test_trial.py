@@ -260,7 +260,7 @@ def test_no_checkpoint_before_its_time(session, tmp_path):
 
 
 TEMPORARY = f".metrics.jsonl.{0:032x}"  # what a process that is killed while it writes leaves
-FINISHED = {"config.json", "metrics.jsonl", "result.json", "test_correct.npy"}
+FINISHED = {"config.json", "metrics.jsonl", "result.json", "test_correct.npy", "val_correct.npy"}
 
 
 def test_what_a_kill_left_half_written_goes_when_the_trial_continues(session, tmp_path):
@@ -378,6 +378,15 @@ def test_interrupted_while_the_test_set_is_read(session, whole, tmp_path, monkey
     assert TrialFolder(tmp_path).checkpoints().steps() == [20]  # so that nothing is trained again
     alone(session, CONFIG, tmp_path, KEEP)
     assert_ends_alike(tmp_path, whole)
+
+
+def test_a_network_that_learns_nothing_has_collapsed(session):
+    """At a rate of 1 all units die, and one class is the answer to every image."""
+    dead = alone(session, dataclasses.replace(CONFIG, learning_rate=1.0)).result
+    assert dead.status == "done" and dead.val_accuracy < 0.2 and dead.collapsed is True
+    training = TrainingConfig(epochs=4, batch_size=32)
+    alive = alone(session, dataclasses.replace(CONFIG, learning_rate=1e-2, training=training)).result
+    assert alive.val_accuracy > 0.3 and alive.collapsed is False
 
 
 def test_a_diverged_replica_stops_and_changes_no_bit_of_the_other(session, whole, tmp_path):
