@@ -36,7 +36,7 @@ def study(config: SweepConfig, dataset: Dataset) -> Study:
     depths = [replace(config.network, blocks=blocks) for blocks in sorted(config.blocks)]
     matched = matching.with_equal_cost(depths, config.match, dataset.image_shape, dataset.classes)
     variants = {network.blocks: network for network in matched}
-    return Study("sweep_blocks", "blocks", variants, config, dataset, grows=("blocks",))
+    return Study("sweep_blocks", "blocks", variants, config, dataset, varies=("blocks",), grows=("blocks",))
 
 
 def report(results: Results) -> Report:
