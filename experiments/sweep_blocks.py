@@ -59,7 +59,7 @@ def report(results: Results) -> Report:
         return results.plan.fits(replace(config.network, blocks=blocks))
 
     return Report(
-        answer=found.to_json(),
+        answer=found,
         text=text,
         pictures={"accuracy_vs_blocks": lambda: accuracy_vs_blocks(found, results.rows)},
         advice=lambda arguments: words.next_command(found, config, arguments, fits),
