@@ -41,7 +41,7 @@ def study(config: StudyConfig, dataset: Dataset) -> Study:
     variants[NARROWER] = matching.equal_parameters(
         variants["convolution"], variants["max"], dataset.image_shape, dataset.classes
     )
-    return Study("downsampling", "downsampling", variants, config, dataset)
+    return Study("downsampling", "downsampling", variants, config, dataset, varies=("pooling",))
 
 
 def report(results: Results) -> Report:

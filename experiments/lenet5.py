@@ -13,7 +13,7 @@ Both learn by this project's recipe: AdamW, 54,000 images of mean 0 and deviatio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cnn.config import NetworkConfig, StudyConfig
+from cnn.config import StudyConfig
 from cnn.data import datasets
 from cnn.data.content import Dataset
 from cnn.show import comparison as show
@@ -33,8 +33,8 @@ PAPER_ERROR = {False: (0.0095, "0.95 %"), True: (0.008, "0.8 % with distorted im
 
 def study(config: StudyConfig, dataset: Dataset) -> Study:
     """The two networks."""
-    variants = {model: NetworkConfig(model=model) for model in MODELS}
-    return Study("lenet5", "model", variants, config, dataset)
+    variants = {model: replace(config.network, model=model) for model in MODELS}
+    return Study("lenet5", "model", variants, config, dataset, varies=("model",))
 
 
 def with_errors(rows: Sequence[Row]) -> list[Row]:

@@ -69,7 +69,7 @@ def study(config: StudyConfig, dataset: Dataset) -> Study:
     mlp = matching.equal_parameters(mlp, convnet, task.image_shape, task.outputs)
     variants = {"convnet": convnet, "mlp": mlp}
     measured = functools.partial(measure, task, dataset)
-    return Study("localize", "network", variants, config, dataset, measure=measured)
+    return Study("localize", "network", variants, config, dataset, measure=measured, varies=("model",))
 
 
 def measure(

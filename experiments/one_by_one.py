@@ -40,7 +40,7 @@ def study(config: StudyConfig, dataset: Dataset) -> Study:
     """
     require_integer("blocks", config.network.blocks, 2)
     variants = {name: replace(config.network, bottleneck=share) for name, share in SHARES.items()}
-    return Study("one_by_one", "bottleneck", variants, config, dataset)
+    return Study("one_by_one", "bottleneck", variants, config, dataset, varies=("bottleneck",))
 
 
 def report(results: Results) -> Report:

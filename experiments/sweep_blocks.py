@@ -36,7 +36,7 @@ def study(config: SweepConfig, dataset: Dataset) -> Study:
     depths = [replace(config.network, blocks=blocks) for blocks in sorted(config.blocks)]
     matched = matching.with_equal_cost(depths, config.match, dataset.image_shape, dataset.classes)
     variants = {network.blocks: network for network in matched}
-    return Study("sweep_blocks", "blocks", variants, config, dataset, grows=("blocks",))
+    return Study("sweep_blocks", "blocks", variants, config, dataset, varies=("blocks",), grows=("blocks",))
 
 
 def report(results: Results) -> Report:
@@ -62,7 +62,7 @@ def report(results: Results) -> Report:
     text = "\n\n".join([table, tables.explained(table, reference), words.answer_sentence(found)])
 
     return Report(
-        answer=found.to_json(),
+        answer=found,
         text=text,
         pictures={"accuracy_vs_blocks": lambda: accuracy_vs_blocks(found, results.rows)},
         advice=lambda arguments: words.next_command(found, config, results.plan.grid, arguments, fits),

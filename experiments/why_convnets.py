@@ -50,7 +50,8 @@ def study(config: StudyConfig, dataset: Dataset) -> Study:
         variants[name] = network
         variants[PERMUTED[name]] = replace(network, permute=True)
     measured = functools.partial(measure, dataset)
-    return Study("why_convnets", "network", variants, config, dataset, measure=measured)
+    varies = ("model", "permute")
+    return Study("why_convnets", "network", variants, config, dataset, measure=measured, varies=varies)
 
 
 def measure(dataset: Dataset, trained: Trained, answers: Answers, progress: Progress) -> Measured:

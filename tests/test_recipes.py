@@ -8,6 +8,9 @@ import pytest
 
 from cnn import recipes
 from cnn.config import NetworkConfig, SceneConfig, StudyConfig, TrainingConfig, TrialConfig
+from cnn.network import models
+from experiments import train
+from experiments.command import flags
 
 ROOT = Path(__file__).parents[1]
 KINDS = (NetworkConfig, TrainingConfig, SceneConfig, StudyConfig, TrialConfig)
@@ -22,8 +25,35 @@ def test_defaults_are_settings(experiment, dataset):
     assert recipes.defaults(experiment, dataset).keys() <= SETTINGS
 
 
+@pytest.mark.parametrize("place", recipes.RECIPES, ids=" on ".join)
+def test_a_recipe_is_for_the_model_it_was_searched_for(place):
+    recipe = recipes.RECIPES[place]
+    unused = {field.name for field in dataclasses.fields(NetworkConfig)} - {*models.known(recipe.model).settings}
+    assert recipe.settings.keys() <= SETTINGS - unused
+    assert recipe.settings.items() <= recipes.defaults(*place, recipe.model).items()
+    others = [model for model in models.MODELS if model != recipe.model]
+    assert all(recipes.defaults(*place, model) == recipes.defaults(*place) for model in others)
+
+
+@pytest.mark.parametrize("model", models.MODELS)
+def test_train_takes_its_recipe_for_its_own_model_alone(model):
+    values = flags.define(train.COMMAND)
+    flags.parse(values, ["train", "--dataset=mnist", f"--model={model}"])
+    config = flags.configure(values, train.COMMAND)
+    expected = (2, 256, 0.03, 8) if model == "convnet" else (5, 64, 0.001, 16)
+    training = config.training
+    assert (training.epochs, training.batch_size, config.learning_rate, config.network.width) == expected
+
+
+def test_help_says_for_which_model_a_default_is():
+    said = " ".join(flags.help_text(flags.define(train.COMMAND), train.COMMAND, full=False).split())
+    assert "default: 0.001; mnist with model=convnet: 0.03)" in said
+    assert "mnist: 5; cifar10: 20; mnist with model=convnet: 2)" in said
+
+
 def test_the_special_comes_before_the_general():
-    assert recipes.defaults("train", "mnist")["epochs"] == 2 and recipes.defaults("other", "mnist")["epochs"] == 5
+    assert recipes.defaults("train", "mnist", "convnet")["epochs"] == 2
+    assert recipes.defaults("train", "mnist", "mlp")["epochs"] == recipes.defaults("other", "mnist")["epochs"] == 5
     assert recipes.defaults("lenet5", "mnist")["shift"] == 0 and recipes.defaults("sweep_blocks", "mnist")["shift"] == 1
     assert recipes.defaults("one_by_one", "images") == {"blocks": 3}
 

@@ -14,7 +14,7 @@ Example:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,23 @@ class Comparison:
         }
 
 
+@dataclass(frozen=True)
+class ComparisonAnswer:
+    """What an experiment answers with a comparison: `answer.json` holds this."""
+
+    experiment: str
+    dataset: str
+    comparison: Comparison
+    sentence: str  # the result in words
+    more: Mapping[str, Comparison] = field(default_factory=dict)  # of the same trials, by their names in the file
+
+    def to_json(self) -> dict[str, Any]:
+        """The plain values that `answer.json` keeps."""
+        names = {"experiment": self.experiment, "dataset": self.dataset}
+        further = {name: comparison.to_json() for name, comparison in self.more.items()}
+        return {**names, **self.comparison.to_json(), **further, "sentence": self.sentence}
+
+
 def compare(
     rows: Sequence[Row], *, column: str, reference: Any, metric: str = ACCURACY, others: tuple[str, ...] = ()
 ) -> Comparison:
@@ -127,20 +144,3 @@ def compare(
             )
         )
     return Comparison(column, reference, metric, tuple(found))
-
-
-def to_json(
-    found: Comparison, *, experiment: str, dataset: str, sentence: str, more: Mapping[str, Comparison] | None = None
-) -> dict[str, Any]:
-    """What `answer.json` of a comparison holds.
-
-    Args:
-        found: the comparison.
-        experiment: name of the experiment.
-        dataset: name of the data set.
-        sentence: the result in words.
-        more: further comparisons of the same trials, by the name that each has in the file.
-    """
-    further = {name: comparison.to_json() for name, comparison in (more or {}).items()}
-    names = {"experiment": experiment, "dataset": dataset}
-    return {**names, **found.to_json(), **further, "sentence": sentence}

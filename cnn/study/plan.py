@@ -36,6 +36,8 @@ class Study:
         config: the settings that all share.
         dataset: the images that the networks learn from.
         measure: what a comparison trial measures beside accuracy.
+        varies: settings of the network that tell the variants apart. Each variant has its own value, and the one in
+            `config` means nothing.
         grows: settings that list the variants; they may grow in an old folder.
     """
 
@@ -45,13 +47,15 @@ class Study:
     config: StudyConfig
     dataset: Dataset
     measure: Measure | None = None
+    varies: tuple[str, ...] = ()
     grows: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """The settings and variants as plain values, equal to what a file of them gives when it is read."""
         networks = {str(variant): to_json(network) for variant, network in self.variants.items()}
-        values = {"experiment": self.experiment, **to_json(self.config), "variants": networks}
-        return json.loads(json.dumps(values))
+        shared = to_json(self.config)
+        shared["network"] = {name: value for name, value in shared["network"].items() if name not in self.varies}
+        return json.loads(json.dumps({"experiment": self.experiment, **shared, "variants": networks}))
 
     def trial(self, phase: str, variant: Any, learning_rate: float, seed: int) -> "Trial":
         """One trial of the study."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from cnn.study import comparison, tables, words
-from cnn.study.comparison import Comparison
+from cnn.study import tables, words
+from cnn.study.comparison import Comparison, ComparisonAnswer
 from cnn.study.run import Results
 from experiments.command.experiment import Draw, Report
 
@@ -29,7 +29,7 @@ def report(
     study = results.plan.study
     dataset = study.config.dataset
     sentence = f"{sentence} {words.notes(found, dataset)}".strip()
-    answer = comparison.to_json(found, experiment=study.experiment, dataset=dataset, sentence=sentence, more=more)
+    answer = ComparisonAnswer(study.experiment, dataset, found, sentence, more or {})
     table = tables.comparison_tables(found, titles)
     text = "\n\n".join([table, tables.explained(table, str(found.reference)), sentence])
     return Report(answer=answer, text=text, pictures=pictures)

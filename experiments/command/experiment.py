@@ -7,13 +7,15 @@ prints.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cnn.config import StudyConfig, TrialConfig
 from cnn.data.content import Dataset
 from cnn.progress import Progress
 from cnn.show import style
 from cnn.study import run
+from cnn.study.answer import Answer
+from cnn.study.comparison import ComparisonAnswer
 from cnn.study.plan import Study
 from cnn.study.run import Results
 from cnn.training.trial import CHECKPOINT_SECONDS
@@ -54,13 +56,13 @@ class Report:
     """What an experiment reports of its results.
 
     Attributes:
-        answer: the content of `answer.json`.
+        answer: the result, which `answer.json` keeps.
         text: the printed text: the tables, what their marks mean, and the answer in a sentence.
         pictures: for each picture its name and the function that draws it.
         advice: the command to try next, if there is one.
     """
 
-    answer: Mapping[str, Any]
+    answer: Answer | ComparisonAnswer
     text: str
     pictures: Mapping[str, Draw]
     advice: Advice = no_advice
@@ -123,7 +125,7 @@ class Experiment(Command[Config]):
         running = run.running(study, workdir, checkpoint_seconds=checkpoint_seconds, progress=progress)
         with running as results:
             report = self.report(results)
-            results.write_answer(report.answer)
+            results.write_answer(report.answer.to_json())
             pictures = {results.workdir / f"{name}.png": draw for name, draw in report.pictures.items()}
             for path, draw in pictures.items():
                 style.write_png(draw(), path)

@@ -130,6 +130,9 @@ def _help(experiment: str, name: str, setting: Setting) -> str:
     own = {dataset: recipes.defaults(experiment, dataset).get(name, general) for dataset in recipes.DATASETS}
     parts = [f"default: {_text(general)}"]
     parts += [f"{dataset}: {_text(value)}" for dataset, value in own.items() if value != general]
+    for (owner, dataset), recipe in recipes.RECIPES.items():
+        if owner == experiment and recipe.settings.get(name, own[dataset]) != own[dataset]:
+            parts.append(f"{dataset} with model={recipe.model}: {_text(recipe.settings[name])}")
     return f"{setting.help}{': ' + ', '.join(known) if known else ''} ({'; '.join(parts)})"
 
 
@@ -171,7 +174,8 @@ def configure(values: flags.FlagValues, command: Command[Config]) -> Config:
     names = settings(default, command.fixed)
     given = {name: values[name].value for name in names if values[name].value is not None}
     dataset = str(given.get("dataset", default.dataset))
-    config = _filled(default, {**recipes.defaults(command.name, datasets.base_name(dataset)), **given})
+    model = str(given.get("model", default.network.model))
+    config = _filled(default, {**recipes.defaults(command.name, datasets.base_name(dataset), model), **given})
     models.check_names(config.network)
     _refuse_unused(config, given)
     return config

@@ -1,5 +1,6 @@
 """Every experiment, tiny: what it leaves, what it says, and that the same command again does nothing."""
 
+import importlib
 import json
 
 import pandas as pd
@@ -91,3 +92,13 @@ def test_networks_have_equal_parameters(experiment, width, hidden):
     plan = plan_study(experiment.study(config, datasets.load("digits")))
     parameters = [prepared.cost.parameters for prepared in plan.prepared.values()]
     assert len(parameters) >= 2 and max(parameters) / min(parameters) <= 1.02
+
+
+@pytest.mark.parametrize("name", ["sweep_blocks", *CLAIMS])
+def test_a_kept_setting_of_the_network_holds_for_every_variant(name):
+    """Apart from the sizes, which are matched to a cost."""
+    experiment = importlib.import_module(f"experiments.{name}").EXPERIMENT
+    config = experiment.config(scene=SceneConfig(objects=1 if name == "localize" else 0))
+    kept = experiment.study(config, datasets.load("digits")).settings()
+    shared = {setting: value for setting, value in kept["network"].items() if setting not in ("width", "hidden")}
+    assert shared and all(shared.items() <= network.items() for network in kept["variants"].values())

@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from cnn.training.folder import FORMAT
+
 pytestmark = pytest.mark.thorough
 
 SMALL = ("--epochs=1", "--width=4", "--hidden=8", "--batch_size=512", "--workdir=w")
@@ -102,13 +104,13 @@ def changed(**changes):
     return lambda whole: json.dumps({**json.loads(whole), **changes}).encode()
 
 
-@pytest.mark.parametrize("kept_by", [None, 1, 4], ids=["no number", "an older one", "a later one"])
+@pytest.mark.parametrize("kept_by", [None, FORMAT - 1, FORMAT + 1], ids=["no number", "an older one", "a later one"])
 @pytest.mark.parametrize("name", RUNS)
 def test_a_folder_of_another_version(ask, finished, tmp_path, name, kept_by):
     shutil.copytree(finished[name] / "w", tmp_path / "w")
     config = tmp_path / "w" / "config.json"
     values = json.loads(config.read_text())
-    assert values.pop("format") == 3
+    assert values.pop("format") == FORMAT
     config.write_text(json.dumps(values if kept_by is None else {**values, "format": kept_by}))
     before = content(tmp_path)
     refused(ask(name, *RUNS[name]), "version", "choose another")

@@ -5,7 +5,7 @@ import pytest
 
 from cnn.config import NetworkConfig
 from cnn.errors import RequestError
-from cnn.network import matching, summary
+from cnn.network import matching, models, summary
 from cnn.network.models import build
 
 pytestmark = pytest.mark.thorough
@@ -100,7 +100,8 @@ def test_a_cost_that_cannot_be_reached_is_refused():
 
 
 def test_a_model_of_fixed_cost_cannot_be_matched():
-    message = r"^model='lenet5': its cost is fixed; models that can be matched: convnet, mlp, resnet$"
+    sizable = ", ".join(name for name, model in models.MODELS.items() if model.size)
+    message = rf"^model='lenet5': its cost is fixed; models that can be matched: {sizable}$"
     with pytest.raises(RequestError, match=message):
         matching.with_cost(NetworkConfig(model="lenet5"), "parameters", 1000, (28, 28, 1), 10)
     reference = matching.equal_parameters(NetworkConfig(model="mlp"), NetworkConfig(model="lenet5"), (28, 28, 1), 10)

@@ -222,7 +222,7 @@ def test_a_resnet_has_the_sizes_and_parameters_of_its_paper():
 def test_an_unknown_model_lists_the_known():
     with pytest.raises(
         RequestError,
-        match=r"^model='lenet': must be one of convnet, lenet5, lenet5_1998, mlp, resnet; nearest: lenet5$",
+        match=rf"^model='lenet': must be one of {', '.join(MODELS)}; nearest: lenet5$",
     ):
         make({"model": "lenet"}, (8, 8, 1))
 

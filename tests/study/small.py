@@ -26,7 +26,7 @@ CONFIG = SweepConfig(
 def study(dataset, config=CONFIG, **options):
     """A sweep of these depths."""
     variants = {blocks: dataclasses.replace(config.network, blocks=blocks) for blocks in config.blocks}
-    return Study("sweep_blocks", "blocks", variants, config, dataset, grows=("blocks",), **options)
+    return Study("sweep_blocks", "blocks", variants, config, dataset, varies=("blocks",), grows=("blocks",), **options)
 
 
 def run(study, folder, **options):

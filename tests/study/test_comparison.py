@@ -85,9 +85,7 @@ def test_a_metric_may_be_anything_measured():
 
 def test_the_answer_names_experiment_and_data():
     found = compared_pooling({"max": MAX, "stride": STRIDE})
-    values = comparison.to_json(
-        found, experiment="downsampling", dataset="mnist", sentence="So it is.", more={"again": found}
-    )
+    values = comparison.ComparisonAnswer("downsampling", "mnist", found, "So it is.", {"again": found}).to_json()
     assert list(values) == ["experiment", "dataset", "by", "reference", "metric", "variants", "again", "sentence"]
     assert values["again"] == found.to_json() and values["by"] == "pooling"
     with pytest.raises(KeyError, match="average"):

@@ -11,7 +11,7 @@ from cnn.config import NetworkConfig
 from cnn.errors import RequestError
 from cnn.study.folder import StudyFolder
 from cnn.study.plan import plan_study
-from cnn.training.folder import Result
+from cnn.training.folder import FORMAT, Result
 from tests.study.small import CONFIG, study
 
 HERE = machine.here()
@@ -66,7 +66,9 @@ def test_a_deeper_reference_that_changes_matched_widths_is_refused(digits, tmp_p
 def test_config_json_is_what_was_asked_for(digits, tmp_path):
     saved = json.loads(opened(tmp_path, study(digits)).read_text())
     assert saved["experiment"] == "sweep_blocks" and saved["blocks"] == [0, 1] and saved["variants"]["1"]["width"] == 4
-    assert saved["format"] == 3 and saved["scene"] == {"objects": 0, "canvas": 2}
+    assert (
+        saved["format"] == FORMAT and "blocks" not in saved["network"] and saved["scene"] == {"objects": 0, "canvas": 2}
+    )
     assert saved["provenance"]["machine"] == HERE.to_json()
 
 
@@ -83,7 +85,7 @@ def test_a_folder_of_other_data_is_refused(digits, tmp_path):
         ("[]", "not an object"),
         ("{", "is not JSON"),
         ('{"seed": 0}', "older version"),
-        ('{"format": 3, "seed": 0}', "holds other"),
+        (json.dumps({"format": FORMAT, "seed": 0}), "holds other"),
     ],
 )
 def test_a_folder_of_something_else_is_refused(digits, tmp_path, content, message):
@@ -93,7 +95,7 @@ def test_a_folder_of_something_else_is_refused(digits, tmp_path, content, messag
     assert (tmp_path / "config.json").read_text() == content
 
 
-@pytest.mark.parametrize("kept_by", [None, 1, "2"])
+@pytest.mark.parametrize("kept_by", [None, FORMAT - 1, str(FORMAT)])
 def test_a_folder_of_an_older_version_is_refused_in_one_line(digits, tmp_path, kept_by):
     config = opened(tmp_path, study(digits))
     values = json.loads(config.read_text()) | {"format": kept_by}

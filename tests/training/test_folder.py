@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnn.errors import RequestError
-from cnn.training.folder import Outcome, Result, TrialFolder, default_workdir
+from cnn.training.folder import FORMAT, Outcome, Result, TrialFolder, default_workdir
 from cnn.training.metrics import Epoch
 
 
@@ -23,7 +23,7 @@ def test_a_trial_folder_keeps_what_it_is_given(tmp_path):
     folder.begin({"seed": 0}, {"host": "a"})
     folder.begin({"seed": 0}, {"host": "b"})
     assert json.loads((folder.path / "config.json").read_text()) == {
-        "format": 3,
+        "format": FORMAT,
         "seed": 0,
         "provenance": {"host": "b"},
     }
@@ -43,7 +43,7 @@ def test_a_trial_folder_keeps_what_it_is_given(tmp_path):
     assert json.loads((folder.path / "result.json").read_text())["moved_1"] == 0.5
 
 
-@pytest.mark.parametrize("config", [{"seed": 0}, {"format": 1, "seed": 0}, {}])
+@pytest.mark.parametrize("config", [{"seed": 0}, {"format": FORMAT - 1, "seed": 0}, {}])
 def test_a_folder_of_an_older_version_is_refused(tmp_path, config):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(RequestError, match=r"^workdir='.*' was made by an older version: choose another workdir$"):
