@@ -39,6 +39,7 @@ JAX_SETTINGS = {
     "jax_optimization_level": "UNKNOWN",
     "jax_threefry_partitionable": "True",
 }
+NUMBER_OF_THREADS = ("PJRT_NPROC", "NPROC")  # the variables that set XLA's number of threads, the first one first
 SIDE = 2048  # side of the matrices whose product is timed; larger matrices give no higher rate
 _ROOT = Path(__file__).parents[1]
 
@@ -51,7 +52,7 @@ class Machine:
     device: str
     cpu: str
     instructions: tuple[str, ...]  # of `INSTRUCTIONS`, those that the processor has
-    cores: int  # that this process may use
+    cores: int  # that this process uses; on a CPU, XLA and the training loop divide their sums among so many threads
     platform: str
     python: str
     packages: tuple[tuple[str, str], ...]  # name and version
@@ -118,7 +119,16 @@ def jax_settings() -> tuple[tuple[str, str], ...]:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """How many cores this process uses: those that it may use, or the number in `PJRT_NPROC` or `NPROC`.
+
+    XLA starts as many threads as these variables say; where neither is set, one for each core. On a CPU the number of
+    threads changes the last bits of a matrix product. So a run that began on two cores continues to the same bits on
+    one core with `NPROC=2`. A change of cores while a process runs changes no bit.
+    """
+    for name in NUMBER_OF_THREADS:
+        number = os.environ.get(name, "")
+        if number.isdecimal():
+            return max(int(number), 1)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

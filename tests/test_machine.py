@@ -90,7 +90,9 @@ def test_code_without_a_history_has_no_revision(tmp_path, monkeypatch):
     machine.git_revision.cache_clear()
 
 
-def test_cores_are_those_that_this_process_may_use():
+def test_cores_are_those_that_this_process_may_use(monkeypatch):
+    for name in machine.NUMBER_OF_THREADS:
+        monkeypatch.delenv(name, raising=False)
     allowed = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(allowed)})
@@ -98,6 +100,16 @@ def test_cores_are_those_that_this_process_may_use():
     finally:
         os.sched_setaffinity(0, allowed)
     assert machine.cores() == len(allowed)
+
+
+@pytest.mark.parametrize(
+    "first, second, expected",
+    [("3", "5", 3), ("", "5", 5), ("many", "5", 5), ("0", "5", 1), ("", "", len(os.sched_getaffinity(0)))],
+)
+def test_cores_are_as_many_as_xla_has_threads(monkeypatch, first, second, expected):
+    monkeypatch.setenv("PJRT_NPROC", first)
+    monkeypatch.setenv("NPROC", second)
+    assert machine.cores() == expected
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -1,4 +1,6 @@
-"""Chooses the images of a training step from arrays on the device, and cuts batches for an exact evaluation.
+"""Chooses the images of a training step, and cuts batches for an exact evaluation.
+
+Loops and steps know a data set only through `Batches`. `Resident` serves a data set that lies on the device as a whole.
 
 Random numbers come from named streams, folded with the seed and with the epoch or the step. So a resumed run draws the
 same numbers as an uninterrupted one.
@@ -7,12 +9,15 @@ Example:
     >>> batches = Resident(size=4, steps_per_epoch=2)
     >>> order = batches.order(jnp.int32(0), jnp.arange(8), epoch=0)
     >>> data = Images(jnp.zeros((8, 5, 5, 1), jnp.uint8), jnp.arange(8))
-    >>> first, second = (batches.examples(data, order, step).labels.ravel().tolist() for step in (0, 1))
+    >>> given = batches.feed(data, order, first=0)
+    >>> first, second = (batches.examples(next(given), step).labels.ravel().tolist() for step in (0, 1))
     >>> sorted(first + second)
     [0, 1, 2, 3, 4, 5, 6, 7]
 """
 
+import itertools
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -57,7 +62,11 @@ def stream(seed: int | Int[Array, ""], name: str) -> Key[Array, ""]:
 
 @runtime_checkable
 class Batches(Protocol):
-    """How a training step finds its examples. JAX traces these methods and compiles them into the step."""
+    """How a training step finds its examples; `data` is whatever an implementation keeps them in.
+
+    JAX traces `order` and `examples`, and compiles the second into the step. The loop calls `feed` and `take` on the
+    host, in several threads at once.
+    """
 
     @property
     def size(self) -> int:
@@ -68,10 +77,16 @@ class Batches(Protocol):
         """How many steps make an epoch."""
 
     def order(self, seed: Array, train_indices: Array, epoch: int | Array) -> Any:
-        """What the steps of an epoch need to find their examples."""
+        """The training images in the order of an epoch."""
 
-    def examples(self, data: Any, order: Any, step: int | Array) -> Images:
-        """The images [size, objects, height, width, c] and labels [size, objects] of a step."""
+    def feed(self, data: Any, order: Any, first: int) -> Iterator[Any]:
+        """What each step of an epoch takes as an argument, from step `first` on: arrays whose shapes never change."""
+
+    def examples(self, given: Any, step: int | Array) -> Images:
+        """The images [size, objects, height, width, c] and labels [size, objects] of a step, from what it was given."""
+
+    def take(self, data: Any, indices: Int[np.ndarray, "batch objects"]) -> Images:
+        """The images and labels at these places, on the device, for an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +103,26 @@ class Resident:
         """The training images in the order of an epoch."""
         return jax.random.permutation(jax.random.fold_in(stream(seed, "shuffle"), epoch), train_indices)
 
-    def examples(self, data: Images, order: Int[Array, " n_train"], step: int | Int[Array, ""]) -> Images:
+    def feed(self, data: Images, order: Int[Array, " n_train"], first: int) -> Iterator[tuple[Images, Array]]:
+        """The whole data and the order, for each step the same."""
+        return itertools.repeat((data, order))
+
+    def examples(self, given: tuple[Images, Int[Array, " n_train"]], step: int | Int[Array, ""]) -> Images:
         """The examples of a step. The second image of each example comes from the batch half an epoch away."""
+        data, order = given
         batch = step % self.steps_per_epoch
         columns = []
         for number in range(self.objects):
             start = (batch + number * (self.steps_per_epoch // 2)) % self.steps_per_epoch * self.size
             columns.append(jnp.roll(lax.dynamic_slice_in_dim(order, start, self.size), number))
         return data.take(jnp.stack(columns, axis=1))
+
+    def take(self, data: Images, indices: Int[np.ndarray, "batch objects"]) -> Images:
+        """The images and labels at these places."""
+        return _take(data, indices)
+
+
+_take = jax.jit(Images.take)
 
 
 def members(part: Int[np.ndarray, " n"], objects: int) -> Int[np.ndarray, "n objects"]:

@@ -1,8 +1,9 @@
 """Decoded arrays kept on disk: written whole or not at all, checked when read, memory-mapped.
 
 An entry is a folder with four `.npy` files and `manifest.json`, which holds the size and the CRC-32 of each file. The
-folder is filled under a temporary name and then renamed. So no reader sees half an entry, and several processes may
-write the same one.
+folder is filled under a temporary name and then renamed. So no reader sees half an entry. One process writes at a time;
+what a killed process left half-written is removed by the next one that writes or reads. Only regular files are opened,
+since another kind of file, such as a named pipe, might never answer.
 
 Example:
     >>> import tempfile
@@ -48,9 +49,10 @@ def load(root: Path, key: str, build: Callable[[], Content], progress: Progress 
     """The content and the fingerprint of entry `key` under `root`; a missing or damaged entry is built and kept.
 
     Images are read-only memory maps. Where the folder cannot be written the arrays stay in memory, and a line says so.
-    An error of `build` is passed on, and nothing is kept.
+    An error of `build` is passed on, and nothing is kept. What a killed process left half-written is removed.
     """
     entry = root / key
+    _remove_leftovers(root)
     try:
         found = _read(entry)
     except _Damaged as damage:
@@ -61,7 +63,7 @@ def load(root: Path, key: str, build: Callable[[], Content], progress: Progress 
     content = build()
     mark = fingerprint(content)
     try:
-        return _keep(entry, content, mark)
+        return _keep(entry, content, mark, progress)
     except (OSError, _Damaged) as error:
         progress.line(f"the cache folder {root} cannot be used ({error}): the arrays stay in memory")
         return content, mark
@@ -69,38 +71,78 @@ def load(root: Path, key: str, build: Callable[[], Content], progress: Progress 
 
 def _read(entry: Path) -> tuple[Content, str] | None:
     """The checked entry; None where there is none."""
+    if not os.path.lexists(entry):
+        return None
     try:
-        if not entry.exists():
-            return None
-        manifest = json.loads((entry / "manifest.json").read_bytes())
+        manifest = json.loads(_regular(entry / "manifest.json").read_bytes())
         if manifest.pop("crc32") != _json_crc32(manifest):
             raise _Damaged("manifest.json has another CRC-32")
         if manifest["format"] != FORMAT:
             raise _Damaged(f"format {manifest['format']}, now {FORMAT}")
         arrays = {name: _read_array(entry / f"{name}.npy", **manifest["files"][name]) for name in ARRAYS}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _Damaged(f"{type(error).__name__}: {error}") from error
-    return Content(**arrays, class_names=tuple(manifest["class_names"])), manifest["fingerprint"]
+        return _checked(Content(**arrays, class_names=tuple(manifest["class_names"]))), str(manifest["fingerprint"])
+    except _Damaged:
+        raise
+    except Exception as error:  # the bytes may be any, and a reader may raise anything at them
+        raise _Damaged(" ".join(f"{type(error).__name__}: {error}".split())) from error
+
+
+def _regular(path: Path) -> Path:
+    """The path, which is safe to open: the name of a pipe or of a device may block whoever opens it."""
+    if not path.is_file():
+        raise _Damaged(f"{path.name} is no regular file, or there is none")
+    return path
 
 
 def _read_array(path: Path, size: int, crc32: int) -> np.ndarray:
     """Images as a memory map, labels in memory, after a check of every byte of the file."""
-    if path.stat().st_size != size or _file_crc32(path) != crc32:
+    if _regular(path).stat().st_size != size or _file_crc32(path) != crc32:
         raise _Damaged(f"{path.name} has another size or CRC-32")
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = np.lib.format.open_memmap(path, mode="r")
     return array if array.ndim > 1 else np.array(array)
 
 
-def _keep(entry: Path, content: Content, mark: str) -> tuple[Content, str]:
+def _checked(content: Content) -> Content:
+    """The content, whose labels name classes; `Content` says which types and shapes its arrays have."""
+    classes = len(content.class_names)
+    if not classes or not all(isinstance(name, str) for name in content.class_names):
+        raise _Damaged("class_names must be texts")
+    if content.train_images.shape[1:] != content.test_images.shape[1:]:
+        raise _Damaged("the images of the two parts differ in shape")
+    for images, labels in (content[:2], content[2:4]):
+        if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
+            raise _Damaged(
+                f"images are {images.dtype} {list(images.shape)}, must be uint8 [n, height, width, channels]"
+            )
+        if labels.dtype != np.int32 or labels.shape != images.shape[:1]:
+            raise _Damaged(f"labels are {labels.dtype} {list(labels.shape)}, must be int32 [{len(images)}]")
+        if labels.min() < 0 or labels.max() >= classes:
+            raise _Damaged(f"labels go from {labels.min()} to {labels.max()}, must be from 0 to {classes - 1}")
+    return content
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Remove what killed processes left half-written. While another process writes, nothing is removed."""
+    if not files.temporary_files(root):
+        return
+    import filelock
+
+    with contextlib.suppress(OSError, NotImplementedError), filelock.FileLock(root / files.LOCK).acquire(timeout=0):
+        files.remove_temporary(root)
+
+
+def _keep(entry: Path, content: Content, mark: str, progress: Progress) -> tuple[Content, str]:
     """Write the entry whole and read it back; where another process was first with a good one, that one serves."""
     failure: Exception = _Damaged("the entry vanished")
-    try:
-        with files.whole_folder(entry) as folder:
-            _write(folder, content, mark)
-            _remove_damaged(entry)
-    except OSError as error:  # also where a good entry stands in the place
-        failure = error
-    kept = _read(entry)
+    waiting = f"waiting for another process that writes into {entry.parent}"
+    with files.one_at_a_time(entry.parent, waiting, progress):
+        try:
+            with files.whole_folder(entry) as folder:
+                _write(folder, content, mark)
+                _remove_damaged(entry)
+        except OSError as error:  # also where a good entry stands in the place
+            failure = error
+        kept = _read(entry)
     if kept is None:
         raise failure
     return kept

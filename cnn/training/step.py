@@ -123,20 +123,18 @@ class Program:
         return TrainState(jnp.int32(0), params, variables, self.optimizer(replica.learning_rate).init(params))
 
     def order(self, replica: Replica, epoch: int | Array) -> Any:
-        """What the steps of an epoch need to find their examples."""
+        """The training images in the order of an epoch."""
         return self.batches.order(replica.seed, replica.train_indices, epoch)
 
-    def step(
-        self, state: TrainState, totals: Totals, replica: Replica, data: Images, order: Any
-    ) -> tuple[TrainState, Totals]:
-        """One step of the optimiser on the next batch of the order; the batch's sums are added to the totals."""
-        batch = self.batch(state.step, replica, data, order)
+    def step(self, state: TrainState, totals: Totals, replica: Replica, given: Any) -> tuple[TrainState, Totals]:
+        """One step of the optimiser on what `Batches.feed` gives for it; the batch's sums are added to the totals."""
+        batch = self.batch(state.step, replica, given)
         gradient = self.gradient(self.weights(state.params), state.statistics, replica, batch, 0, self.batches.size)
         return self.update(state, totals, replica, [gradient])
 
-    def batch(self, step: Int[Array, ""], replica: Replica, data: Images, order: Any) -> Batch:
+    def batch(self, step: Int[Array, ""], replica: Replica, given: Any) -> Batch:
         """The examples of a step, augmented."""
-        examples = self.batches.examples(data, order, step)
+        examples = self.batches.examples(given, step)
         key = jax.random.fold_in(stream(replica.seed, "augment"), step)
         images, targets = self.task.training_examples(key, examples)
         return Batch(images, targets, jax.random.fold_in(stream(replica.seed, "dropout"), step))

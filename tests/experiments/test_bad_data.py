@@ -100,13 +100,20 @@ def test_prepared_folders(ask, prepared, tmp_path, damage):
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+@pytest.fixture(scope="module")
+def trained(answering, tmp_path_factory):
+    """A folder with a training's work folder `w` and its cache."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = answering.ask(folder, "train", "--cache_dir=cache", *SMALL)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_cache_is_said_and_made_anew(ask, tmp_path, damage):
-    flags = ("--cache_dir=cache", *SMALL[:-1])
-    assert ask("train", *flags, "--workdir=1").returncode == 0
+def test_a_damaged_cache_is_said_and_made_anew(ask, trained, tmp_path, damage):
+    shutil.copytree(trained / "cache", tmp_path / "cache")
     damage(tmp_path / "cache" / "digits")
-    done = ask("train", *flags, "--workdir=2")
+    done = ask("train", "--cache_dir=cache", *SMALL)
     assert done.returncode == 0 and "is damaged (" in done.stderr and "building it again" in done.stderr
-    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in "12"]
-    assert results[0]["test_accuracy"] == results[1]["test_accuracy"]
-    assert "damaged" not in ask("train", *flags, "--workdir=3").stderr
+    found, expected = (json.loads((folder / "w" / "result.json").read_text()) for folder in (tmp_path, trained))
+    assert found["test_accuracy"] == expected["test_accuracy"]

@@ -59,7 +59,7 @@ def replica(seed=0, rate=1e-2):
 def one_step(chosen, data, own=None):
     own = own or replica()
     state = chosen.init(own)
-    return state, *jax.jit(chosen.step)(state, Totals.zero(), own, data, chosen.order(own, 0))
+    return state, *jax.jit(chosen.step)(state, Totals.zero(), own, (data, chosen.order(own, 0)))
 
 
 def test_a_step_is_optax_adamw_on_the_mean_cross_entropy(data):
@@ -88,7 +88,7 @@ def test_micro_batches_change_nothing_but_rounding(data, micro_batch, pool):
     _, whole, whole_totals = one_step(program(8), data)
     divided = ThreadsLoop(program(micro_batch), 2, pool)
     state = divided.program.init(own)
-    parts, parts_totals = divided.step(state, Totals.zero(), own, data, divided.order(own, 0))
+    parts, parts_totals = divided.step(state, Totals.zero(), own, (data, divided.order(own, 0)))
     for left, right in zip(jax.tree.leaves((whole, whole_totals)), jax.tree.leaves((parts, parts_totals)), strict=True):
         np.testing.assert_allclose(left, right, rtol=2e-4, atol=1e-6)
 
@@ -96,7 +96,7 @@ def test_micro_batches_change_nothing_but_rounding(data, micro_batch, pool):
 def test_bfloat16_rounds_the_gradient_and_keeps_the_state_in_float32(data, pool):
     own, exact, low = replica(), program(4), program(4, precision="bfloat16")
     state = exact.init(own)
-    batch = exact.batch(state.step, own, data, exact.order(own, 0))
+    batch = exact.batch(state.step, own, (data, exact.order(own, 0)))
     wanted = jax.jit(exact.gradient, static_argnums=5)(state.params, {}, own, batch, 0, 8)
     found = jax.jit(low.gradient, static_argnums=5)(low.weights(state.params), {}, own, batch, 0, 8)
     assert {leaf.dtype for leaf in jax.tree.leaves(low.weights(state.params))} == {jnp.dtype("bfloat16")}
@@ -104,7 +104,7 @@ def test_bfloat16_rounds_the_gradient_and_keeps_the_state_in_float32(data, pool)
     for left, right in zip(jax.tree.leaves(wanted.params), jax.tree.leaves(found.params), strict=True):
         error = float(jnp.linalg.norm(left - right) / jnp.linalg.norm(left))
         assert 1e-5 < error < 0.05, error  # 8 bits are 0.4 %, and sums of them somewhat more
-    after, _ = ThreadsLoop(low, 2, pool).step(state, Totals.zero(), own, data, low.order(own, 0))
+    after, _ = ThreadsLoop(low, 2, pool).step(state, Totals.zero(), own, (data, low.order(own, 0)))
     assert {leaf.dtype for leaf in jax.tree.leaves((after.params, after.optimizer))} <= {
         jnp.dtype("float32"),
         jnp.dtype("int32"),
@@ -150,7 +150,7 @@ def test_an_epoch_takes_each_image_at_most_once(data):
     labels = dataclasses.replace(data, labels=jnp.zeros(COUNT, jnp.int32))
     state, totals = chosen.init(own), Totals.zero()
     for _ in range(chosen.batches.steps_per_epoch):
-        state, totals = jax.jit(chosen.step)(state, totals, own, labels, jnp.asarray(order))
+        state, totals = jax.jit(chosen.step)(state, totals, own, (labels, jnp.asarray(order)))
     assert int(totals.count) == COUNT and int(state.step) == 5
 
 
@@ -160,7 +160,7 @@ def test_the_first_bad_step_is_named(data):
     state = state.replace(params=jax.tree.map(lambda leaf: leaf * jnp.nan, state.params))
     order, totals = chosen.order(own, 0), Totals.zero()
     for _ in range(2):
-        state, totals = jax.jit(chosen.step)(state, totals, own, data, order)
+        state, totals = jax.jit(chosen.step)(state, totals, own, (data, order))
     assert int(totals.bad_step) == 0
 
 

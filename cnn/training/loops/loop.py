@@ -9,7 +9,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from cnn.data.batches import Images
 from cnn.training.step import Answers, Program, Replica, Totals, TrainState
 
 
@@ -44,7 +43,10 @@ class Pace:
 
 @runtime_checkable
 class Loop(Protocol):
-    """How replicas of one program run; `states` is whatever the loop keeps their states in."""
+    """How replicas of one program run.
+
+    `states` is whatever the loop keeps their states in, and `data` whatever the program's `batches` take images from.
+    """
 
     program: Program
     batch_size: int  # of an evaluation
@@ -52,11 +54,11 @@ class Loop(Protocol):
     def start(self, replicas: Sequence[Replica]) -> Any:
         """The states before the first step."""
 
-    def warm_up(self, states: Any, replicas: Sequence[Replica], data: Images) -> None:
+    def warm_up(self, states: Any, replicas: Sequence[Replica], data: Any) -> None:
         """Compile the training step, so that no epoch's seconds include it."""
 
     def epoch(
-        self, states: Any, totals: list[Totals], replicas: Sequence[Replica], data: Images, epoch: int, pace: Pace
+        self, states: Any, totals: list[Totals], replicas: Sequence[Replica], data: Any, epoch: int, pace: Pace
     ) -> tuple[Any, list[Totals]]:
         """The states after an epoch, or after its steps up to `pace.end`, and its sums so far.
 
@@ -65,7 +67,7 @@ class Loop(Protocol):
         """
 
     def evaluate(
-        self, states: Any, replicas: Sequence[Replica], data: Images, parts: Sequence[np.ndarray]
+        self, states: Any, replicas: Sequence[Replica], data: Any, parts: Sequence[np.ndarray]
     ) -> list[tuple[Totals, Answers]]:
         """For each replica the sums over its part of the data, and the answer to each image in it."""
 

@@ -1,6 +1,7 @@
 """The loop for accelerators: all replicas in one program, `vmap` of a `lax.scan` over the steps of an epoch.
 
-A running program cannot be stopped, so a request to stop waits for the end of the epoch.
+A running program cannot be stopped, so a request to stop waits for the end of the epoch. Nor can it be given a batch:
+the data set must lie on the device as a whole.
 """
 
 import functools
@@ -13,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from cnn.data.batches import Images, members, padded
+from cnn.data.batches import Images, Resident, members, padded
+from cnn.errors import require
 from cnn.training.loops.loop import Pace
 from cnn.training.step import Answers, Program, Replica, Totals, TrainState
 
@@ -23,21 +25,26 @@ class ScanLoop:
 
     Args:
         program: what is compiled.
+
+    Raises:
+        RequestError: the program's batches are not `Resident`.
     """
 
     batch_size = 1000
 
     def __init__(self, program: Program) -> None:
+        kind = type(program.batches).__name__
+        require(isinstance(program.batches, Resident), "batches", kind, "Resident where a whole epoch is one program")
         self.program = program
         self.init = jax.jit(jax.vmap(program.init))
 
         def epoch(
             state: TrainState, totals: Totals, replica: Replica, data: Images, number: int | Array, steps: int
         ) -> tuple[TrainState, Totals]:
-            order = program.order(replica, number)
+            given = data, program.order(replica, number)
 
             def step(carry: tuple[TrainState, Totals], _: None) -> tuple[tuple[TrainState, Totals], None]:
-                return program.step(*carry, replica, data, order), None
+                return program.step(*carry, replica, given), None
 
             return lax.scan(step, (state, totals), length=steps)[0]
 

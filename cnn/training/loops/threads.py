@@ -20,13 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from cnn.data.batches import Images, members, padded
+from cnn.data.batches import members, padded
 from cnn.training.loops.loop import Pace
 from cnn.training.step import Answers, Batch, Gradient, Program, Replica, Totals, TrainState, add
 
 # For programs that run once: drawing the initial weights compiles in 0.6 s this way, in 3.3 s with all optimisations.
 RUN_ONCE = {"xla_backend_optimization_level": 0}
-Step = Callable[[TrainState, Totals, Replica, Images, Array], tuple[TrainState, Totals]]
+Step = Callable[[TrainState, Totals, Replica, Any], tuple[TrainState, Totals]]
 
 
 class DividedStep:
@@ -49,10 +49,8 @@ class DividedStep:
         self.gradient = jax.jit(_added(program), static_argnums=5, donate_argnums=6)
         self.update = jax.jit(program.update, donate_argnums=(0, 1))
 
-    def __call__(
-        self, state: TrainState, totals: Totals, replica: Replica, data: Images, order: Array
-    ) -> tuple[TrainState, Totals]:
-        batch = self.batch(state.step, replica, data, order)
+    def __call__(self, state: TrainState, totals: Totals, replica: Replica, given: Any) -> tuple[TrainState, Totals]:
+        batch = self.batch(state.step, replica, given)
         weights = self.weights(state.params)
         gradients = self.pool.map(functools.partial(self._lane, weights, state, replica, batch), self.lanes)
         return self.update(state, totals, replica, list(gradients))
@@ -102,31 +100,31 @@ class ThreadsLoop:
         divided = len(micro_batches(program)) > 1
         self.step: Step = DividedStep(program, cores, pool) if divided else jax.jit(program.step, donate_argnums=(0, 1))
         self.evaluate_batch = jax.jit(program.evaluate)
-        self.take = jax.jit(Images.take)
 
     def start(self, replicas: Sequence[Replica]) -> list[TrainState]:
         return [self.init(replica) for replica in replicas]
 
-    def warm_up(self, states: list[TrainState], replicas: Sequence[Replica], data: Images) -> None:
+    def warm_up(self, states: list[TrainState], replicas: Sequence[Replica], data: Any) -> None:
         spare = jax.tree.map(jnp.copy, states[0])  # a step donates its state, which is then gone
-        jax.block_until_ready(self.step(spare, Totals.zero(), replicas[0], data, self.order(replicas[0], 0)))
+        given = next(self.program.batches.feed(data, self.order(replicas[0], 0), 0))
+        jax.block_until_ready(self.step(spare, Totals.zero(), replicas[0], given))
 
     def epoch(
         self,
         states: list[TrainState],
         totals: list[Totals],
         replicas: Sequence[Replica],
-        data: Images,
+        data: Any,
         epoch: int,
         pace: Pace,
     ) -> tuple[list[TrainState], list[Totals]]:
         def one(stop: Event, state: TrainState, totals: Totals, replica: Replica) -> tuple[TrainState, Totals]:
             if 0 <= totals.bad_step < epoch * self.program.batches.steps_per_epoch:
                 return state, totals
-            order = self.order(replica, epoch)
+            given = self.program.batches.feed(data, self.order(replica, epoch), pace.first)
             step = pace.first
             while not stop.is_set() and pace.begins(step):
-                state, totals = self.step(state, totals, replica, data, order)
+                state, totals = self.step(state, totals, replica, next(given))
                 step += 1
             return state, jax.device_get(totals)
 
@@ -134,13 +132,13 @@ class ThreadsLoop:
         return list(after), list(sums)
 
     def evaluate(
-        self, states: list[TrainState], replicas: Sequence[Replica], data: Images, parts: Sequence[np.ndarray]
+        self, states: list[TrainState], replicas: Sequence[Replica], data: Any, parts: Sequence[np.ndarray]
     ) -> list[tuple[Totals, Answers]]:
         def one(stop: Event, state: TrainState, replica: Replica, part: np.ndarray) -> tuple[Totals, Answers]:
             def one_batch(indices: np.ndarray, mask: np.ndarray) -> tuple[Totals, Answers] | None:
                 if stop.is_set():
                     return None
-                batch = self.take(data, indices)
+                batch = self.program.batches.take(data, indices)
                 return jax.device_get(self.evaluate_batch(state, replica, indices, batch, mask))
 
             batches = padded(members(part, self.program.task.objects), self.batch_size)
