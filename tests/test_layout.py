@@ -17,8 +17,8 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("datasets", "splits", "preprocess", "scenes", "batches"),
     ],
     "cnn.network": [
-        *("geometry", "ops", "forms", "trace", "layers", "pooling", "normalization", "blocks", "lenet1998", "models"),
-        *("summary", "matching"),
+        *("geometry", "ops", "forms", "trace", "layers", "pooling", "normalization", "blocks", "heads", "lenet1998"),
+        *("models", "summary", "matching"),
     ],
     "cnn.trained": ["network", "features", "patches", "detection"],
     "cnn.training": [

@@ -161,11 +161,17 @@ def overview(study: Study, workdir: Path | None = None) -> Overview:
     compared = _finished(folder, plan.comparing(rates))
     phases = [PhaseOverview(TUNE, len(tuning), len(tuned))] if tuning else []
     phases.append(PhaseOverview(COMPARE, len(study.variants) * study.config.seeds, len(compared)))
-    first = {variant: study.trial(COMPARE, variant, study.config.learning_rates[0], 0) for variant in study.variants}
-    variants = [
+    return Overview(study.column, tuple(phases), networks(plan))
+
+
+def networks(plan: Plan) -> tuple[VariantOverview, ...]:
+    """The network of each variant: its sizes and its cost."""
+    study = plan.study
+    rate = study.config.learning_rates[0]
+    first = {variant: study.trial(COMPARE, variant, rate, seed=0) for variant in study.variants}
+    return tuple(
         VariantOverview(variant, **trial.sizes, cost=plan.prepared[variant].cost) for variant, trial in first.items()
-    ]
-    return Overview(study.column, tuple(phases), tuple(variants))
+    )
 
 
 def _checked(study: Study, workdir: Path | None) -> tuple[Plan, StudyFolder]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from cnn.study.answer import Answer
 from cnn.study.comparison import Comparison, Variant
 from cnn.study.results import ACCURACY, Summary
-from cnn.study.run import Overview
+from cnn.study.run import Overview, VariantOverview
 from cnn.study.words import percent
 
 WIDTH = 100  # characters of the widest line
@@ -121,17 +121,25 @@ def overview_table(overview: Overview) -> str:
             Column("done", [str(phase.done) for phase in overview.phases], right=True, kept=True),
         ]
     )
-    planned = overview.variants
-    networks = render(
+    return f"{phases}\n\n{network_table(overview.column, overview.variants)}"
+
+
+def network_table(column: str, networks: Sequence[VariantOverview]) -> str:
+    """The networks that a study compares: their sizes and what they cost.
+
+    Args:
+        column: what the variants are values of.
+        networks: one for each variant.
+    """
+    return render(
         [
-            Column(overview.column.replace("_", " "), [str(each.variant) for each in planned]),
-            Column("width", [_number(each.width, "g") for each in planned], right=True),
-            Column("hidden", [_number(each.hidden, "g") for each in planned], right=True),
-            Column("parameters", [f"{each.cost.parameters:,}" for each in planned], right=True),
-            Column("MACs", [f"{each.cost.macs:,}" for each in planned], right=True),
+            Column(column.replace("_", " "), [str(each.variant) for each in networks]),
+            Column("width", [_number(each.width, "g") for each in networks], right=True),
+            Column("hidden", [_number(each.hidden, "g") for each in networks], right=True),
+            Column("parameters", [f"{each.cost.parameters:,}" for each in networks], right=True),
+            Column("MACs", [f"{each.cost.macs:,}" for each in networks], right=True),
         ]
     )
-    return f"{phases}\n\n{networks}"
 
 
 def explained(tables: str, reference: str = "the reference") -> str:
