@@ -33,8 +33,8 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     "experiments": [
         *("command.experiment", "command.comparing", "command.leave", "command.quiet", "command.compiled"),
         *("command.flags", "command.run"),
-        *("sweep_blocks", "train", "why_convnets", "localize", "features", "downsampling", "one_by_one", "lenet5"),
-        "__main__",
+        *("sweep_blocks", "train", "why_convnets", "localize", "features"),
+        *("downsampling", "convolutions", "one_by_one", "lenet5", "__main__"),
     ],
     "benchmarks": [
         *("processes", "describe", "report", "turns", "problems", "peers", "peers_mnist", "ours"),

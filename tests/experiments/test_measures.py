@@ -15,7 +15,7 @@ from cnn.study.run import default_workdir
 from cnn.training import tasks, trial
 from cnn.training.fit import Session, prepare
 from cnn.training.folder import Result
-from experiments import downsampling, features, lenet5, localize, one_by_one, why_convnets
+from experiments import convolutions, downsampling, features, lenet5, localize, one_by_one, why_convnets
 from experiments.command import compiled
 
 pytestmark = pytest.mark.thorough
@@ -132,7 +132,7 @@ def test_the_cost_of_features_is_that_of_the_layers_before_them(digits):
 
 
 def test_a_setting_that_is_not_varied_has_a_folder_of_its_own(digits):
-    for experiment in (why_convnets, localize, downsampling, one_by_one):
+    for experiment in (why_convnets, localize, downsampling, convolutions, one_by_one):
         scene = SceneConfig(1 if experiment is localize else 0)
         networks = [NetworkConfig(blocks=3, width=width) for width in (16, 32)]
         configs = [StudyConfig(network=network, scene=scene) for network in networks]
