@@ -23,6 +23,7 @@ from cnn.network.models import Size
 
 Cost = Callable[[NetworkConfig], int]  # parameters or multiply-accumulates of a network
 
+FARTHEST = 50  # how far from the given width others are tried, where it cannot be matched; each takes 0.1 s
 TOLERANCE = 0.02  # how far a matched network's cost may lie from the wanted cost, as a share of it
 
 
@@ -40,7 +41,7 @@ def with_equal_cost(configs: list[NetworkConfig], kind: str, image_shape: Shape,
 
     Raises:
         RequestError: a network cannot come within 2 %; the message names the nearest width of the reference with which
-        every network can.
+        every network can, as far as one is near.
 
     Example:
         >>> shallow, deep = with_equal_cost([NetworkConfig(blocks=1), NetworkConfig(blocks=3)], "macs", (28, 28, 1), 10)
@@ -72,11 +73,13 @@ def with_equal_cost(configs: list[NetworkConfig], kind: str, image_shape: Shape,
 
 def _nearest_possible(setting: str, given: float, error: Callable[[int], float]) -> str:
     """Which whole number nearest to the given one can be matched, as the end of an error message."""
-    most = min(round(5 * given), LARGEST_SIZE)
-    for other in sorted(range(1, most + 1), key=lambda other: abs(other - given)):
+    reach = min(4 * given, FARTHEST)
+    low = max(round(given - reach), 1)
+    high = min(round(given + reach), LARGEST_SIZE)
+    for other in sorted(range(low, high + 1), key=lambda other: abs(other - given)):
         if error(other) <= TOLERANCE:
             return f"the nearest {setting} that can be matched is {other}"
-    return f"no {setting} up to {most} can be matched"
+    return f"no {setting} from {low} to {high} can be matched"
 
 
 def with_cost(config: NetworkConfig, kind: str, wanted: int, image_shape: Shape, outputs: int) -> NetworkConfig:

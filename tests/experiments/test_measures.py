@@ -8,6 +8,7 @@ import pytest
 
 from cnn.config import NetworkConfig, SceneConfig, StudyConfig, TrainingConfig, TrialConfig
 from cnn.data import datasets
+from cnn.network.heads import HEADS
 from cnn.network.summary import Cost
 from cnn.progress import Progress
 from cnn.study.results import Row
@@ -126,8 +127,9 @@ def test_features_by_kind_keep_to_their_own_numbers():
     assert rows["random filters", 0].result.parameters == 10
 
 
-def test_the_cost_of_features_is_that_of_the_layers_before_them(digits):
-    config = StudyConfig(network=NetworkConfig(blocks=2, width=16))
+@pytest.mark.parametrize("head", HEADS)
+def test_the_cost_of_features_is_that_of_the_layers_before_them(digits, head):
+    config = StudyConfig(network=NetworkConfig(blocks=2, width=16, head=head))
     assert features.frozen_cost(config, digits) == Cost(160 + 4640, 8 * 8 * 9 * 16 + 4 * 4 * 9 * 16 * 32)
 
 

@@ -131,9 +131,9 @@ def test_a_match_that_cannot_be_is_refused_with_the_nearest_width_that_can(width
     assert not any(map(matches, nearer))
 
 
-def test_a_match_says_up_to_which_width_it_looked():
+def test_a_match_says_between_which_widths_it_looked():
     configs = [NetworkConfig(blocks=blocks, width=1.0, hidden=1) for blocks in (0, 1, 3)]
-    with pytest.raises(RequestError, match=r"no width up to 5 can be matched$"):
+    with pytest.raises(RequestError, match=r"no width from 1 to 5 can be matched$"):
         matching.with_equal_cost(configs, "parameters", (28, 28, 1), 10)
 
 
