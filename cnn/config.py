@@ -36,6 +36,7 @@ Config = TypeVar("Config")
 FIRST_TUNING_SEED = 1_000_000  # far above the seeds that compare, so that no seed does both
 DEFAULT_GRID = (1e-3, 3e-3, 1e-2, 3e-2)  # of learning rates
 PRECISIONS = ("float32", "bfloat16")
+LARGEST_SIZE = 65536  # of a width and of hidden units
 MATCHES = ("width", "parameters", "macs")
 
 
@@ -60,16 +61,17 @@ class NetworkConfig:
     )
     pooling: str = setting("max", "how a block halves the image")
     normalization: str = setting("none", "normalization after each convolution")
+    head: str = setting("dense", "what turns the output of the last block into the logits")
     dropout: float = setting(0.0, "share of the hidden units dropped while training")
     hidden: int = setting(128, "units of the dense layer before the logits")
     permute: bool = setting(False, "shuffle the pixels by one fixed permutation before the first layer")
 
     def __post_init__(self) -> None:
-        for name in ("model", "pooling", "normalization"):
+        for name in ("model", "pooling", "normalization", "head"):
             require_text(name, getattr(self, name))
         require_integer("blocks", self.blocks, 0)
-        require_number("width", self.width, 1, 65536, "from 1 to 65536")
-        for name, most in {"filter_size": 255, "convolutions": 64, "hidden": 65536}.items():
+        require_number("width", self.width, 1, LARGEST_SIZE, f"from 1 to {LARGEST_SIZE}")
+        for name, most in {"filter_size": 255, "convolutions": 64, "hidden": LARGEST_SIZE}.items():
             require_integer(name, getattr(self, name), 1, most)
         grows = is_number(self.growth) and 0 < self.growth <= 16
         require(grows, "growth", self.growth, "above 0 and at most 16")
@@ -173,11 +175,21 @@ class StudyConfig:
 
 
 @dataclass(frozen=True)
-class SweepConfig(StudyConfig):
+class MatchedConfig(StudyConfig):
+    """The settings of a comparison whose networks can be given equal cost."""
+
+    match: str = setting("width", f"what the networks have in common: {', '.join(MATCHES)}")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_known("match", self.match, MATCHES)
+
+
+@dataclass(frozen=True)
+class SweepConfig(MatchedConfig):
     """The main job: depths x learning rates x seeds on one data set, and the rule's margin."""
 
     blocks: tuple[int, ...] = setting((0, 1, 2, 3), "depths to compare")
-    match: str = setting("width", f"what the depths have in common: {', '.join(MATCHES)}")
     margin: float = setting(
         0.05,
         "share of the best depth's validation error; a smaller depth is taken if it falls short by at most this share",
@@ -188,7 +200,6 @@ class SweepConfig(StudyConfig):
         require_distinct("blocks", self.blocks)
         for blocks in self.blocks:
             require_integer("blocks", blocks, 0)
-        require_known("match", self.match, MATCHES)
         require_share("margin", self.margin)
 
 

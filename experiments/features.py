@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from cnn.config import StudyConfig
+from cnn.config import NetworkConfig, StudyConfig
 from cnn.data.content import Dataset
 from cnn.data.splits import split, subset
 from cnn.errors import RequestError, require_integer
@@ -101,21 +101,21 @@ def study(config: StudyConfig, dataset: Dataset) -> Study:
     # The part keeps the name of the whole data set, which the settings name. Its fingerprint differs.
     known = dataclasses.replace(subset(dataset, range(middle)), name=dataset.name)
     new = subset(dataset, range(middle, dataset.classes))
-    measure = FewShot(known, new, config.validation_fraction, feature_layer(config.network.model))
+    measure = FewShot(known, new, config.validation_fraction, feature_layer(config.network))
     return Study("features", "network", {config.network.model: config.network}, config, known, measure=measure)
 
 
-def feature_layer(model: str) -> str:
+def feature_layer(network: NetworkConfig) -> str:
     """The layer whose output is an image's features.
 
     Raises:
         RequestError: the model has no such layer.
     """
-    layer = models.known(model).features
+    features = models.known(network.model).features
     known = [name for name, other in models.MODELS.items() if other.features is not None]
-    if layer is None:
-        raise RequestError(f"model={model!r}: must be one with features for a classifier: {', '.join(known)}")
-    return layer
+    if features is None:
+        raise RequestError(f"model={network.model!r}: must be one with features for a classifier: {', '.join(known)}")
+    return features(network)
 
 
 def by_kind(rows: Sequence[Row], examples: Sequence[int], cost: summary.Cost) -> list[Row]:
@@ -154,7 +154,7 @@ def layers(config: StudyConfig, dataset: Dataset) -> list[summary.Row]:
 
 def frozen_cost(config: StudyConfig, dataset: Dataset) -> summary.Cost:
     """The cost of the layers up to the features, without the head."""
-    layer = feature_layer(config.network.model)
+    layer = feature_layer(config.network)
     used = list(itertools.takewhile(lambda row: row.name != layer, layers(config, dataset)))
     return summary.Cost(sum(row.parameters for row in used), sum(row.macs for row in used))
 

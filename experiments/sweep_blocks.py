@@ -20,6 +20,7 @@ from cnn.study.answer import answer
 from cnn.study.plan import Study
 from cnn.study.results import variant_name
 from cnn.study.run import Results
+from experiments.command import comparing
 from experiments.command.experiment import Experiment, Report
 from experiments.command.run import run_experiment
 
@@ -59,7 +60,8 @@ def report(results: Results) -> Report:
     )
     table = tables.answer_tables(found)
     reference = "none" if found.recommended is None else variant_name("blocks", found.recommended)
-    text = "\n\n".join([table, tables.explained(table, reference), words.answer_sentence(found)])
+    said = tables.explained(table, reference)
+    text = "\n\n".join([table, *comparing.matched_networks(results), said, words.answer_sentence(found)])
 
     return Report(
         answer=found,

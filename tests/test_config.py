@@ -25,6 +25,7 @@ WRONG = [
     (NetworkConfig, "model", [None, 2]),
     (NetworkConfig, "pooling", [None, 2]),
     (NetworkConfig, "normalization", [None, False]),
+    (NetworkConfig, "head", [None, 1]),
     (NetworkConfig, "permute", [0, "yes", None]),
     (NetworkConfig, "bottleneck", [-0.1, 1.1, math.nan, True]),
     (NetworkConfig, "dropout", [-0.1, 1.0, math.nan, "0.5", True]),

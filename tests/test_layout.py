@@ -17,8 +17,8 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("datasets", "splits", "preprocess", "scenes", "batches"),
     ],
     "cnn.network": [
-        *("geometry", "ops", "forms", "trace", "layers", "pooling", "normalization", "blocks", "lenet1998", "models"),
-        *("summary", "matching"),
+        *("geometry", "ops", "forms", "trace", "layers", "pooling", "normalization", "blocks", "heads", "lenet1998"),
+        *("models", "summary", "matching"),
     ],
     "cnn.trained": ["network", "features", "patches", "detection"],
     "cnn.training": [
@@ -40,8 +40,8 @@ ROOMS = {  # from the ground up; a file imports only from those before it
             "command.compiled",
         ),
         *("command.flags", "command.run"),
-        *("sweep_blocks", "train", "why_convnets", "localize", "features", "downsampling", "one_by_one", "lenet5"),
-        "__main__",
+        *("sweep_blocks", "train", "why_convnets", "localize", "features"),
+        *("downsampling", "convolutions", "one_by_one", "lenet5", "__main__"),
     ],
     "benchmarks": [
         *("processes", "describe", "report", "turns", "problems", "peers", "peers_mnist", "ours"),

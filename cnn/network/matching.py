@@ -1,7 +1,8 @@
-"""The width that gives a network a wanted cost.
+"""The width and the hidden units that give a network a wanted cost.
 
-A network grows by the one setting that its model names (`Model.size`): a ConvNet by its width, a network of dense
-layers by its hidden units. Cost grows with that setting, so bisection finds its value.
+A model names the settings that change its cost (`Model.sizes`): a ConvNet has a width and, with a dense head, hidden
+units; a network of dense layers has hidden units alone. Cost grows with each of them, so bisection finds its value.
+Channels are whole numbers. Where no width comes near enough for that reason, hidden units take up the rest.
 
 Example:
     >>> with_cost(NetworkConfig(model="resnet"), "macs", 1_000_000, (8, 8, 1), 10).width
@@ -9,33 +10,38 @@ Example:
 """
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
-from cnn.config import NetworkConfig
+from cnn.config import LARGEST_SIZE, NetworkConfig
 from cnn.errors import RequestError
 from cnn.network import models, summary
 from cnn.network.layers import Shape
 from cnn.network.models import Size
 
+Cost = Callable[[NetworkConfig], int]  # parameters or multiply-accumulates of a network
+
+FARTHEST = 50  # how far from the given width others are tried, where it cannot be matched; each takes 0.1 s
 TOLERANCE = 0.02  # how far a matched network's cost may lie from the wanted cost, as a share of it
 
 
 def with_equal_cost(configs: list[NetworkConfig], kind: str, image_shape: Shape, outputs: int) -> list[NetworkConfig]:
-    """Give every depth the cost of the deepest, by changing its width (0 blocks: its hidden units).
+    """Give every network the cost of the last one: by its width, and by its hidden units where that is too coarse.
 
     Args:
-        configs: networks of one model that differ in their number of blocks alone.
+        configs: networks of one model; the last is the reference, and stays as it is.
         kind: `parameters` or `macs`; `width` changes nothing.
         image_shape: `(height, width, channels)`.
         outputs: how many numbers the networks give.
 
     Returns:
-        The settings in the same order, each within 2 % of the deepest one's cost.
+        The settings in the same order, each within 2 % of the last one's cost.
 
     Raises:
-        RequestError: a depth cannot come within 2 %; the message names the nearest width of the deepest depth with
-        which every depth can.
+        RequestError: a network cannot come within 2 %; the message names the nearest width of the reference with which
+        every network can, as far as one is near.
 
     Example:
         >>> shallow, deep = with_equal_cost([NetworkConfig(blocks=1), NetworkConfig(blocks=3)], "macs", (28, 28, 1), 10)
@@ -44,45 +50,40 @@ def with_equal_cost(configs: list[NetworkConfig], kind: str, image_shape: Shape,
     """
     if kind == "width":
         return configs
-    deepest = max(configs, key=lambda config: config.blocks)
-    setting = _size(deepest).setting
-    given = getattr(deepest, setting)
+    *others, reference = configs
+    setting = _sizes(reference)[0].setting
+    given = getattr(reference, setting)
+    cost = functools.partial(_cost, kind=kind, image_shape=image_shape, outputs=outputs)
 
-    def candidates(value: float) -> list[NetworkConfig]:
-        reference = _resized(deepest, setting, value)
-        wanted = _cost(reference, kind, image_shape, outputs)
-        return [
-            reference if config == deepest else _nearest(config, kind, wanted, image_shape, outputs)
-            for config in configs
-        ]
+    def matched(value: float) -> tuple[list[NetworkConfig], float]:
+        """The networks, and the largest difference to the reference's cost, as a share of it."""
+        resized = _resized(reference, setting, value)
+        wanted = cost(resized)
+        found = [_nearest(config, cost, wanted) for config in others]
+        return [*found, resized], max((abs(cost(config) / wanted - 1) for config in found), default=0.0)
 
-    def error(found: list[NetworkConfig]) -> float:
-        costs = [_cost(config, kind, image_shape, outputs) for config in found]
-        wanted = costs[configs.index(deepest)]
-        return max(abs(cost / wanted - 1) for cost in costs)
-
-    found = candidates(given)
-    if error(found) <= TOLERANCE:
-        return found
-    possible = _nearest_possible(setting, given, lambda value: error(candidates(value)))
-    raise RequestError(
-        f"match={kind!r} with {setting}={given}: costs differ by {error(found):.1%}, more than {TOLERANCE:.0%};"
-        f" {possible}"
-    )
+    found, error = matched(given)
+    if error > TOLERANCE:
+        possible = _nearest_possible(setting, given, lambda value: matched(value)[1])
+        raise RequestError(
+            f"match={kind!r} with {setting}={given}: costs differ by {error:.1%}, more than {TOLERANCE:.0%}; {possible}"
+        )
+    return found
 
 
 def _nearest_possible(setting: str, given: float, error: Callable[[int], float]) -> str:
     """Which whole number nearest to the given one can be matched, as the end of an error message."""
-    given = round(given)
-    for distance in range(4 * given + 1):
-        for other in (given - distance, given + distance):
-            if other >= 1 and error(other) <= TOLERANCE:
-                return f"the nearest {setting} that can be matched is {other}"
-    return f"no {setting} up to {5 * given} can be matched"
+    reach = min(4 * given, FARTHEST)
+    low = max(round(given - reach), 1)
+    high = min(round(given + reach), LARGEST_SIZE)
+    for other in sorted(range(low, high + 1), key=lambda other: abs(other - given)):
+        if error(other) <= TOLERANCE:
+            return f"the nearest {setting} that can be matched is {other}"
+    return f"no {setting} from {low} to {high} can be matched"
 
 
 def with_cost(config: NetworkConfig, kind: str, wanted: int, image_shape: Shape, outputs: int) -> NetworkConfig:
-    """The same network with the width (a network of dense layers: hidden units) that gives it a wanted cost.
+    """The same network with the width, the hidden units or both that give it a wanted cost.
 
     Args:
         config: the network.
@@ -98,12 +99,13 @@ def with_cost(config: NetworkConfig, kind: str, wanted: int, image_shape: Shape,
         >>> with_cost(NetworkConfig(model="mlp"), "parameters", 100_000, (28, 28, 1), 10).hidden
         110
     """
-    found = _nearest(config, kind, wanted, image_shape, outputs)
-    reached = _cost(found, kind, image_shape, outputs)
+    cost = functools.partial(_cost, kind=kind, image_shape=image_shape, outputs=outputs)
+    found = _nearest(config, cost, wanted)
+    reached = cost(found)
     if abs(reached / wanted - 1) > TOLERANCE:
-        setting = _size(config).setting
+        settings = " and ".join(size.setting for size in _sizes(config))
         raise RequestError(
-            f"{kind}={wanted:,}: the nearest that {config.model} with another {setting} can reach is {reached:,},"
+            f"{kind}={wanted:,}: the nearest that {config.model} with another {settings} can reach is {reached:,},"
             f" more than {TOLERANCE:.0%} away"
         )
     return found
@@ -112,7 +114,7 @@ def with_cost(config: NetworkConfig, kind: str, wanted: int, image_shape: Shape,
 def equal_parameters(
     network: NetworkConfig, reference: NetworkConfig, image_shape: Shape, outputs: int
 ) -> NetworkConfig:
-    """The network with the width (a network of dense layers: hidden units) that gives it the reference's parameters.
+    """The network with the width, the hidden units or both that give it the reference's parameters.
 
     Raises:
         RequestError: the nearest number of parameters is more than 2 % away, or the model's cost is fixed.
@@ -125,14 +127,14 @@ def equal_parameters(
     return with_cost(network, "parameters", wanted, image_shape, outputs)
 
 
-def _size(config: NetworkConfig) -> Size:
-    """The setting that changes the cost of a network."""
+def _sizes(config: NetworkConfig) -> tuple[Size, ...]:
+    """The settings that change the cost of a network, from the coarsest to the finest."""
     models.check_names(config)
-    size = models.MODELS[config.model].size
-    if size is None:
-        able = ", ".join(name for name, model in models.MODELS.items() if model.size)
+    sizes = models.MODELS[config.model].sizes
+    if sizes is None:
+        able = ", ".join(name for name, model in models.MODELS.items() if model.sizes)
         raise RequestError(f"model={config.model!r}: its cost is fixed; models that can be matched: {able}")
-    return size(config)
+    return sizes(config)
 
 
 def _resized(config: NetworkConfig, setting: str, value: float) -> NetworkConfig:
@@ -144,25 +146,45 @@ def _cost(config: NetworkConfig, kind: str, image_shape: Shape, outputs: int) ->
     return getattr(summary.cost(models.build(config, image_shape, outputs), image_shape), kind)
 
 
-def _nearest(config: NetworkConfig, kind: str, wanted: int, image_shape: Shape, outputs: int) -> NetworkConfig:
-    """The network whose cost is nearest to the wanted cost, found by bisection over whole steps of its size."""
-    setting, step = _size(config)
+def _nearest(config: NetworkConfig, cost: Cost, wanted: int) -> NetworkConfig:
+    """The network whose cost is nearest to the wanted cost, by its width alone where that suffices.
+
+    Otherwise its hidden units change too, at the two widths whose costs enclose the wanted cost. Of the networks that
+    come within the tolerance, the one is taken whose hidden units change least.
+    """
+
+    def error(found: NetworkConfig) -> float:
+        return abs(cost(found) / wanted - 1)
+
+    coarsest, *finer = _sizes(config)
+    around = _around(config, coarsest, cost, wanted)
+    nearest = min(around, key=error)
+    if error(nearest) <= TOLERANCE or not finer:
+        return nearest
+    found = [min(_around(each, finer[0], cost, wanted), key=error) for each in around]
+    near = [each for each in found if error(each) <= TOLERANCE]
+    if near:
+        return min(near, key=lambda each: abs(math.log(each.hidden / config.hidden)))
+    return min(found, key=error)
+
+
+def _around(config: NetworkConfig, size: Size, cost: Cost, wanted: int) -> tuple[NetworkConfig, NetworkConfig]:
+    """The networks just below and just above the wanted cost, found by bisection over whole steps of one setting."""
+    setting, step = size
 
     def candidate(steps: int) -> NetworkConfig:
         return _resized(config, setting, steps * step)
 
-    def cost(steps: int) -> int:
-        return _cost(candidate(steps), kind, image_shape, outputs)
-
     low = round(1 / step)  # the setting is 1
+    most = round(LARGEST_SIZE / step)
     high = 2 * low
-    while cost(high) < wanted:
+    while high < most and cost(candidate(high)) < wanted:
         low = high
-        high = 2 * high
+        high = min(2 * high, most)
     while high - low > 1:
         middle = (low + high) // 2
-        if cost(middle) < wanted:
+        if cost(candidate(middle)) < wanted:
             low = middle
         else:
             high = middle
-    return candidate(min((low, high), key=lambda steps: abs(cost(steps) - wanted)))
+    return candidate(low), candidate(high)

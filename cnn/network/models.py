@@ -19,14 +19,15 @@ from cnn.config import NetworkConfig
 from cnn.errors import RequestError, require, require_known
 from cnn.network.blocks import ConvReluPool, Residual, convolution
 from cnn.network.geometry import Pair, blocks_that_fit, chain, format_size
-from cnn.network.layers import Chain, Conv, Dense, Dropout, Flatten, Layer, Permute, Relu, Shape, ZeroPad
+from cnn.network.heads import HEADS, average_head, dense_head
+from cnn.network.layers import Chain, Conv, Layer, Permute, Relu, Shape, ZeroPad
 from cnn.network.lenet1998 import LeNet5_1998
 from cnn.network.normalization import NORMALIZATIONS
-from cnn.network.pooling import POOLINGS, GlobalAvgPool, MaxPool
+from cnn.network.pooling import POOLINGS, MaxPool
 
 
 class ConvNet(Chain):
-    """CONV-RELU-POOL, `blocks` times, a dense layer with ReLU, and the logits; 0 blocks is the plain dense network.
+    """CONV-RELU-POOL, `blocks` times, and the head that the settings name; 0 blocks is the plain dense network.
 
     Block i (from 0) has `width * growth**i` channels, rounded. A width need not be whole, so that later blocks can be
     matched to a cost more closely.
@@ -44,8 +45,7 @@ class ConvNet(Chain):
             reduce = max(round(channels * share), 1) if channels and share else 0
             channels = _channels(self.settings, index)
             sequence.append(ConvReluPool(channels, self.settings, reduce, name=f"block{index + 1}"))
-        head = _dense_head((self.settings.hidden,), self.settings.dropout, self.outputs)
-        return [*sequence, Flatten(name="flatten"), *head]
+        return [*sequence, *HEADS[self.settings.head].layers(self.settings, self.outputs)]
 
 
 class Stack(Chain):
@@ -68,7 +68,7 @@ class Stack(Chain):
             features = _channels(self.settings, index)
             stride = 2 if index else 1
             sequence.append(self.block(features, stride, settings=self.settings, name=f"block{index + 1}"))
-        return [*sequence, GlobalAvgPool(name="pool"), Dense(self.outputs, gain=1.0, name="logits")]
+        return [*sequence, *average_head(self.outputs)]
 
 
 class LeNet5(Chain):
@@ -91,7 +91,7 @@ class LeNet5(Chain):
             Relu(name="relu2"),
             MaxPool(2, name="pool2"),  # [5, 5, 16]
         ]
-        return [*convolutions, Flatten(name="flatten"), *_dense_head((120, 84), 0.0, self.outputs)]
+        return [*convolutions, *dense_head((120, 84), 0.0, self.outputs)]
 
 
 class MLP(Chain):
@@ -103,8 +103,8 @@ class MLP(Chain):
     @nn.nowrap
     def layers(self) -> list[Layer]:
         hidden = self.settings.hidden
-        head = _dense_head((hidden, hidden), self.settings.dropout, self.outputs)
-        return [*_permutation(self.settings), Flatten(name="flatten"), *head]
+        head = dense_head((hidden, hidden), self.settings.dropout, self.outputs)
+        return [*_permutation(self.settings), *head]
 
 
 def _channels(settings: NetworkConfig, index: int) -> int:
@@ -116,17 +116,8 @@ def _permutation(settings: NetworkConfig) -> list[Layer]:
     return [Permute(name="permute")] if settings.permute else []
 
 
-def _dense_head(hidden: tuple[int, ...], dropout: float, outputs: int) -> list[Layer]:
-    sequence: list[Layer] = []
-    for number, features in enumerate(hidden, start=1):
-        sequence += [Dense(features, name=f"dense{number}"), Relu(name=f"dense{number}_relu")]
-        if dropout > 0:
-            sequence.append(Dropout(dropout, name=f"dropout{number}"))
-    return [*sequence, Dense(outputs, gain=1.0, name="logits")]
-
-
 class Size(NamedTuple):
-    """The setting that changes what a model costs; a larger value never costs less."""
+    """A setting that changes what a model costs; a larger value never costs less. Its smallest value is 1."""
 
     setting: str  # a field of `NetworkConfig`
     step: float  # the smallest change that is tried
@@ -141,16 +132,20 @@ class Model:
     """What the project knows of a model beside its layers."""
 
     build: Callable[[NetworkConfig, Shape, int], Chain]  # from settings, image shape and number of outputs
-    settings: tuple[str, ...] = ()  # the fields of `NetworkConfig` that it uses, beside `model`
-    size: Callable[[NetworkConfig], Size] | None = None  # the setting that changes its cost; None: its cost is fixed
+    settings: tuple[str, ...] = ()  # the fields of `NetworkConfig` that it can use, beside `model`; see `used`
+    sizes: Callable[[NetworkConfig], tuple[Size, ...]] | None = None  # from the coarsest; None: its cost is fixed
     rejection_logit: float | None = None  # of "none of the classes", a constant that the loss counts
-    features: str | None = None  # the layer before the head, whose output describes an image; None: nobody asks for it
+    features: Callable[[NetworkConfig], str] | None = None  # the layer that describes an image; None: nobody asks
     only_classifies: bool = False  # whether its outputs mean classes, so that it cannot locate objects
 
 
 def _convnet(config: NetworkConfig, image_shape: Shape, outputs: int) -> Chain:
     _require_fit(config.blocks, blocks_that_fit(image_shape[:2]), chain(image_shape[:2]))
     return ConvNet(config, outputs)
+
+
+def _convnet_sizes(config: NetworkConfig) -> tuple[Size, ...]:
+    return tuple(size for size in (WIDTH, HIDDEN) if size.setting in used(config) and (config.blocks or size is HIDDEN))
 
 
 def stack_of(block: Callable[..., Layer]) -> Model:
@@ -168,8 +163,8 @@ def stack_of(block: Callable[..., Layer]) -> Model:
     return Model(
         build,
         settings=("blocks", "width", "growth", "filter_size", "normalization"),
-        size=lambda config: WIDTH,
-        features="pool",
+        sizes=lambda config: (WIDTH,),
+        features=lambda config: "pool",
     )
 
 
@@ -185,10 +180,10 @@ MODELS: dict[str, Model] = {
         _convnet,
         settings=(
             *("blocks", "width", "growth", "filter_size", "convolutions", "bottleneck"),
-            *("pooling", "normalization", "dropout", "hidden", "permute"),
+            *("pooling", "normalization", "head", "dropout", "hidden", "permute"),
         ),
-        size=lambda config: WIDTH if config.blocks else HIDDEN,
-        features="flatten",
+        sizes=_convnet_sizes,
+        features=lambda config: HEADS[config.head].features,
     ),
     "lenet5": Model(lambda config, image_shape, outputs: LeNet5(outputs)),
     "lenet5_1998": Model(
@@ -199,7 +194,7 @@ MODELS: dict[str, Model] = {
     "mlp": Model(
         lambda config, image_shape, outputs: MLP(config, outputs),
         settings=("dropout", "hidden", "permute"),
-        size=lambda config: HIDDEN,
+        sizes=lambda config: (HIDDEN,),
     ),
     "resnet": stack_of(Residual),
 }
@@ -212,7 +207,12 @@ def choices() -> dict[str, tuple[str, ...]]:
         >>> choices()["normalization"]
         ('none', 'batch', 'layer')
     """
-    return {"model": tuple(MODELS), "pooling": tuple(POOLINGS), "normalization": tuple(NORMALIZATIONS)}
+    return {
+        "model": tuple(MODELS),
+        "pooling": tuple(POOLINGS),
+        "normalization": tuple(NORMALIZATIONS),
+        "head": tuple(HEADS),
+    }
 
 
 def known(name: str) -> Model:
@@ -229,11 +229,30 @@ def known(name: str) -> Model:
     return MODELS[name]
 
 
-def check_names(config: NetworkConfig) -> None:
-    """Refuse settings that no image could suit: unknown names, and a filter too small for the pooling.
+def used(config: NetworkConfig) -> tuple[str, ...]:
+    """The settings that the network uses, beside `model`: those of its model, but for those of another head.
 
     Raises:
-        RequestError: the model, the pooling or the normalisation is unknown; or a convolution would skip cells.
+        RequestError: the model or the head is unknown.
+
+    Example:
+        >>> set(used(NetworkConfig())) - set(used(NetworkConfig(head="average"))) == {"dropout", "hidden"}
+        True
+    """
+    settings = known(config.model).settings
+    if "head" not in settings:
+        return settings
+    require_known("head", config.head, HEADS)
+    others = {name for head in HEADS.values() for name in head.settings} - set(HEADS[config.head].settings)
+    return tuple(name for name in settings if name not in others)
+
+
+def check_names(config: NetworkConfig) -> None:
+    """Refuse settings that no image could suit: unknown names, a filter too small for the pooling, nothing to average.
+
+    Raises:
+        RequestError: the model, the pooling, the normalisation or the head is unknown; a convolution would skip cells;
+        or there are too few blocks for the head.
 
     Example:
         >>> check_names(NetworkConfig(filter_size=1, pooling="stride"))
@@ -242,7 +261,13 @@ def check_names(config: NetworkConfig) -> None:
     """
     for setting, names in choices().items():
         require_known(setting, getattr(config, setting), names)
-    if "pooling" in MODELS[config.model].settings:
+    settings = MODELS[config.model].settings
+    if "head" in settings:
+        least = HEADS[config.head].least_blocks
+        able = ", ".join(name for name, head in HEADS.items() if head.least_blocks <= config.blocks)
+        accepted = f"at least {least} with head={config.head!r}; heads that take {config.blocks} blocks: {able}"
+        require(config.blocks >= least, "blocks", config.blocks, accepted)
+    if "pooling" in settings:
         smallest = POOLINGS[config.pooling].smallest_filter
         fits = config.filter_size >= smallest
         require(fits, "filter_size", config.filter_size, f"at least {smallest} with pooling={config.pooling!r}")

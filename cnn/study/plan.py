@@ -94,8 +94,8 @@ class Trial:
 
     @property
     def sizes(self) -> dict[str, float | None]:
-        """Width and hidden units of its network; None where its model has no such setting."""
-        used = models.known(self.config.network.model).settings
+        """Width and hidden units of its network; None where the network has no such setting."""
+        used = models.used(self.config.network)
         plain = to_json(self.config.network)
         return {name: plain[name] if name in used else None for name in ("width", "hidden")}
 

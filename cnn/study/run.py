@@ -176,11 +176,16 @@ def overview(study: Study, workdir: Path | None = None) -> Overview:
     compared = finished(folder, plan, plan.comparing(rates))
     phases = [PhaseOverview(TUNE, len(tuning), len(tuned))] if tuning else []
     phases.append(PhaseOverview(COMPARE, len(study.variants) * study.config.seeds, len(compared)))
-    first = {variant: study.trial(COMPARE, variant, plan.grid[0], 0) for variant in study.variants}
-    variants = [
+    return Overview(study.column, tuple(phases), networks(plan), plan.grid, plan.extends)
+
+
+def networks(plan: Plan) -> tuple[VariantOverview, ...]:
+    """The network of each variant: its sizes and its cost."""
+    study = plan.study
+    first = {variant: study.trial(COMPARE, variant, plan.grid[0], seed=0) for variant in study.variants}
+    return tuple(
         VariantOverview(variant, **trial.sizes, cost=plan.prepared[variant].cost) for variant, trial in first.items()
-    ]
-    return Overview(study.column, tuple(phases), tuple(variants), plan.grid, plan.extends)
+    )
 
 
 def _tuned_before(plan: Plan, folder: StudyFolder) -> Plan:

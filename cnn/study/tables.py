@@ -21,7 +21,7 @@ from tabulate import DataRow, TableFormat, tabulate
 from cnn.study.answer import Answer
 from cnn.study.comparison import Comparison, Variant
 from cnn.study.results import ACCURACY, Summary
-from cnn.study.run import Overview
+from cnn.study.run import Overview, VariantOverview
 from cnn.study.statistics import Estimate
 from cnn.study.tuning import STEPS
 from cnn.study.words import percent
@@ -142,19 +142,28 @@ def overview_table(overview: Overview) -> str:
             Column("done", [str(phase.done) for phase in overview.phases], right=True, kept=True),
         ]
     )
-    planned = overview.variants
-    networks = render(
-        [
-            Column(overview.column.replace("_", " "), [str(each.variant) for each in planned]),
-            Column("width", [_number(each.width, "g") for each in planned], right=True),
-            Column("hidden", [_number(each.hidden, "g") for each in planned], right=True),
-            Column("parameters", [f"{each.cost.parameters:,}" for each in planned], right=True),
-            Column("MACs", [f"{each.cost.macs:,}" for each in planned], right=True),
-        ]
-    )
     rates = ", ".join(f"{rate:g}" for rate in overview.grid)
     more = f"; while a best one lies at the edge, up to {STEPS} steps more" if overview.extends else ""
+    networks = network_table(overview.column, overview.variants)
     return f"{phases}\n\nLearning rates: {rates}{more}.\n\n{networks}"
+
+
+def network_table(column: str, networks: Sequence[VariantOverview]) -> str:
+    """The networks that a study compares: their sizes and what they cost.
+
+    Args:
+        column: what the variants are values of.
+        networks: one for each variant.
+    """
+    return render(
+        [
+            Column(column.replace("_", " "), [str(each.variant) for each in networks]),
+            Column("width", [_number(each.width, "g") for each in networks], right=True),
+            Column("hidden", [_number(each.hidden, "g") for each in networks], right=True),
+            Column("parameters", [f"{each.cost.parameters:,}" for each in networks], right=True),
+            Column("MACs", [f"{each.cost.macs:,}" for each in networks], right=True),
+        ]
+    )
 
 
 def explained(tables: str, reference: str = "the reference") -> str:

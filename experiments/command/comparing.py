@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from cnn.study import tables, words
+from cnn.config import MatchedConfig
+from cnn.study import run, tables, words
 from cnn.study.comparison import Comparison, ComparisonAnswer
 from cnn.study.run import Results
 from experiments.command.experiment import Draw, Report
@@ -31,5 +32,14 @@ def report(
     sentence = f"{sentence} {words.notes(found, dataset)}".strip()
     answer = ComparisonAnswer(study.experiment, dataset, found, sentence, more or {})
     table = tables.comparison_tables(found, titles)
-    text = "\n\n".join([table, tables.explained(table, str(found.reference)), sentence])
+    said = tables.explained(table, str(found.reference))
+    text = "\n\n".join([table, *matched_networks(results), said, sentence])
     return Report(answer=answer, text=text, pictures=pictures)
+
+
+def matched_networks(results: Results) -> list[str]:
+    """The table of the networks' sizes where the settings ask for equal cost; otherwise nothing."""
+    study = results.plan.study
+    if not isinstance(study.config, MatchedConfig) or study.config.match == "width":
+        return []
+    return [tables.network_table(study.column, run.networks(results.plan))]

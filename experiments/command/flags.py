@@ -194,11 +194,11 @@ def _filled(config: Any, values: Mapping[str, Any]) -> Any:
 
 def _refuse_unused(config: Any, given: Mapping[str, Any]) -> None:
     """Refuse flags that have no effect: `config.json` would keep their values as if they had one."""
-    model = config.network.model
-    used = models.MODELS[model].settings
+    used = models.used(config.network)
     listed = f"these are used: {', '.join(used)}" if used else "none of a network's settings is used"
     network = (field.name for field in dataclasses.fields(config.network) if field.name not in (*used, "model"))
-    unused = {name: f"with model={model!r} {listed}" for name in network}
+    chosen = [f"{name}={getattr(config.network, name)!r}" for name in ("model", "head") if name in ("model", *used)]
+    unused = {name: f"with {' and '.join(chosen)} {listed}" for name in network}
     objects = config.scene.objects
     if objects:
         unused["shift"] = f"with objects={objects} places are random anyway; it is used with objects=0"

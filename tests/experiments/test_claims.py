@@ -42,6 +42,12 @@ CLAIMS = {
         [],
         ["downsampling.png"],
     ),
+    "convolutions": (
+        [*TINY, "--match=macs"],
+        ("convolutions", [1, 2, 3]),
+        [],
+        ["convolutions.png"],
+    ),
     "one_by_one": (
         [*SMALL, "--blocks=2"],
         ("bottleneck", ["none", "to a half", "to a quarter"]),
@@ -62,8 +68,8 @@ def test_an_experiment_leaves_its_files_and_continues(ask, tmp_path, name):
     assert list(dict.fromkeys(results[column])) == values
     assert len(results) == 2 * len(values) and set(results["status"]) == {"done"}
     assert results[["test_accuracy", "parameters", "macs", *measured]].notna().all(axis=None)
-    if name in ("why_convnets", "localize"):
-        assert results["parameters"].max() / results["parameters"].min() <= 1.02
+    for names, cost in ((("why_convnets", "localize"), "parameters"), (("convolutions",), "macs")):
+        assert name not in names or results[cost].max() / results[cost].min() <= 1.04  # each within 2 % of one of them
     answer = json.loads((folder / "answer.json").read_text())
     assert answer["sentence"] in done.stdout and done.stdout.startswith("|")
     assert all(row["n"] == 2 for row in answer["variants"])

@@ -7,7 +7,17 @@ import pytest
 from cnn import recipes
 from cnn.network import models
 
-EXPERIMENTS = ("train", "sweep_blocks", "why_convnets", "localize", "features", "downsampling", "one_by_one", "lenet5")
+EXPERIMENTS = (
+    "train",
+    "sweep_blocks",
+    "why_convnets",
+    "localize",
+    "features",
+    "downsampling",
+    "convolutions",
+    "one_by_one",
+    "lenet5",
+)
 NO_NUMBERS = [("", "a number"), ("x", "a number"), ("1e", "a number"), ("nan", "nan"), ("1,", "a number")]
 NO_INTEGERS = [(text, "an integer") for text in ("", "x", "1.5", "1e3", "nan", "0x10", "9" * 5000)]
 NO_FOLDERS = [("/etc/hostname", "must be a folder"), ("/etc/hostname/x", "must be a folder")] + [
@@ -54,6 +64,7 @@ WRONG = {
     "filter_size": [*NO_INTEGERS, ("0", "at least 1"), ("-3", "at least 1"), (f"{10**9}", "at most 255")],
     "flip": [("maybe", "true or false"), ("", "true or false"), ("2", "true or false")],
     "growth": [*NO_NUMBERS, ("0", "above 0"), ("-2", "above 0"), ("1e200", "at most 16"), ("inf", "at most 16")],
+    "head": [("mean", KNOWN["head"]), ("", KNOWN["head"]), ("Dense", "nearest: dense")],
     "hidden": [*NO_INTEGERS, ("0", "at least 1"), (f"{10**12}", "at most 65536")],
     "label_smoothing": [*NO_NUMBERS, ("1", "below 1"), ("-0.1", "at least 0")],
     "learning_rate": [*NO_NUMBERS, ("0", "above 0"), ("-1", "above 0"), ("inf", "finite"), ("1e-60", "float32")],
@@ -139,6 +150,12 @@ CASES = [
     ("sweep_blocks", "-- stray", ["'stray'", "--name=value"]),
     ("train", "--model=lenet5 --width=8", ["width=8", "model='lenet5'", "none of a network's settings"]),
     ("train", "--model=mlp --blocks=1", ["blocks=1", "dropout, hidden, permute"]),
+    ("train", "--head=average --hidden=64", ["hidden=64", "model='convnet' and head='average'", "head, permute"]),
+    ("train", "--head=average --dropout=0.5", ["dropout=0.5", "model='convnet' and head='average'"]),
+    ("train", "--model=resnet --head=average", ["head='average'", "model='resnet'", "blocks, width"]),
+    ("train", "--head=average --blocks=0", ["blocks=0", "at least 1 with head='average'", "take 0 blocks: dense"]),
+    ("sweep_blocks", "--head=average", ["blocks=0", "at least 1 with head='average'", "take 0 blocks: dense"]),
+    ("sweep_blocks", "--head=average --match=macs", ["blocks=0", "at least 1 with head='average'"]),
     ("train", "--dataset=mnist --model=lenet5_1998 --permute", ["permute=True", "model='lenet5_1998'"]),
     ("train", "--model=lenet5_1998 --objects=1", ["objects=1", "only classifies"]),
     ("train", "--canvas=2", ["canvas=2.0", "objects=1"]),
@@ -155,6 +172,9 @@ CASES = [
     ("features", "--blocks=0", ["blocks=0", "at least 1"]),
     ("downsampling", "--blocks=0", ["blocks=0", "at least 1"]),
     ("downsampling", "--filter_size=1", ["filter_size=1", "pooling='stride'"]),
+    ("convolutions", "--blocks=0", ["blocks=0", "at least 1"]),
+    ("convolutions", "--convolutions=2", ["flag 'convolutions'"]),
+    ("convolutions", "--match=macs --width=1 --head=average", ["width=1", "costs differ", "more than 2%"]),
     ("one_by_one", "--blocks=1", ["blocks=1", "at least 2"]),
     ("lenet5", "--blocks=2", ["flag='blocks'", "nearest: "]),
 ]

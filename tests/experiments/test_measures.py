@@ -8,6 +8,7 @@ import pytest
 
 from cnn.config import NetworkConfig, SceneConfig, StudyConfig, TrainingConfig, TrialConfig
 from cnn.data import datasets
+from cnn.network.heads import HEADS
 from cnn.network.summary import Cost
 from cnn.progress import Progress
 from cnn.study.results import Row
@@ -15,7 +16,7 @@ from cnn.study.run import default_workdir
 from cnn.training import tasks, trial
 from cnn.training.fit import Session, prepare_trials
 from cnn.training.folder import Result
-from experiments import downsampling, features, lenet5, localize, one_by_one, why_convnets
+from experiments import convolutions, downsampling, features, lenet5, localize, one_by_one, why_convnets
 from experiments.command import compiled
 
 pytestmark = pytest.mark.thorough
@@ -126,13 +127,14 @@ def test_features_by_kind_keep_to_their_own_numbers():
     assert rows["random filters", 0].result.parameters == 10
 
 
-def test_the_cost_of_features_is_that_of_the_layers_before_them(digits):
-    config = StudyConfig(network=NetworkConfig(blocks=2, width=16))
+@pytest.mark.parametrize("head", HEADS)
+def test_the_cost_of_features_is_that_of_the_layers_before_them(digits, head):
+    config = StudyConfig(network=NetworkConfig(blocks=2, width=16, head=head))
     assert features.frozen_cost(config, digits) == Cost(160 + 4640, 8 * 8 * 9 * 16 + 4 * 4 * 9 * 16 * 32)
 
 
 def test_a_setting_that_is_not_varied_has_a_folder_of_its_own(digits):
-    for experiment in (why_convnets, localize, downsampling, one_by_one):
+    for experiment in (why_convnets, localize, downsampling, convolutions, one_by_one):
         scene = SceneConfig(1 if experiment is localize else 0)
         networks = [NetworkConfig(blocks=3, width=width) for width in (16, 32)]
         configs = [StudyConfig(network=network, scene=scene) for network in networks]

@@ -9,11 +9,11 @@ from cnn.training.folder import FORMAT
 
 pytestmark = pytest.mark.thorough
 
-SMALL = ("--epochs=1", "--width=4", "--hidden=8", "--batch_size=512", "--workdir=w")
+SMALL = ("--epochs=1", "--width=4", "--batch_size=512", "--workdir=w")
 STUDY = (*SMALL, "--seeds=2", "--tuning_seeds=1", "--learning_rates=1e-3")
 RUNS = {
     "train": (*SMALL, "--blocks=1"),
-    "sweep_blocks": (*STUDY, "--blocks=0"),
+    "sweep_blocks": (*STUDY, "--blocks=1"),
     "one_by_one": (*STUDY, "--blocks=2"),
 }
 SHARED = {  # another value of each setting, and what the line says of it
@@ -23,8 +23,9 @@ SHARED = {  # another value of each setting, and what the line says of it
     "epochs": ("2", "training.epochs: 1, now 2"),
     "filter_size": ("5", "network.filter_size: 3, now 5"),
     "flip": ("true", "training.flip: False, now True"),
+    "head": ("average", "network.head: 'dense', now 'average'"),
     "growth": ("1.5", "network.growth: 2, now 1.5"),
-    "hidden": ("9", "network.hidden: 8, now 9"),
+    "hidden": ("9", "network.hidden: 128, now 9"),
     "label_smoothing": ("0.1", "training.label_smoothing: 0, now 0.1"),
     "normalization": ("layer", "network.normalization: 'none', now 'layer'"),
     "permute": ("true", "network.permute: False, now True"),
@@ -51,7 +52,7 @@ OTHER = {
     },
     "sweep_blocks": {
         **STUDIES,
-        "blocks": ("1", "blocks: [0], now [1]"),
+        "blocks": ("0", "blocks: [1], now [0]"),
         "bottleneck": ("0.5", "network.bottleneck: 0, now 0.5"),
         "margin": ("0.1", "margin: 0.05, now 0.1"),
         "match": ("parameters", "match: 'width', now 'parameters'"),

@@ -59,10 +59,14 @@ def test_a_sweep_killed_again_and_again_ends_as_one_never_touched(command, ask, 
 
 
 def test_equal_cost_is_equal_to_2_percent(ask, tmp_path):
-    flags = ["--blocks=0,1,2", "--match=parameters", "--width=7", "--learning_rates=1e-3", "--seeds=1", "--epochs=1"]
+    """No blocks are matched by hidden units, one block by its width and hidden units; both are shown."""
+    flags = ["--blocks=0,1,2", "--match=parameters", "--width=4", "--learning_rates=1e-3", "--seeds=1", "--epochs=1"]
     done = ask("sweep_blocks", *flags, "--workdir=w")
     assert done.returncode == 0, done.stderr
     answer = json.loads((tmp_path / "w" / "answer.json").read_text())
+    networks = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()]
+    for shown in (["blocks", "width", "hidden"], ["0", "4", "78"], ["1", "2.5", "135"], ["2", "4", "128"]):
+        assert shown in [cells[:3] for cells in networks], done.stdout
     reference = answer["depths"][-1]["parameters"]
     assert all(abs(row["parameters"] / reference - 1) <= 0.02 for row in answer["depths"])
     assert answer["match"] == "parameters" and answer["depths"][0]["test_low"] is None  # one seed has no interval

@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from cnn.config import NetworkConfig
 from cnn.errors import RequestError
 from cnn.network import summary
-from cnn.network.models import MODELS, LeNet5, build, check_names, choices
+from cnn.network.heads import HEADS
+from cnn.network.models import MODELS, LeNet5, build, check_names, choices, used
 
 pytestmark = pytest.mark.thorough
 
@@ -31,6 +32,8 @@ NETWORKS = {
     "1x1-filter": ({"filter_size": 1}, (8, 8, 3)),
     "convolution": ({"pooling": "convolution"}, (9, 8, 1)),
     "bottleneck": ({"blocks": 3, "bottleneck": 0.5}, (8, 8, 3)),
+    "average-head": ({"head": "average", "blocks": 3, "normalization": "batch"}, (28, 28, 1)),
+    "average-head-not-square": ({"head": "average", "blocks": 1}, (9, 14, 3)),
     "permute": ({"permute": True}, (8, 6, 3)),
     "mlp-permute": ({"model": "mlp", "permute": True}, (8, 6, 3)),
     "growth": ({"blocks": 3, "growth": 1.5, "width": 6.5}, (16, 16, 1)),
@@ -282,7 +285,7 @@ def test_a_permutation_is_nothing_to_a_dense_layer():
     assert not np.allclose(permuted.apply(variables, images), plain.apply(variables, images), atol=1e-2)
 
 
-@pytest.mark.parametrize("name", ["pooling", "normalization"])
+@pytest.mark.parametrize("name", ["pooling", "normalization", "head"])
 def test_an_unknown_name_lists_the_known(name):
     known = ", ".join(choices()[name])
     config = NetworkConfig(**{name: "batches"})
@@ -300,11 +303,13 @@ def test_a_convolution_must_not_skip_cells(pooling):
     check_names(NetworkConfig(filter_size=1))
 
 
+@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("model", MODELS)
-def test_a_model_uses_exactly_the_settings_that_it_names(model):
+def test_a_network_uses_exactly_the_settings_that_are_named(model, head):
     """Any other setting leaves every shape as it is, and each that is named can change the network."""
-    config = NetworkConfig(model=model, blocks=2, width=8, hidden=16)
-    changes = {"blocks": 1, "width": 9, "growth": 1.5, "filter_size": 5, "convolutions": 2, "bottleneck": 0.5}
+    config = NetworkConfig(model=model, blocks=2, width=8, hidden=16, head=head)
+    changes = {"head": "average" if head == "dense" else "dense"}
+    changes |= {"blocks": 1, "width": 9, "growth": 1.5, "filter_size": 5, "convolutions": 2, "bottleneck": 0.5}
     changes |= {"pooling": "average", "normalization": "layer", "dropout": 0.1, "hidden": 8, "permute": True}
 
     def layers(config):
@@ -313,8 +318,8 @@ def test_a_model_uses_exactly_the_settings_that_it_names(model):
     def network(config):
         return build(config, IMAGE, 10)
 
-    used = {name for name, value in changes.items() if layers(replace(config, **{name: value})) != layers(config)}
-    assert used == set(MODELS[model].settings)
+    found = {name for name, value in changes.items() if layers(replace(config, **{name: value})) != layers(config)}
+    assert found == set(used(config)) <= set(MODELS[model].settings)
     assert set(changes) == {field.name for field in fields(NetworkConfig)} - {"model"}
 
 
