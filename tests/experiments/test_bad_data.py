@@ -102,7 +102,7 @@ def test_prepared_folders(ask, prepared, tmp_path, damage):
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_cache_is_said_and_made_anew(ask, tmp_path, damage):
-    flags = ("--cache_dir=cache", *SMALL[:-1])
+    flags = ("--cache_dir=cache", "--epochs=1", "--blocks=1", "--width=4", "--hidden=8", "--batch_size=512")
     assert ask("train", *flags, "--workdir=1").returncode == 0
     damage(tmp_path / "cache" / "digits")
     done = ask("train", *flags, "--workdir=2")
