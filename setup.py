@@ -44,7 +44,7 @@ setup(
         "statsmodels>=0.14.2",  # Holm's adjustment
         "tabulate>=0.9",  # printed tables
         "threadpoolctl>=3.1",  # one thread for small fits
-        "tensorflow-datasets>=4.9.7",  # every other data set; works without TensorFlow
+        "tensorflow-datasets>=4.9.10",  # every other data set; works without TensorFlow
         # Reads prepared data sets. Windows has no wheels of it; prepared sets in this format cannot be read there.
         "array_record>=0.5.1; sys_platform != 'win32'",
     ],

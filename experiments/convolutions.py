@@ -44,7 +44,7 @@ def study(config: MatchedConfig, dataset: Dataset) -> Study:
     networks = [replace(config.network, convolutions=count) for count in COUNTS]
     matched = matching.with_equal_cost(networks, config.match, dataset.image_shape, dataset.classes)
     variants = {network.convolutions: network for network in matched}
-    return Study("convolutions", "convolutions", variants, config, dataset)
+    return Study("convolutions", "convolutions", variants, config, dataset, varies=("convolutions",))
 
 
 def report(results: Results) -> Report:

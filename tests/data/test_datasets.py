@@ -75,7 +75,13 @@ REAL = {  # shape, training images, mean / 255 and deviation / 255 as published 
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("name, expected", REAL.items(), ids=REAL)
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        pytest.param("mnist", REAL["mnist"], id="mnist"),
+        pytest.param("cifar10", REAL["cifar10"], marks=pytest.mark.slow, id="cifar10"),
+    ],
+)
 def test_real_data(real_data_dir, real_cache, name, expected):
     shape, count, mean, deviation = expected
     found = datasets.load(name, data_dir=real_data_dir, cache_dir=real_cache)
@@ -88,6 +94,7 @@ def test_real_data(real_data_dir, real_cache, name, expected):
         assert found.class_names[0] == "airplane" and np.all(np.bincount(found.train_labels) == 5000)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_second_load_of_cifar10_is_quick(real_data_dir, real_cache):
     datasets.load("cifar10", data_dir=real_data_dir, cache_dir=real_cache)
@@ -95,6 +102,7 @@ def test_second_load_of_cifar10_is_quick(real_data_dir, real_cache):
     assert seconds < 0.5  # 0.06 s measured
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_statistics_of_cifar10_are_quick(real_data_dir, real_cache):
     found = datasets.load("cifar10", data_dir=real_data_dir, cache_dir=real_cache)

@@ -94,9 +94,9 @@ def test_the_line_that_continues_can_be_pasted(monkeypatch, tmp_path):
     assert json.loads(done.stdout) == arguments and done.stderr == "" and list(tmp_path.iterdir()) == []
 
 
-def test_the_line_that_continues_keeps_blanks(tmp_path):
+def test_the_line_that_continues_keeps_blanks(shared_cache, tmp_path):
     """On a full disk: the line names the work folder as it was given."""
     folder = tmp_path / "two  blanks"
-    process = start(TRAIN, folder, compiled=tmp_path / "compiled", first=SMALL_FILES.format(900))
+    process = start(TRAIN, folder, compiled=shared_cache / "faults", first=SMALL_FILES.format(900))
     _, err = finish(process, 1)
     assert f"--workdir={folder}" in shlex.split(err.strip().splitlines()[-1].partition("this continues: ")[2])

@@ -36,11 +36,12 @@ def test_a_sweep_leaves_its_files_and_continues(command, ask, tmp_path):
     assert refused.returncode == 2 and "margin: 0.05, now 0.01" in refused.stderr
 
 
-def test_a_sweep_killed_again_and_again_ends_as_one_never_touched(command, ask, tmp_path):
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_sweep_killed_again_and_again_ends_as_one_never_touched(command, ask, tmp_path, kills):
     flags = [*TINY, "--blocks=0,1", "--learning_rates=1e-3,3e-3"]  # four groups of two trials
     trials = tmp_path / "w" / "trials"
     kept = {}
-    for _ in range(3):
+    for _ in range(kills):
         process = command("sweep_blocks", *flags, background=True)
         while process.poll() is None and len(list(trials.glob("*/result.json"))) == len(kept):
             time.sleep(0.01)

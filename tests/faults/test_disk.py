@@ -68,6 +68,7 @@ def test_a_sweep_on_a_full_disk(sweep, compiled, tmp_path):
     assert_same(tmp_path / "w", sweep.folder)
 
 
+@pytest.mark.slow
 def test_a_folder_that_becomes_unwritable(train, compiled, tmp_path):
     folder = tmp_path / "w"
     process = start(TRAIN, folder, compiled=compiled, first=OBEDIENT)
@@ -81,9 +82,8 @@ def test_a_folder_that_becomes_unwritable(train, compiled, tmp_path):
     assert_same(folder, train.folder)
 
 
-@pytest.mark.parametrize(
-    "depth", ["*", *(pytest.param(depth, marks=pytest.mark.slow) for depth in ("*/state", "*/state/d/*"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", ["*", "*/state", "*/state/d/*"])
 def test_checkpoints_that_may_not_be_read_for_a_while(train, compiled, tmp_path, depth):
     folder = tmp_path / "w"
     process = start(TRAIN, folder, compiled=compiled)

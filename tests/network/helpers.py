@@ -23,6 +23,11 @@ def whole_numbers(seed, *shapes):
     return [generator.integers(-3, 4, shape).astype(np.float32) for shape in shapes]
 
 
+def normal_numbers(seed, shape):
+    """Drawn by NumPy: JAX would compile a program for each shape."""
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
 def distinct(seed, shape):
     """Numbers of which no two are near each other: a small step changes no winner."""
     cells = int(np.prod(shape))

@@ -13,10 +13,11 @@ from cnn.network.forms import PLAIN, fast
 from cnn.network.geometry import receptive_field
 from cnn.network.layers import Signal
 from tests.network import reference
+from tests.network.helpers import normal_numbers
 
 pytestmark = pytest.mark.thorough
 
-IMAGE = jax.random.normal(jax.random.key(1), (3, 7, 6, 4))
+IMAGE = normal_numbers(1, (3, 7, 6, 4))
 
 
 def count(tree):

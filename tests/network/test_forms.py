@@ -8,7 +8,15 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from cnn.network.forms import PLAIN, Forms, fast
-from tests.network.helpers import FORMS, NONE, check_conv, check_pooling, value_and_gradients, whole_numbers
+from tests.network.helpers import (
+    FORMS,
+    NONE,
+    check_conv,
+    check_pooling,
+    normal_numbers,
+    value_and_gradients,
+    whole_numbers,
+)
 
 pytestmark = pytest.mark.thorough
 
@@ -133,13 +141,12 @@ def test_forms_are_static_arguments_of_a_compiled_function(backend):
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 def test_real_numbers_agree_with_the_plain_forms(backend):
     """Values and gradients of a block's operations; sums are added in another order, so they differ by rounding."""
-    keys = jax.random.split(jax.random.key(0), 3)
-    x, kernel, bias = map(jax.random.normal, keys, ((8, 12, 12, 4), (3, 3, 4, 6), (6,)))
+    x, kernel, bias = map(normal_numbers, range(3), ((8, 12, 12, 4), (3, 3, 4, 6), (6,)))
 
     def block(form, x, kernel, bias):
         return form.avg_pool2d(form.max_pool2d(form.conv2d(x, kernel, bias, padding=1), 2), 3)
 
-    g = jax.random.normal(jax.random.key(1), (8, 2, 2, 6))
+    g = normal_numbers(3, (8, 2, 2, 6))
     found, expected = (
         value_and_gradients(functools.partial(block, form), g, x, kernel, bias) for form in (fast(backend), PLAIN)
     )

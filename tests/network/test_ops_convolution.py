@@ -42,6 +42,7 @@ def test_conv2d_and_its_gradients(x_shape, kernel_shape, stride, padding, stride
     check_conv(x_shape, kernel_shape, stride, padding, strides, sides)
 
 
+@pytest.mark.slow
 @property_test
 @given(st.data())
 def test_conv2d_and_its_gradients_whatever_the_sizes(data):

@@ -57,6 +57,7 @@ def test_pooling_and_its_gradients(shape, window, stride, padding, windows, stri
     check_pooling(shape, window, stride, padding, windows, strides, sides)
 
 
+@pytest.mark.slow
 @property_test
 @given(st.data())
 def test_pooling_and_its_gradients_whatever_the_sizes(data):
@@ -65,6 +66,7 @@ def test_pooling_and_its_gradients_whatever_the_sizes(data):
     check_pooling(shape, windows, strides, sides, windows, strides, sides, data.draw(st.integers(0, 9)))
 
 
+@pytest.mark.slow
 @property_test
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(1, 4), st.integers(1, 4), st.integers(0, 9))
 def test_touching_windows_whatever_the_sizes(height, width, rows, columns, seed):

@@ -1,4 +1,4 @@
-"""A network with the weights that it starts with, and what it makes of random images."""
+"""A network that has learned nothing, and what it makes of random images."""
 
 import functools
 
@@ -20,10 +20,23 @@ def random_images(count, shape=SHAPE, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, *shape), np.uint8)
 
 
+def some_variables(network, x):
+    """Kernels drawn by NumPy: to compile what initialises a network takes seconds. All else as a network starts."""
+    generator = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        if leaf.ndim > 1:
+            return generator.normal(0, (2 / np.prod(leaf.shape[:-1])) ** 0.5, leaf.shape).astype(np.float32)
+        return np.full(leaf.shape, path[-1].key in ("scale", "var"), np.float32)
+
+    shapes = jax.eval_shape(network.init, jax.random.key(0), x)
+    return jax.tree.map(jnp.asarray, jax.tree_util.tree_map_with_path(draw, shapes))
+
+
 @functools.cache
 def make(**settings):
     network = models.build(NetworkConfig(**{"blocks": 2, "width": 4, "hidden": 5} | settings), SHAPE, 3)
-    variables = jax.jit(network.init)(jax.random.key(0), jnp.ones((1, *SHAPE)))
+    variables = some_variables(network, jnp.ones((1, *SHAPE)))
     return Trained(network, variables, MEAN, DEVIATION, SHAPE, ("a", "b", "c"), 0, PLAIN)
 
 

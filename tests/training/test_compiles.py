@@ -43,20 +43,26 @@ LARGE = dataclasses.replace(
 )
 
 
-@contextlib.contextmanager
-def programs():
-    """Counts what is traced and what is compiled, by the name of the function."""
-    seen = {TRACED: Counter(), COMPILED: Counter()}
+counting = []  # the counts of each block of `programs` that runs
 
-    def listen(event, seconds, fun_name="", **rest):
+
+def listen(event, seconds, fun_name="", **rest):
+    for seen in counting:
         if event in seen:
             seen[event][fun_name.removeprefix("jit(").removesuffix(")")] += 1
 
-    jax.monitoring.register_event_duration_secs_listener(listen)
+
+jax.monitoring.register_event_duration_secs_listener(listen)  # once: jax 0.7 has no way to take a listener away
+
+
+@contextlib.contextmanager
+def programs():
+    """Counts what is traced and what is compiled, by the name of the function."""
+    counting.append({TRACED: Counter(), COMPILED: Counter()})
     try:
-        yield seen
+        yield counting[-1]
     finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
+        counting.pop()
 
 
 def assert_compiled(seen, expected):
