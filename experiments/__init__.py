@@ -41,7 +41,8 @@ def own_process() -> None:
             continue
         os.open(os.devnull, os.O_RDWR)
     read, write = os.pipe()
-    os.set_blocking(write, False)
+    if sys.platform != "win32":
+        os.set_blocking(write, False)
     threading.Thread(target=_leave_when_asked, args=(read,), daemon=True).start()
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     for number in _WORDS:
@@ -69,9 +70,17 @@ def _leave_when_asked(signals: int) -> None:
 def _leave(number: int) -> NoReturn:
     # A progress bar has hidden the cursor, and stands on the line where it is.
     begin = "\x1b[?25h\n" if os.isatty(2) else ""
-    with contextlib.suppress(OSError):
-        os.write(2, os.fsencode(f"{begin}{_WORDS[signal.Signals(number)]}; this continues: {again()}\n"))
+    line = os.fsencode(f"{begin}{_WORDS[signal.Signals(number)]}; this continues: {again()}\n")
+    saying = threading.Thread(target=_say, args=(line,), daemon=True)
+    with contextlib.suppress(RuntimeError):  # the system starts no more threads
+        saying.start()
+        saying.join(timeout=1.0)  # a pipe that nobody reads may be full
     os._exit(128 + number)
+
+
+def _say(line: bytes) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, line)
 
 
 def again() -> str:
@@ -107,8 +116,7 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
         sys.__excepthook__(kind, error, trace)
         return
     reason = " ".join(f"{variable}: {error}".split()) if variable else f"{too_many}: ulimit -n must be higher"
-    with contextlib.suppress(OSError):
-        os.write(2, os.fsencode(f"error: {reason}\n"))
+    _say(os.fsencode(f"error: {reason}\n"))
     end(2 if variable else 1)
 
 
