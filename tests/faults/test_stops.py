@@ -31,7 +31,10 @@ pytestmark = pytest.mark.thorough
 
 LONG = (*TRAIN, "--epochs=2000", "--checkpoint_seconds=30")  # the last flag of a name counts
 # A stop alone saves here:
-RUNS = {"train": (*TRAIN, "--epochs=300", "--checkpoint_seconds=3600"), "sweep": (*SWEEP, "--checkpoint_seconds=3600")}
+RUNS = {
+    "train": (*TRAIN, "--epochs=300", "--checkpoint_seconds=3600"),
+    "sweep": (*SWEEP, "--epochs=100", "--checkpoint_seconds=3600"),
+}
 # A stop leaves after the current step or evaluation is done and saved. Here that takes far less than 2 s, most of which
 # loads Orbax. The rest is for a machine that has other things to do.
 BOUND = 20.0
