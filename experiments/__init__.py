@@ -19,7 +19,7 @@ from typing import NoReturn
 
 _STOPS = {"SIGINT": "interrupted", "SIGTERM": "interrupted", "SIGHUP": "the terminal was closed"}
 _WORDS = {getattr(signal, name): words for name, words in _STOPS.items() if hasattr(signal, name)}
-_owned = False
+_stops: int | None = None  # the end of a pipe where the numbers of signals are written, in a command's process
 
 
 def own_process() -> None:
@@ -30,20 +30,20 @@ def own_process() -> None:
     its own handler in the place of ours for a while; then only a second stop ends the process at once. A signal that
     is ignored from the start, as `nohup` does with SIGHUP, stays ignored.
     """
-    global _owned
-    if _owned:
+    global _stops
+    if _stops is not None:
         return
-    _owned = True
     sys.excepthook = _uncaught
     for number in (0, 1, 2):
         with contextlib.suppress(OSError):  # where it is closed, no file that is opened later may take its number
             os.fstat(number)
             continue
         os.open(os.devnull, os.O_RDWR)
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    threading.Thread(target=_leave_when_asked, args=(read,), daemon=True).start()
-    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    reading, _stops = os.pipe()
+    if sys.platform != "win32":
+        os.set_blocking(_stops, False)
+    threading.Thread(target=_leave_when_asked, args=(reading,), daemon=True).start()
+    signal.set_wakeup_fd(_stops, warn_on_full_buffer=False)
     for number in _WORDS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _wait_for_the_end)
@@ -51,15 +51,17 @@ def own_process() -> None:
 
 def _wait_for_the_end(number: int, frame: FrameType | None) -> NoReturn:
     """Keep the main thread from going on: the thread below ends the process."""
+    assert _stops is not None
+    os.write(_stops, bytes([number]))  # once more, since an event loop may have set another wakeup descriptor
     while True:
         time.sleep(1)
 
 
-def _leave_when_asked(signals: int) -> None:
+def _leave_when_asked(reading: int) -> None:
     """End the process at the first stop that our handler stands for, or at the second of any."""
     seen = 0
     while True:
-        number = os.read(signals, 1)[0]
+        number = os.read(reading, 1)[0]
         if number in _WORDS:
             seen += 1
             if seen > 1 or signal.getsignal(number) == _wait_for_the_end:
@@ -69,9 +71,17 @@ def _leave_when_asked(signals: int) -> None:
 def _leave(number: int) -> NoReturn:
     # A progress bar has hidden the cursor, and stands on the line where it is.
     begin = "\x1b[?25h\n" if os.isatty(2) else ""
-    with contextlib.suppress(OSError):
-        os.write(2, os.fsencode(f"{begin}{_WORDS[signal.Signals(number)]}; this continues: {again()}\n"))
+    line = os.fsencode(f"{begin}{_WORDS[signal.Signals(number)]}; this continues: {again()}\n")
+    saying = threading.Thread(target=_say, args=(line,), daemon=True)
+    with contextlib.suppress(RuntimeError):  # the system starts no more threads
+        saying.start()
+        saying.join(timeout=1.0)  # a pipe that nobody reads may be full
     os._exit(128 + number)
+
+
+def _say(line: bytes) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, line)
 
 
 def again() -> str:
@@ -88,7 +98,7 @@ def end(status: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # full, closed, or None
             stream.flush()
-    if _owned:
+    if _stops is not None:
         os._exit(status)
     sys.exit(status)
 
@@ -107,8 +117,7 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
         sys.__excepthook__(kind, error, trace)
         return
     reason = " ".join(f"{variable}: {error}".split()) if variable else f"{too_many}: ulimit -n must be higher"
-    with contextlib.suppress(OSError):
-        os.write(2, os.fsencode(f"error: {reason}\n"))
+    _say(os.fsencode(f"error: {reason}\n"))
     end(2 if variable else 1)
 
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from experiments.command import leave
+import experiments
 from tests.experiments.test_bad_data import images
 from tests.faults.harness import SMALL_FILES, TRAIN, finish, start
 
@@ -90,7 +90,7 @@ def test_the_line_that_continues_can_be_pasted(monkeypatch, tmp_path):
     program = "import json, sys; print(json.dumps(sys.argv[1:]))"
     arguments = [f"--workdir={name}" for name in (*NAMES, *UNPRINTABLE[:-1])]
     monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-W", "error", "-c", program, *arguments])
-    done = subprocess.run(leave.again(), shell=True, capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(experiments.again(), shell=True, capture_output=True, text=True, cwd=tmp_path)
     assert json.loads(done.stdout) == arguments and done.stderr == "" and list(tmp_path.iterdir()) == []
 
 

@@ -8,12 +8,12 @@ import pytest
 import experiments.__main__ as main
 from tests.experiments.test_errors import EXPERIMENTS
 
-SCRIPT = "import sys; from experiments.__main__ import main; sys.exit(main())"
+SCRIPT = "import sys; from experiments.__main__ import main; sys.exit(main())"  # as its entry point does
 
 
 @pytest.fixture
 def script(tmp_path):
-    """Runs the console script in an empty folder, as its entry point does."""
+    """Runs the console script in an empty folder, as a shell does."""
 
     def run(*arguments):
         started = [sys.executable, "-W", "error", "-c", SCRIPT, *arguments]
@@ -48,8 +48,10 @@ def test_the_console_script_runs_an_experiment(script, ask, tmp_path):
 @pytest.mark.parametrize("name", ["swep_blocks", "--flag", "__main__", "command", "a\x1b[31mb", ""])
 def test_an_unknown_experiment(monkeypatch, capsys, name):
     monkeypatch.setattr(sys, "argv", ["conv-relu-pool", name, "--epochs=1"])
-    monkeypatch.setattr(main.experiments, "leave_on_signals", lambda: None)
-    assert main.main() == 2
+    monkeypatch.setattr(main.experiments, "own_process", lambda: None)
+    with pytest.raises(SystemExit) as left:
+        main.main()
+    assert left.value.code == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: experiment=") and err.count("\n") == 1 and err[:-1].isprintable()
     assert all(known in err for known in EXPERIMENTS)

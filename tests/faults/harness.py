@@ -226,8 +226,8 @@ class Stop(NamedTuple):
     """A stop of a process with work left to do: by which signal, when, and how long the process took to leave."""
 
     number: int
-    running: bool  # whether the process had its work folder already; else it was still importing or loading
-    saved: bool  # whether it trained, and left a checkpoint; else it left at once
+    phase: str  # what the process had come to: begun, opened its work folder, or trained an epoch
+    saved: bool  # whether it left a checkpoint; else it left at once
     seconds: float
 
 
@@ -241,12 +241,20 @@ def handles(process, number=signal.SIGTERM):
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
-def writes(process, folder):
+def opened(process, folder, since):
     """Whether a process has its work folder."""
     try:
         return json.loads((folder / ".writer.json").read_text())["process"] == process.pid
     except (FileNotFoundError, ValueError):
         return False
+
+
+def trained(process, folder, since):
+    """Whether a process has trained an epoch, of any trial."""
+    return any(os.stat(path).st_mtime > since for path in folder.rglob("metrics.jsonl"))
+
+
+PHASES = {"begun": lambda *_: True, "opened": opened, "trained": trained}
 
 
 def wait_for(process, condition):
@@ -266,18 +274,20 @@ def interrupted(err, number=signal.SIGTERM):
 def stop_until_done(run, folder, compiled, random, seconds, stops):
     """Stop a run again and again at random moments, then let it finish; the stops that met work left to do.
 
-    One stop in four comes from the start on, the others once the run has its work folder, within `seconds`.
+    One stop in four comes within `seconds` of the start, one within `seconds` after the run has its work folder, and
+    two after its first epoch.
     """
     found = []
     while len(found) < stops and not (folder / LAST[run[0]]).exists():
         number = random.choice(list(STOPS))
-        running = random.random() < 0.75
+        phase = random.choice(["begun", "opened", "trained", "trained"])
+        since = time.time()
         process = start(run, folder, compiled=compiled)
         while not handles(process):
             time.sleep(0.002)
-        while running and process.poll() is None and not writes(process, folder):
+        while process.poll() is None and not PHASES[phase](process, folder, since):
             time.sleep(0.002)
-        end = time.monotonic() + random.uniform(0, seconds if running else 2.0)
+        end = time.monotonic() + random.uniform(0, seconds)
         while process.poll() is None and time.monotonic() < end:
             time.sleep(0.002)
         ended = (folder / LAST[run[0]]).exists()
@@ -291,7 +301,7 @@ def stop_until_done(run, folder, compiled, random, seconds, stops):
         assert process.returncode == 128 + number, f"a stop was lost: status {process.returncode} after {number}: {err}"
         interrupted(err, number)
         if not ended:
-            found.append(Stop(number, running, bool(saved(folder) - there), took))
+            found.append(Stop(number, phase, bool(saved(folder) - there), took))
     finish(start(run, folder, compiled=compiled))
     return found
 

@@ -22,15 +22,15 @@ def shell(line, folder):
 
 
 @pytest.mark.parametrize(
-    "line, status, printed",
+    "line, status",
     [
-        ("run sweep_blocks --help | head -1", 1, "How many CONV-RELU-POOL blocks should we use?\n"),
-        ("run train --epoch=3 2>/dev/full", 2, ""),
-        ("run train --epoch=3 2>&-", 2, ""),
+        ("run sweep_blocks --help | true", 1),  # as with `head`, but the reader has left for sure
+        ("run train --epoch=3 2>/dev/full", 2),
+        ("run train --epoch=3 2>&-", 2),
     ],
 )
-def test_a_shell_sees_the_status_and_no_noise(tmp_path, line, status, printed):
-    assert shell(line, tmp_path) == (status, printed, "") and list(tmp_path.iterdir()) == []
+def test_a_shell_sees_the_status_and_no_noise(tmp_path, line, status):
+    assert shell(line, tmp_path) == (status, "", "") and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("broken", [">/dev/full 2>/dev/full", ">&- 2>&- <&-"])
