@@ -7,7 +7,7 @@ Example:
     >>> rows = [Row("compare", blocks, 1e-3, seed, Result("done", val_accuracy=value, test_accuracy=value))
     ...         for blocks, values in accuracies.items() for seed, value in enumerate(values)]
     >>> accuracy_vs_blocks(answer(rows, dataset="mnist", match="width", margin=0.05), rows).get_suptitle()
-    'mnist: 1 block, test accuracy 96.50%'
+    'mnist: 2 blocks, test accuracy 98.00%'
 """
 
 from collections.abc import Sequence

@@ -174,9 +174,9 @@ def explained(tables: str, reference: str = "the reference") -> str:
         reference: what the p-values compare with, in words.
 
     Example:
-        >>> print(explained(render([Column("blocks", ["0", "1 *"]), Column("p", ["0.13", None])]), "1 block"))
+        >>> print(explained(render([Column("blocks", ["0", "1 *"]), Column("rate", ["0.003", None])]), "1 block"))
         *: the recommended number of blocks.
-        p: paired t-test against 1 block, adjusted by Holm; below 0.05 the two are told apart.
+        rate: learning rate; of several, the one with the best mean on validation images.
         -: unknown.
     """
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in tables.splitlines() if line]

@@ -4,7 +4,6 @@ Accuracies are written in percent and their differences in points, both with two
 
 Example:
     >>> from cnn.study.statistics import Estimate
-from cnn.study.tuning import beyond
     >>> mean_in_words(Estimate(n=5, mean=0.98, low=0.97, high=0.99))
     '98.00 % (95% interval 97.00 to 99.00, n=5)'
 """

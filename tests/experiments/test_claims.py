@@ -13,7 +13,7 @@ from experiments import localize, why_convnets
 
 pytestmark = pytest.mark.thorough
 
-COMMON = ["--seeds=2", "--learning_rates=3e-3", "--epochs=1", "--batch_size=256", "--workdir=w"]
+COMMON = ["--seeds=2", "--learning_rates=1e-2", "--epochs=1", "--batch_size=32", "--workdir=w"]
 SMALL = [*COMMON, "--width=8", "--hidden=16"]
 TINY = [*SMALL, "--blocks=1"]
 CLAIMS = {
@@ -54,7 +54,7 @@ CLAIMS = {
         [],
         ["one_by_one.png"],
     ),
-    "lenet5": (COMMON, ("model", ["lenet5_1998", "lenet5"]), [], ["lenet5.png"]),
+    "lenet5": ([*COMMON, "--epochs=4"], ("model", ["lenet5_1998", "lenet5"]), [], ["lenet5.png"]),
 }
 
 

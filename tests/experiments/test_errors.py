@@ -173,7 +173,7 @@ CASES = [
     ("downsampling", "--blocks=0", ["blocks=0", "at least 1"]),
     ("downsampling", "--filter_size=1", ["filter_size=1", "pooling='stride'"]),
     ("convolutions", "--blocks=0", ["blocks=0", "at least 1"]),
-    ("convolutions", "--convolutions=2", ["flag 'convolutions'"]),
+    ("convolutions", "--convolutions=2", ["flag='convolutions'"]),
     ("convolutions", "--match=macs --width=1 --head=average", ["width=1", "costs differ", "more than 2%"]),
     ("one_by_one", "--blocks=1", ["blocks=1", "at least 2"]),
     ("lenet5", "--blocks=2", ["flag='blocks'", "nearest: "]),

@@ -137,7 +137,8 @@ def test_a_setting_that_is_not_varied_has_a_folder_of_its_own(digits):
     for experiment in (why_convnets, localize, downsampling, convolutions, one_by_one):
         scene = SceneConfig(1 if experiment is localize else 0)
         networks = [NetworkConfig(blocks=3, width=width) for width in (16, 32)]
-        configs = [StudyConfig(network=network, scene=scene) for network in networks]
+        kind = experiment.EXPERIMENT.config
+        configs = [kind(network=network, scene=scene) for network in networks]
         folders = {default_workdir(experiment.study(config, digits)) for config in configs}
         assert len(folders) == 2
     assert default_workdir(lenet5.study(StudyConfig(), digits)).parts[:2] == ("runs", "lenet5")

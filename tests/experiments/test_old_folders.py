@@ -9,15 +9,15 @@ from cnn.training.folder import FORMAT
 
 pytestmark = pytest.mark.thorough
 
-SMALL = ("--epochs=1", "--width=4", "--batch_size=512", "--workdir=w")
-STUDY = (*SMALL, "--seeds=2", "--tuning_seeds=1", "--learning_rates=1e-3")
+SMALL = ("--epochs=1", "--width=4", "--batch_size=32", "--workdir=w")
+STUDY = (*SMALL, "--seeds=2", "--tuning_seeds=1", "--learning_rates=1e-2")
 RUNS = {
     "train": (*SMALL, "--blocks=1"),
     "sweep_blocks": (*STUDY, "--blocks=1"),
     "one_by_one": (*STUDY, "--blocks=2"),
 }
 SHARED = {  # another value of each setting, and what the line says of it
-    "batch_size": ("256", "training.batch_size: 512, now 256"),
+    "batch_size": ("256", "training.batch_size: 32, now 256"),
     "convolutions": ("2", "network.convolutions: 1, now 2"),
     "dropout": ("0.1", "network.dropout: 0, now 0.1"),
     "epochs": ("2", "training.epochs: 1, now 2"),
@@ -37,7 +37,7 @@ SHARED = {  # another value of each setting, and what the line says of it
 }
 STUDIES = {
     **SHARED,
-    "learning_rates": ("2e-3", "learning_rates: [0.001], now [0.002]"),
+    "learning_rates": ("2e-3", "learning_rates: [0.01], now [0.002]"),
     "tuning_seeds": ("2", "tuning_seeds: 1, now 2"),
     "validation_fraction": ("0.2", "validation_fraction: 0.1, now 0.2"),
 }

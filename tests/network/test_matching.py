@@ -170,7 +170,7 @@ def test_a_cost_that_cannot_be_reached_is_refused():
 
 
 def test_a_model_of_fixed_cost_cannot_be_matched():
-    sizable = ", ".join(name for name, model in models.MODELS.items() if model.size)
+    sizable = ", ".join(name for name, model in models.MODELS.items() if model.sizes)
     message = rf"^model='lenet5': its cost is fixed; models that can be matched: {sizable}$"
     with pytest.raises(RequestError, match=message):
         matching.with_cost(NetworkConfig(model="lenet5"), "parameters", 1000, (28, 28, 1), 10)
