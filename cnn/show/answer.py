@@ -49,7 +49,8 @@ def accuracy_vs_blocks(answer: Answer, rows: Sequence[Row]) -> "Figure":
 
     Above: the test accuracy of each seed, its mean with the 95 % t interval, and, paler, the mean validation accuracy
     with the level that it had to reach under the rule. Below, on a log scale: parameters and multiply-accumulates of
-    one image. The recommended depth stands on a coloured ground; the foot says how many trials diverged or failed.
+    one image. The recommended depth stands on a coloured ground. The foot says how many trials diverged, collapsed or
+    failed, and how often the rule takes each depth on resampled seeds and validation images.
 
     Args:
         answer: as `cnn.study.answer.answer` gives it.
@@ -61,8 +62,8 @@ def accuracy_vs_blocks(answer: Answer, rows: Sequence[Row]) -> "Figure":
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.15))
     _accuracy(above, answer, [row for row in compared(rows) if row.done])
     _cost(below, answer)
-    names = [str(depth.blocks) for depth in answer.depths]
-    below.set_xticks(range(len(names)), names, fontsize=11)
+    names = [_tick(depth) for depth in answer.depths]
+    below.set_xticks(range(len(names)), names, fontsize=min(11.0, 90 / max(len(names), 1)))
     below.set_xlim(-0.5, max(len(names), 1) - 0.5)
     below.set_xlabel("CONV-RELU-POOL blocks", fontsize=11)
     for axes in (above, below):
@@ -73,6 +74,11 @@ def accuracy_vs_blocks(answer: Answer, rows: Sequence[Row]) -> "Figure":
     headline(figure, _title(answer))
     above.set_title(_subtitle(answer), fontsize=10, color=INK, loc="left", pad=24)
     return figure
+
+
+def _tick(depth: Depth) -> str:
+    """The number of blocks, and below it how often the rule takes this depth on resampled data."""
+    return str(depth.blocks) if depth.pick_share is None else f"{depth.blocks}\n{depth.pick_share:.0%} of picks"
 
 
 def _accuracy(axes: "Axes", answer: Answer, done: Sequence[Row]) -> None:
@@ -109,7 +115,7 @@ def _mean_and_interval(axes: "Axes", x: float, estimate: Estimate, colour: str, 
 
 
 def _required(axes: "Axes", index: int, depth: Depth) -> None:
-    """Draw the validation mean that this depth had to reach: the best mean less max(margin, SE)."""
+    """Draw the validation mean that this depth had to reach: the best mean less what the rule allows."""
     mean = depth.summary.val.mean
     if mean is None or depth.shortfall is None or depth.allowance is None:
         return
@@ -129,7 +135,7 @@ def _words(axes: "Axes", index: int, depth: Depth, colour: str, columns: int) ->
         size = min(11.0, 99 / columns)
         weight = "bold" if colour == BLUE else "normal"
         axes.text(index, 1.015, f"{summary.test.mean:.2%}", fontsize=size, color=colour, fontweight=weight, **place)
-    counts = (("diverged", summary.diverged), ("failed", summary.failed))
+    counts = (("diverged", summary.diverged), ("collapsed", summary.collapsed), ("failed", summary.failed))
     end = " " if columns <= MOST_IN_LINES else "\n"
     words = [f"\u2715 {count} of {summary.tried}{end}{status}" for status, count in counts if count]
     text = "\n".join(words) if words or summary.n else "no result"
