@@ -6,6 +6,7 @@ place, so that two processes must not share one.
 """
 
 import os
+import signal
 
 import jax
 import pytest
@@ -13,6 +14,9 @@ from jaxtyping import install_import_hook
 
 from tests import typechecker
 
+# A shell in the background, and nohup, leave these ignored, here and in the processes that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 install_import_hook(["cnn", "experiments", "benchmarks"], f"{typechecker.__name__}.checked")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"  # in the processes that tests start, and the kernels of notebooks

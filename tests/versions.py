@@ -63,8 +63,8 @@ def main() -> int:
             print(f"installing the package changed {changed}", file=sys.stderr)
             return 1
         print(f"{options.versions}:", ", ".join(f"{name} {found[name]}" for name in COLAB), flush=True)
-        tests = options.tests.split()
-        return subprocess.run([python, "-m", "pytest", "-q", "-n", "auto", *tests], cwd=ROOT).returncode
+        pytest = [python, "-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile"]
+        return subprocess.run([*pytest, *options.tests.split()], cwd=ROOT).returncode
 
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ def _title(answer: Answer) -> str:
 
 def _subtitle(answer: Answer) -> str:
     """What the answer rests on."""
-    matched = f"matched by {answer.match}, margin {answer.margin:g}"
+    matched = f"matched by {answer.match}, margin {100 * answer.margin:g}% of the error"
     chosen = answer.best
     if chosen is None:
         return matched
