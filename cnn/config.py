@@ -147,8 +147,8 @@ class StudyConfig:
     validation_fraction: float = setting(0.1, "share of the training images held out for validation")
     learning_rates: tuple[float, ...] = setting(
         (),
-        "learning rates to choose from, for each variant; without any, 0.001, 0.003, 0.01 and 0.03 are tried, and up "
-        "to two more while a variant's best rate lies at the edge",
+        f"learning rates to choose from, for each variant; without any, {', '.join(map(str, DEFAULT_GRID))} are tried, "
+        "and up to two more at each end while a variant's best rate lies at the edge",
     )
     seeds: int = setting(5, "number of seeds that compare the variants: 5 means seeds 0 to 4")
     tuning_seeds: int = setting(2, "number of other seeds, which choose the learning rate")

@@ -114,11 +114,7 @@ def test_every_import_is_declared():
     missing = {name for name in foreign if not {owner.lower().replace("_", "-") for owner in owners[name]} & declared}
     assert not missing
     distributions = {owner.lower().replace("_", "-") for name in foreign for owner in owners[name]}
-    through_others = {
-        "importlib-resources",
-        "pillow",
-        "array-record",
-    }  # TensorFlow Datasets and Pillow's users import them
+    through_others = {"importlib-resources", "pillow", "array-record"}  # TensorFlow Datasets imports them
     assert declared - distributions <= through_others
 
 

@@ -11,8 +11,6 @@ from typing import NamedTuple
 import numpy as np
 
 DECIMALS = 9  # means are compared to this many, so that rounding errors do not separate equal means
-
-
 STEPS = 2  # by which the default grid may extend itself
 
 

@@ -91,9 +91,7 @@ def run(
         outcome = Record(config, dataset, own).outcome
         if outcome and own.has_settings() and (options.keep or not own.leftovers()):
             return outcome
-    prepared = prepare_trials(
-        config, dataset
-    )  # first, so that nothing is written for settings that do not suit the data
+    prepared = prepare_trials(config, dataset)  # first: settings that do not suit the data leave no file
     with Session(dataset) as session:
         if own is None:
             return run_together(session, prepared, [config], None, options, progress)[0]
@@ -127,7 +125,7 @@ def run_together(
         RequestError: a folder holds another trial.
     """
     own: Sequence[TrialFolder | None] = folders or [None] * len(configs)
-    records = [Record(*pair) for pair in zip(configs, [session.dataset] * len(configs), own, strict=True)]
+    records = [Record(config, session.dataset, folder) for config, folder in zip(configs, own, strict=True)]
     for record in records:
         if record.outcome:
             record.tidy(session.machine, options.keep)
