@@ -15,6 +15,7 @@ import errno
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,9 @@ class Checkpoints:
     def _reading(self, steps: int) -> Iterator[None]:
         """Raise what `load` says for the many kinds of errors that Orbax and tensorstore have for damaged files."""
         place = self.path / str(steps)
+        odd = _never_ends(place)
+        if odd is not None:
+            raise DamagedError(f"{place}: the checkpoint is damaged ({odd} is not a regular file)")
         try:
             yield
         except Exception as error:
@@ -168,6 +172,17 @@ def _refusal(error: BaseException | None) -> int | None:
         if number and number not in _CONTENT:
             return number
         error = error.__cause__ or error.__context__
+    return None
+
+
+def _never_ends(folder: Path) -> str | None:
+    """The path in a folder of what may block its reader for ever, a pipe or a device; None where all are files."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            with contextlib.suppress(OSError):  # what the system refuses, or a link to nothing: the reader reports it
+                if not stat.S_ISREG(path.stat().st_mode):
+                    return str(path.relative_to(folder))
     return None
 
 

@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -102,6 +103,24 @@ def test_a_link_holds_no_checkpoints(checkpoints, tmp_path):
     assert checkpoints.steps() == []
     checkpoints.remove()
     assert not checkpoints.path.is_symlink() and Checkpoints(tmp_path / "elsewhere").steps() == [11, 12]
+
+
+def device(path):
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, device], ids=["a pipe", "an endless device"])
+def test_what_never_ends_is_damage_and_is_not_read(checkpoints, make):
+    save(checkpoints)
+    for path in files(checkpoints, 12):
+        content = path.read_bytes()
+        path.unlink()
+        make(path)
+        with pytest.raises(DamagedError, match=f"{path.name} is not a regular file"):
+            checkpoints.load(12, STATES[0])
+        path.unlink()
+        path.write_bytes(content)
+    checkpoints.load(12, STATES[0])
 
 
 def test_what_an_interrupted_save_has_left_is_removed(checkpoints):
