@@ -36,7 +36,7 @@ class Results:
     plan: Plan
     folder: StudyFolder
     results: Mapping[Trial, Result]  # in the order of results.csv
-    outcomes: Mapping[Trial, Outcome]  # of the trials that ran in this process
+    outcomes: Mapping[Trial, Outcome]  # of the comparison trials that finished and learnt something
 
     @property
     def workdir(self) -> Path:
@@ -63,27 +63,16 @@ class Results:
 
     def arrays(self, variant: Any, seed: int) -> Mapping[str, np.ndarray]:
         """The arrays that the experiment measured on one trained network; empty where that trial has not finished."""
-        outcomes = [self._outcome(trial) for trial in self._done(variant) if trial.config.seed == seed]
-        return next((outcome.arrays for outcome in outcomes if outcome is not None), NOTHING)
+        known = self.outcomes.items()
+        found = [outcome for trial, outcome in known if (trial.variant, trial.config.seed) == (variant, seed)]
+        return found[0].arrays if found else NOTHING
 
     def write_answer(self, values: Mapping[str, Any]) -> None:
         """Write `answer.json` into the work folder."""
         files.write_json(self.workdir / "answer.json", values)
 
-    def _done(self, variant: Any) -> list[Trial]:
-        """The finished comparison trials of a variant."""
-        return [
-            trial
-            for trial, result in self.results.items()
-            if trial.phase == COMPARE and trial.variant == variant and trial.row(result).done
-        ]
-
     def _outcomes(self, variant: Any) -> list[Outcome]:
-        found = [self._outcome(trial) for trial in self._done(variant)]
-        return [outcome for outcome in found if outcome is not None]
-
-    def _outcome(self, trial: Trial) -> Outcome | None:
-        return self.outcomes.get(trial) or self.folder.trial(trial).outcome(settings_of(self.plan, trial))
+        return [outcome for trial, outcome in self.outcomes.items() if trial.variant == variant]
 
 
 def _stacked(right: Sequence[np.ndarray | None]) -> np.ndarray | None:
@@ -249,7 +238,15 @@ class _Run:
         failed = [trial.words for trial, result in self.done.items() if result.status == "failed"]
         if failed:
             self.progress.line(f"failed: {'; '.join(failed)}; the same command tries again")
-        return Results(self.plan, self.folder, self.done, self.outcomes)
+        return Results(self.plan, self.folder, self.done, self._compared())
+
+    def _compared(self) -> dict[Trial, Outcome]:
+        """The outcomes of the comparison trials that finished and learnt something, each read at most once."""
+        done = [trial for trial, result in self.done.items() if trial.phase == COMPARE and trial.row(result).done]
+        earlier = {trial: self.folder.trial(trial) for trial in done if trial not in self.outcomes}
+        read = {trial: own.outcome(settings_of(self.plan, trial)) for trial, own in earlier.items()}
+        found = {trial: self.outcomes.get(trial) or read[trial] for trial in done}
+        return {trial: outcome for trial, outcome in found.items() if outcome is not None}
 
     def _tune(self) -> Mapping[Trial, Result]:
         """Run what is missing of tuning; the default grid extends itself while a best rate lies at its edge."""

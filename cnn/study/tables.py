@@ -42,8 +42,8 @@ MEANINGS = {
     ),
     "difference": "to {reference} on test images, in points, paired by seed; each interval stands for itself",
     "p": (
-        "paired t-test against {reference}, adjusted by Holm for all the tests, so that it may be above 0.05 where an "
-        "interval leaves out 0; below 0.05 the two are told apart"
+        "paired t-test against {reference}, Holm-adjusted for all tests; below 0.05 the two are told apart. It can "
+        "exceed 0.05 although an interval leaves out 0"
     ),
     "picks": "how often the rule takes this depth, in percent, on resampled seeds and validation images",
     "rate": "learning rate; of several, the one with the best mean on validation images",

@@ -129,7 +129,7 @@ def kept_settings(path: Path) -> dict[str, Any] | None:
     if config is None:
         return None
     if config.get(_FORMAT) != FORMAT:
-        raise RequestError(f"workdir={str(path.parent)!r} was made by an older version: choose another workdir")
+        raise RequestError(f"workdir={str(path.parent)!r} was made by another version: choose another workdir")
     return {name: value for name, value in config.items() if name not in (_FORMAT, PROVENANCE)}
 
 

@@ -84,7 +84,7 @@ def test_a_folder_of_other_data_is_refused(digits, tmp_path):
     [
         ("[]", "not an object"),
         ("{", "is not JSON"),
-        ('{"seed": 0}', "older version"),
+        ('{"seed": 0}', "another version"),
         (json.dumps({"format": FORMAT, "seed": 0}), "holds other"),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_folder_of_an_older_version_is_refused_in_one_line(digits, tmp_path, k
     if kept_by is None:
         del values["format"]
     config.write_text(json.dumps(values))
-    with pytest.raises(RequestError, match="was made by an older version: choose another workdir") as refused:
+    with pytest.raises(RequestError, match="was made by another version: choose another workdir") as refused:
         opened(tmp_path, study(digits))
     assert "\n" not in str(refused.value) and json.loads(config.read_text()) == values
 

@@ -46,7 +46,7 @@ def test_a_trial_folder_keeps_what_it_is_given(tmp_path):
 @pytest.mark.parametrize("config", [{"seed": 0}, {"format": FORMAT - 1, "seed": 0}, {}])
 def test_a_folder_of_an_older_version_is_refused(tmp_path, config):
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(RequestError, match=r"^workdir='.*' was made by an older version: choose another workdir$"):
+    with pytest.raises(RequestError, match=r"^workdir='.*' was made by another version: choose another workdir$"):
         TrialFolder(tmp_path).check({"seed": 0})
 
 
