@@ -40,7 +40,10 @@ def test_a_training_is_done_and_saved_all_the_same(train, compiled, tmp_path, br
     assert_same(tmp_path / "w", train.folder)
 
 
-@pytest.mark.parametrize("variable, value", [("JAX_ENABLE_X64", "maybe"), ("JAX_PLATFORMS", "nonsense")])
+@pytest.mark.parametrize(
+    "variable, value",
+    [("JAX_ENABLE_X64", "maybe"), ("JAX_PLATFORMS", "nonsense"), ("JAX_LOGGING_LEVEL", "nonsense")],
+)
 def test_a_variable_that_jax_refuses(compiled, tmp_path, monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     _, err = finish(start(TRAIN, tmp_path / "w", compiled=compiled), 2)
