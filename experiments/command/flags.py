@@ -128,12 +128,13 @@ def _help(experiment: str, name: str, setting: Setting) -> str:
     known = {**models.choices(), "dataset": (datasets.ACCEPTED,)}.get(name)
     general = recipes.defaults(experiment, "").get(name, setting.default)
     own = {dataset: recipes.defaults(experiment, dataset).get(name, general) for dataset in recipes.DATASETS}
-    parts = [f"default: {_text(general)}"]
+    parts = [f"default: {_text(general)}"] if general != () else []
     parts += [f"{dataset}: {_text(value)}" for dataset, value in own.items() if value != general]
     for (owner, dataset), recipe in recipes.RECIPES.items():
         if owner == experiment and recipe.settings.get(name, own[dataset]) != own[dataset]:
             parts.append(f"{dataset} with model={recipe.model}: {_text(recipe.settings[name])}")
-    return f"{setting.help}{': ' + ', '.join(known) if known else ''} ({'; '.join(parts)})"
+    defaults = f" ({'; '.join(parts)})" if parts else ""
+    return f"{setting.help}{': ' + ', '.join(known) if known else ''}{defaults}"
 
 
 def _text(value: Any) -> str:

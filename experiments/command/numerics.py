@@ -1,4 +1,4 @@
-"""Fixes the settings of JAX that would change a command's numbers, whatever the environment says.
+"""Fixes the settings of JAX that would change a command's numbers or forbid its work, whatever the environment says.
 
 Only a command, which owns its process, calls this. What else can change numbers is recorded with the results: see
 `cnn.machine.JAX_SETTINGS`.
@@ -7,6 +7,7 @@ Only a command, which owns its process, calls this. What else can change numbers
 FIXED = {
     "jax_enable_x64": False,  # parameters and sums are float32
     "jax_numpy_dtype_promotion": "standard",
+    "jax_transfer_guard": "allow",  # a run moves arrays between host and device
     "jax_threefry_partitionable": True,  # the random numbers do not depend on how arrays lie on devices
 }
 

@@ -128,8 +128,11 @@ class WorkFolder(RuleBasedStateMachine):
         grows = {old is None or request.grows(old) for old in self.held}
         return self.touched or True in grows, self.touched or False in grows
 
-    def expect(self, request, done, may_fail=False):
-        """The command's answer is right, or it refused with reason; then the advice of its line is followed."""
+    def expect(self, request, done, may_fail=False, before=()):
+        """The command's answer is right, or it refused with reason; then the advice of its line is followed.
+
+        What is advised mends what the line says: the next run may find another damage, but not the same one.
+        """
         self.counted[done.returncode] += 1
         may_take, may_refuse = self.taken(request)
         assert (self.outside / "kept").read_text() == "somebody's"
@@ -146,7 +149,10 @@ class WorkFolder(RuleBasedStateMachine):
             return
         assert may_refuse, line
         if self.touched:
+            assert line not in before, "the advice did not help"
             self.follow(line)
+            again = self.ask(self.place, "sweep_blocks", *request.flags)
+            self.expect(request, again, before=(*before, line))
 
     def follow(self, line):
         """Do what a refusal advises: remove what it names, or take another folder."""
@@ -242,9 +248,7 @@ class WorkFolder(RuleBasedStateMachine):
                 self.counted["links"] += 1
 
     @precondition(lambda self: self.folder.exists())
-    @rule(
-        name=strategies.sampled_from(["config.json", "trials", ".lock", ".writer.json", "answer.json", "results.csv"])
-    )
+    @rule(name=strategies.sampled_from(DELETED))
     def delete(self, name):
         path = self.folder / name
         if path.is_dir() and not path.is_symlink():
@@ -257,6 +261,7 @@ class WorkFolder(RuleBasedStateMachine):
 
 def work(answering, command, tmp_path, examples, number):
     """Run the machine; how often each thing happened."""
+    print(f"seed {number}")
     counted = Counter()
     answers = {}
 
@@ -283,7 +288,7 @@ def work(answering, command, tmp_path, examples, number):
             suppress_health_check=list(hypothesis.HealthCheck),
         ),
     )
-    print(f"seed {number}: {dict(counted)}")
+    print(dict(counted))
     return counted
 
 

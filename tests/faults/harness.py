@@ -271,15 +271,14 @@ def interrupted(err, number=signal.SIGTERM):
     return command
 
 
-def stop_until_done(run, folder, compiled, random, seconds, stops):
-    """Stop a run again and again at random moments, then let it finish; the stops that met work left to do.
+def stop_until_done(run, folder, compiled, random, seconds, stops, found):
+    """Stop a run again and again at random moments, then let it finish; add the stops that met work left to do.
 
-    One stop in four comes within `seconds` of the start, one within `seconds` after the run has its work folder, and
-    two after its first epoch.
+    The signals take turns. One stop in four comes within `seconds` of the start, one within `seconds` after the run
+    has its work folder, and two after its first epoch.
     """
-    found = []
     while len(found) < stops and not (folder / LAST[run[0]]).exists():
-        number = random.choice(list(STOPS))
+        number = list(STOPS)[len(found) % len(STOPS)]
         phase = random.choice(["begun", "opened", "trained", "trained"])
         since = time.time()
         process = start(run, folder, compiled=compiled)
@@ -303,14 +302,13 @@ def stop_until_done(run, folder, compiled, random, seconds, stops):
         if not ended:
             found.append(Stop(number, phase, bool(saved(folder) - there), took))
     finish(start(run, folder, compiled=compiled))
-    return found
 
 
 def stay_the_same(run, tmp_path, whole, compiled, random, seconds, stops):
     """Stop so often in all, in as many folders as that takes; each must end as the untouched run did. The stops."""
     found = []
     for folder in (Path(tmp_path) / f"stopped-{number}" for number in itertools.count()):
-        found += stop_until_done(run, folder, compiled, random, seconds, stops - len(found))
+        stop_until_done(run, folder, compiled, random, seconds, stops, found)
         assert_same(folder, whole)
         if len(found) == stops:
             return found

@@ -214,6 +214,7 @@ def stop_at_random(run, whole, tmp_path, compiled, seed, stops):
     print(f"{run}: {len(found)} stops ({phases}), of which {saving} saved")
     print(f"seconds until it left: median {statistics.median(seconds):.2f}, most {max(seconds):.2f}")
     assert {stop.phase for stop in found} == PHASES.keys() and saving >= stops // 10
+    assert {sum(stop.number == number for stop in found) for number in STOPS} == {stops // len(STOPS)}
     assert max(seconds) < BOUND
 
 
@@ -232,11 +233,11 @@ def whole(tmp_path_factory, compiled):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
-def test_10_stops_at_random_moments(whole, compiled, tmp_path, run):
-    stop_at_random(run, whole(run), tmp_path, compiled, seed=2, stops=10)
+def test_each_signal_5_times_at_random_moments(whole, compiled, tmp_path, run):
+    stop_at_random(run, whole(run), tmp_path, compiled, seed=2, stops=15)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("run", RUNS)
-def test_100_stops_at_random_moments(whole, compiled, tmp_path, run):
-    stop_at_random(run, whole(run), tmp_path, compiled, seed=random.SystemRandom().randrange(2**32), stops=100)
+def test_each_signal_50_times_at_random_moments(whole, compiled, tmp_path, run):
+    stop_at_random(run, whole(run), tmp_path, compiled, seed=random.SystemRandom().randrange(2**32), stops=150)
