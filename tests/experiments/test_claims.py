@@ -6,6 +6,7 @@ import json
 import pandas as pd
 import pytest
 
+from cnn import recipes
 from cnn.config import NetworkConfig, SceneConfig, StudyConfig
 from cnn.data import datasets
 from cnn.study.plan import plan_study
@@ -75,6 +76,7 @@ def test_an_experiment_leaves_its_files_and_continues(ask, tmp_path, name):
     for names, cost in ((("why_convnets", "localize"), "parameters"), (("convolutions",), "macs")):
         assert name not in names or results[cost].max() / results[cost].min() <= 1.04  # each within 2 % of one of them
     answer = json.loads((folder / "answer.json").read_text())
+    assert "All variants learnt at rate 0.01, which was given" in answer["sentence"]
     assert answer["sentence"] in done.stdout and done.stdout.startswith("|")
     assert all(row["n"] == 2 for row in answer["variants"])
     assert all((folder / picture).read_bytes()[:4] == b"\x89PNG" for picture in pictures)
@@ -112,3 +114,19 @@ def test_a_kept_setting_of_the_network_holds_for_every_variant(name):
     kept = experiment.study(config, datasets.load("digits")).settings()
     shared = {setting: value for setting, value in kept["network"].items() if setting not in ("width", "hidden")}
     assert shared and all(shared.items() <= network.items() for network in kept["variants"].values())
+
+
+@pytest.mark.parametrize("dataset", recipes.DATASETS)
+@pytest.mark.parametrize("name", ["sweep_blocks", *CLAIMS])
+def test_by_default_every_variant_tries_several_learning_rates(name, dataset):
+    """Each on the same rates and seeds, so that each can have its own."""
+    experiment = importlib.import_module(f"experiments.{name}").EXPERIMENT
+    own = recipes.defaults(name, dataset)
+    rates = own.get("learning_rates", ())
+    config = experiment.config(learning_rates=rates, scene=SceneConfig(objects=own.get("objects", 0)))
+    plan = plan_study(experiment.study(config, datasets.load("digits")))
+    tried = {variant: [] for variant in plan.study.variants}
+    for trial in plan.tuning():
+        tried[trial.variant].append((trial.config.learning_rate, trial.config.seed))
+    assert all(len({rate for rate, _ in each}) > 1 for each in tried.values())
+    assert len(tried) > 1 and len({tuple(each) for each in tried.values()}) == 1
