@@ -10,13 +10,14 @@ from cnn import recipes
 from cnn.config import NetworkConfig, SceneConfig, StudyConfig
 from cnn.data import datasets
 from cnn.study.plan import plan_study
-from experiments import localize, why_convnets
+from experiments import localize, one_by_one, why_convnets
 
 pytestmark = pytest.mark.thorough
 
 COMMON = ["--seeds=2", "--learning_rates=1e-2", "--epochs=1", "--batch_size=32", "--workdir=w"]
 SMALL = [*COMMON, "--width=8", "--hidden=16"]
 TINY = [*SMALL, "--blocks=1"]
+BOTTLENECKS = ["to a half", "to a quarter"]
 CLAIMS = {
     # flags, the column that is compared with its values, what else is measured, pictures
     "why_convnets": (
@@ -51,7 +52,7 @@ CLAIMS = {
     ),
     "one_by_one": (
         [*SMALL, "--blocks=2"],
-        ("bottleneck", ["none", "to a half", "to a quarter"]),
+        ("bottleneck", ["none", *BOTTLENECKS, *(f"narrower, as {name}" for name in BOTTLENECKS)]),
         [],
         ["one_by_one.png"],
     ),
@@ -130,3 +131,20 @@ def test_by_default_every_variant_tries_several_learning_rates(name, dataset):
         tried[trial.variant].append((trial.config.learning_rate, trial.config.seed))
     assert all(len({rate for rate, _ in each}) > 1 for each in tried.values())
     assert len(tried) > 1 and len({tuple(each) for each in tried.values()}) == 1
+
+
+def test_each_bottleneck_has_a_control_of_equal_multiply_accumulates():
+    plan = plan_study(one_by_one.study(StudyConfig(network=NetworkConfig(blocks=3, width=16)), datasets.load("digits")))
+    for name in BOTTLENECKS:
+        control = plan.prepared[f"narrower, as {name}"]
+        assert plan.study.variants[f"narrower, as {name}"].bottleneck == 0
+        assert control.cost.macs == pytest.approx(plan.prepared[name].cost.macs, rel=0.02)
+
+
+def test_what_a_convolution_for_reduction_adds_is_counted(ask, tmp_path):
+    done = ask("downsampling", *CLAIMS["downsampling"][0])
+    said = " ".join(done.stdout.split())
+    more = 9 * 8 * 8 + 8 + 9 * 16 * 16 + 16  # one 3x3 convolution from c to c channels in each of two blocks
+    assert "is false for a stride in the block's own convolution (as many parameters)" in said
+    assert f"and true for an additional convolution ({more:,} parameters more)" in said
+    assert 'worse than pooling" does' in said or 'worse than pooling" holds' in said
