@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -148,3 +149,17 @@ def test_what_a_convolution_for_reduction_adds_is_counted(ask, tmp_path):
     assert "is false for a stride in the block's own convolution (as many parameters)" in said
     assert f"and true for an additional convolution ({more:,} parameters more)" in said
     assert 'worse than pooling" does' in said or 'worse than pooling" holds' in said
+
+
+STATEMENTS = {
+    "why_convnets": "a 1-D layer does not preserve spatial relationships",
+    "localize": "better for localisation and detection",
+    "features": "better for feature extraction",
+    "downsampling": "reducing the resolution by convolution alone is worse than pooling",
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_the_sentence_says_whether_the_lectures_statement_holds(ask, name):
+    said = ask(name, *CLAIMS[name][0]).stdout
+    assert re.search(rf'statement "{STATEMENTS[name]}" (holds|does not hold|cannot be tested) on digits', said)
