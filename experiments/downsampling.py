@@ -16,7 +16,7 @@ from cnn.data.content import Dataset
 from cnn.errors import require_integer
 from cnn.network import matching, models
 from cnn.show import comparison as show
-from cnn.study import words
+from cnn.study import claims, words
 from cnn.study.comparison import compare
 from cnn.study.plan import Study
 from cnn.study.run import Results
@@ -25,6 +25,8 @@ from experiments.command.experiment import Experiment, Report
 from experiments.command.run import run_experiment
 
 NARROWER = "narrower convolution"
+NOT_RECOMMENDED = "reducing the resolution by convolution alone is worse than pooling"
+REDUCTIONS = {"stride": "a stride in the block's own convolution", "convolution": "an additional convolution"}
 
 
 def study(config: StudyConfig, dataset: Dataset) -> Study:
@@ -44,6 +46,18 @@ def study(config: StudyConfig, dataset: Dataset) -> Study:
     return Study("downsampling", "downsampling", variants, config, dataset, varies=("pooling",))
 
 
+def parameters(results: Results) -> str:
+    """Whether a convolution for reduction increases the parameters, counted on the networks, as a sentence."""
+    counts = {name: results.plan.prepared[name].cost.parameters for name in ("max", *REDUCTIONS)}
+    parts = []
+    for name, words_for in REDUCTIONS.items():
+        more = counts[name] - counts["max"]
+        holds = "true" if more > 0 else "false"
+        change = f"{more:,} parameters more" if more > 0 else f"{-more:,} fewer" if more else "as many parameters"
+        parts.append(f"{holds} for {words_for} ({change})")
+    return f'Counted, "a convolution for reduction increases parameters" is {" and ".join(parts)}.'
+
+
 def report(results: Results) -> Report:
     """Compares each way to halve the image with maximum pooling."""
     config = results.plan.study.config
@@ -52,9 +66,11 @@ def report(results: Results) -> Report:
         f"{variant.name}, {words.versus(found, variant.name)}, with {words.share(found, variant.name)}"
         for variant in found.others
     ]
+    expected = [claims.Expected(found, name, "worse") for name in ("stride", "convolution", NARROWER)]
     sentence = (
         f"On {config.dataset}, max pooling reaches {words.accuracy(found, 'max')}. Against it: {'; '.join(others)}. "
-        f"{words.verdict(found, 'max pooling')}"
+        f"{words.verdict(found, 'max pooling')} {claims.stated(NOT_RECOMMENDED, config.dataset, expected)} "
+        f"{parameters(results)}"
     )
     title = f"{config.dataset}: ways to halve the image, {config.network.blocks} blocks"
     pictures = {"downsampling": lambda: show.variants(found, results.rows, title)}

@@ -5,15 +5,17 @@
 
 A ConvNet learns the first half of the classes. Then it is frozen: the output of its last block becomes the features of
 a linear classifier for the other half, which sees 1, 5, 20 or 100 examples of each class. The same examples, drawn anew
-for each seed, test three other kinds of features: the raw pixels, 40 principal components of the images that the
-network learnt from, and the same network with its random initial filters. Pictures show the first filters, the feature
-maps of an image, and the patches that excite the last filters most.
+for each seed, test four other kinds of features: the last hidden units of an MLP of equal parameters that learnt the
+same classes at a learning rate of its own; the same ConvNet with its random initial filters; 40 principal components of
+the images that it learnt from; and the raw pixels. Pictures show the first filters, the feature maps of an image, and
+the patches that excite the last filters most.
 """
 
 import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,13 +23,13 @@ from cnn.config import NetworkConfig, StudyConfig
 from cnn.data.content import Dataset
 from cnn.data.splits import split, subset
 from cnn.errors import RequestError, require_integer
-from cnn.network import models, summary
+from cnn.network import matching, models, summary
 from cnn.progress import Progress
 from cnn.show import comparison as show
 from cnn.show import network as pictures
-from cnn.study import words
+from cnn.study import claims, words
 from cnn.study.comparison import compare
-from cnn.study.plan import Study
+from cnn.study.plan import TUNE, Study
 from cnn.study.results import Row, compared
 from cnn.study.run import Results
 from cnn.trained import features, patches
@@ -38,9 +40,14 @@ from experiments.command import comparing
 from experiments.command.experiment import Draw, Experiment, Report
 from experiments.command.run import run_experiment
 
-KINDS = ("learnt filters", "random filters", "principal components", "pixels")
+FILTERS_LEARNT = "learnt filters"
+UNITS_LEARNT = "hidden units of an MLP"
+FILTERS_RANDOM = "random filters"
+KINDS = (FILTERS_LEARNT, UNITS_LEARNT, FILTERS_RANDOM, "principal components", "pixels")
+MLP = "mlp"
+HIDDEN_LAYER = "dense2_relu"  # of an MLP: what its logits read
 EXAMPLES = (1, 5, 20, 100)
-FILTERS = 8  # in the picture
+SHOWN_FILTERS = 8  # in the picture
 PATCHES = 8  # of each filter, in the picture
 
 
@@ -52,7 +59,7 @@ class FewShot:
         known: the images of the classes that the network learns.
         new: the images of the other classes.
         validation_fraction: share of the known training images that the network does not learn from.
-        layer: the layer whose output is an image's features.
+        layer: the layer of the ConvNet whose output is an image's features.
     """
 
     known: Dataset
@@ -68,41 +75,51 @@ class FewShot:
     def __call__(self, trained: Trained, answers: Answers, progress: Progress) -> Measured:
         """Few-shot accuracy on the new classes by each kind of feature, and what the pictures show."""
         values: dict[str, float | None] = {}
-        with progress.task("features", len(KINDS) + 1) as task:
-            for kind, extract in self._kinds(trained).items():
+        shown: Mapping[str, np.ndarray] = {}
+        kinds = self._kinds(trained)
+        pictured = FILTERS_LEARNT in kinds
+        with progress.task("features", len(kinds) + pictured) as task:
+            for kind, extract in kinds.items():
                 found = features.few_shot_accuracies(self.new, extract, self.examples, trained.seed)
                 values |= {f"{kind}, {k}": accuracy for k, accuracy in found.items()}
                 task.advance(note=f"seed {trained.seed}, {kind}")
-            shown = patches.shown(trained, self.known.test_images, FILTERS, PATCHES)
-            task.advance(note=f"seed {trained.seed}, pictures")
+            if pictured:
+                shown = patches.shown(trained, self.known.test_images, SHOWN_FILTERS, PATCHES)
+                task.advance(note=f"seed {trained.seed}, pictures")
         return Measured(values, shown)
 
     def _kinds(self, trained: Trained) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-        """The kinds of features, each a function from images to rows."""
+        """The kinds of features that this network gives, each a function from images to rows."""
+        if isinstance(trained.network, models.MLP):
+            return {UNITS_LEARNT: functools.partial(trained.features, HIDDEN_LAYER)}
         learnt_from, _ = split(self.known.train_labels, self.validation_fraction, trained.seed)
         components = features.principal_components(self.known.train_images[learnt_from])
         return {
-            "learnt filters": functools.partial(trained.features, self.layer),
-            "random filters": functools.partial(trained.with_initial_weights().features, self.layer),
+            FILTERS_LEARNT: functools.partial(trained.features, self.layer),
+            FILTERS_RANDOM: functools.partial(trained.with_initial_weights().features, self.layer),
             "principal components": lambda images: components.transform(features.pixels(images)),
             "pixels": features.pixels,
         }
 
 
 def study(config: StudyConfig, dataset: Dataset) -> Study:
-    """One network, which learns the first half of the classes.
+    """A network with filters and an MLP of equal parameters; both learn the first half of the classes.
 
     Raises:
-        RequestError: the network has no block, or there are fewer than four classes.
+        RequestError: the network has no block, there are fewer than four classes, or no MLP has as many parameters.
     """
-    require_integer("blocks", config.network.blocks, 1)
+    network = config.network
+    require_integer("blocks", network.blocks, 1)
     require_integer("classes", dataset.classes, 4)
     middle = dataset.classes // 2
     # The part keeps the name of the whole data set, which the settings name. Its fingerprint differs.
     known = dataclasses.replace(subset(dataset, range(middle)), name=dataset.name)
     new = subset(dataset, range(middle, dataset.classes))
-    measure = FewShot(known, new, config.validation_fraction, feature_layer(config.network))
-    return Study("features", "network", {config.network.model: config.network}, config, known, measure=measure)
+    measure = FewShot(known, new, config.validation_fraction, feature_layer(network))
+    mlp = dataclasses.replace(network, model=MLP)
+    mlp = matching.equal_parameters(mlp, network, known.image_shape, known.classes)
+    variants = {network.model: network, MLP: mlp}
+    return Study("features", "network", variants, config, known, measure=measure, varies=("model",))
 
 
 def feature_layer(network: NetworkConfig) -> str:
@@ -118,27 +135,38 @@ def feature_layer(network: NetworkConfig) -> str:
     return features(network)
 
 
-def by_kind(rows: Sequence[Row], examples: Sequence[int], cost: summary.Cost) -> list[Row]:
-    """A row for each trial and kind of feature, with the accuracy after k examples as the measurement `k`.
+def by_kind(rows: Sequence[Row], examples: Sequence[int], costs: Mapping[str, summary.Cost]) -> list[Row]:
+    """A row for each comparison trial and kind of feature, with the accuracy after k examples as the measurement `k`.
 
-    The network's accuracies on the known classes belong to the learnt filters, so the rows of other kinds lack them.
+    A network's accuracies on the known classes belong to the features that it learnt, so the rows of other kinds lack
+    them. The tuning trials of a network stand with the features that it learnt, too.
 
     Args:
-        rows: the trials.
+        rows: the trials of both networks.
         examples: the numbers k.
-        cost: the cost of the layers that compute the features of an image.
+        costs: the cost of the layers that compute the features of an image, by kind; a kind without layers has none.
     """
-    return [_of_kind(row, kind, examples, cost) for kind in KINDS for row in rows]
+    tuned = [row for row in rows if row.phase == TUNE]
+    kept = [dataclasses.replace(row, variant=UNITS_LEARNT if row.variant == MLP else FILTERS_LEARNT) for row in tuned]
+    trials = compared(rows)
+    return [
+        *kept,
+        *(
+            _of_kind(row, kind, examples, costs.get(kind))
+            for kind in KINDS
+            for row in trials
+            if (row.variant == MLP) == (kind == UNITS_LEARNT)
+        ),
+    ]
 
 
-def _of_kind(row: Row, kind: str, examples: Sequence[int], cost: summary.Cost) -> Row:
-    learnt = kind == KINDS[0]
-    filters = "filters" in kind
+def _of_kind(row: Row, kind: str, examples: Sequence[int], cost: summary.Cost | None) -> Row:
+    learnt = kind in (FILTERS_LEARNT, UNITS_LEARNT)
     result = dataclasses.replace(
         row.result,
         measured={f"{k}": row.result.measured.get(f"{kind}, {k}") for k in examples},
-        parameters=cost.parameters if filters else None,
-        macs=cost.macs if filters else None,
+        parameters=cost.parameters if cost else None,
+        macs=cost.macs if cost else None,
         val_accuracy=row.result.val_accuracy if learnt else None,
         test_accuracy=row.result.test_accuracy if learnt else None,
         train_seconds=row.result.train_seconds if learnt else None,
@@ -146,17 +174,22 @@ def _of_kind(row: Row, kind: str, examples: Sequence[int], cost: summary.Cost) -
     return Row(row.phase, kind, row.learning_rate if learnt else None, row.seed, result)
 
 
-def layers(config: StudyConfig, dataset: Dataset) -> list[summary.Row]:
-    """The rows of the network's table."""
-    network = models.build(config.network, dataset.image_shape, dataset.classes)
-    return summary.rows(network, dataset.image_shape)
+def layers(network: NetworkConfig, dataset: Dataset) -> list[summary.Row]:
+    """The rows of a network's table."""
+    return summary.rows(models.build(network, dataset.image_shape, dataset.classes), dataset.image_shape)
 
 
-def frozen_cost(config: StudyConfig, dataset: Dataset) -> summary.Cost:
-    """The cost of the layers up to the features, without the head."""
-    layer = feature_layer(config.network)
-    used = list(itertools.takewhile(lambda row: row.name != layer, layers(config, dataset)))
+def frozen_cost(network: NetworkConfig, layer: str, dataset: Dataset) -> summary.Cost:
+    """The cost of a network's layers before the named one."""
+    used = list(itertools.takewhile(lambda row: row.name != layer, layers(network, dataset)))
     return summary.Cost(sum(row.parameters for row in used), sum(row.macs for row in used))
+
+
+def costs(variants: Mapping[Any, NetworkConfig], dataset: Dataset) -> dict[str, summary.Cost]:
+    """What the features of an image cost, by kind; only those of a network cost anything to speak of."""
+    network, mlp = variants.values()
+    filters = frozen_cost(network, feature_layer(network), dataset)
+    return {FILTERS_LEARNT: filters, FILTERS_RANDOM: filters, UNITS_LEARNT: frozen_cost(mlp, HIDDEN_LAYER, dataset)}
 
 
 def report(results: Results) -> Report:
@@ -168,13 +201,15 @@ def report(results: Results) -> Report:
     examples = few_shot.examples
     few = f"{examples[min(1, len(examples) - 1)]}"
     names = {k: f"{k}" for k in examples}
-    rows = by_kind(compared(results.rows), examples, frozen_cost(planned.config, few_shot.known))
+    rows = by_kind(results.rows, examples, costs(planned.variants, few_shot.known))
     found = compare(rows, column="features", reference=KINDS[0], metric=few, others=tuple(names.values()))
     others = "; ".join(f"{kind}, {words.versus(found, kind)}" for kind in KINDS[1:])
+    expected = [claims.Expected(found, kind, "worse") for kind in KINDS[1:]]
     sentence = (
         f"On {name}, filters learnt on {few_shot.known.classes} classes let a linear classifier tell the "
         f"{few_shot.new.classes} others apart with {words.accuracy(found, KINDS[0], few)} after {few} examples of "
-        f"each. Against them: {others}. {words.verdict(found, KINDS[0])}"
+        f"each. Against them: {others}. "
+        f"{claims.stated('better for feature extraction', name, expected)}"
     )
     titles = {f"{k}": f"{k} example{'' if k == 1 else 's'} %" for k in examples}
     title = f"{name}: features for {few_shot.new.classes} new classes, {few} examples of each"
@@ -190,7 +225,7 @@ def _of_the_network(seen: Mapping[str, np.ndarray], config: StudyConfig, known: 
     """Pictures of the filters, of an image's feature maps, and of what excites the last filters."""
     maps = {name.removeprefix("map "): value for name, value in seen.items() if name.startswith("map ")}
     names = [f"filter {number}" for number in range(len(seen["patches"]))]
-    convolutions = [row.name for row in layers(config, known) if row.kind == "Conv"]
+    convolutions = [row.name for row in layers(config.network, known) if row.kind == "Conv"]
     on = f"{config.dataset}, {known.classes} classes learnt"
     most = f"{on}: what excites filters of {convolutions[-1]} most"
     return {

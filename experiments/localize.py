@@ -28,7 +28,7 @@ from cnn.errors import require_integer
 from cnn.network import matching
 from cnn.progress import Progress
 from cnn.show import comparison as show
-from cnn.study import words
+from cnn.study import claims, words
 from cnn.study.comparison import compare
 from cnn.study.plan import Study
 from cnn.study.results import ACCURACY
@@ -118,13 +118,21 @@ def report(results: Results) -> Report:
     planned = results.plan.study
     config = planned.config
     found = compare(results.rows, column="network", reference="convnet", others=tuple(TITLES))
-    boxes = [words.accuracy(found, name, "mean_iou") for name in NETWORKS]
-    precision = [words.accuracy(found, name, "average_precision") for name in NETWORKS]
+    more = {
+        metric: compare(results.rows, column="network", reference="convnet", metric=metric)
+        for metric in ("mean_iou", "average_precision")
+    }
+    boxes, precision = (
+        f"{words.accuracy(own, 'convnet', metric)}, and the MLP {words.versus(own, 'mlp')}"
+        for metric, own in more.items()
+    )
+    expected = [claims.Expected(own, "mlp", "worse", metric.replace("_", " ")) for metric, own in more.items()]
     objects = OBJECTS[config.scene.objects]
     sentence = (
         f"On scenes of {objects} from {config.dataset}, the ConvNet has {words.accuracy(found, 'convnet')} all right, "
-        f"and the MLP of equal parameters {words.versus(found, 'mlp')}. Mean IoU: {' against '.join(boxes)}; "
-        f"average precision: {' against '.join(precision)}."
+        f"and the MLP of equal parameters {words.versus(found, 'mlp')}. Mean IoU: {boxes}; "
+        f"average precision: {precision}. "
+        f"{claims.stated('better for localisation and detection', config.dataset, expected)}"
     )
     title = f"{config.dataset}: {objects} in a scene, classified and located"
     panels = {name: TITLES[name].removesuffix(" %") for name in PANELS}
@@ -132,7 +140,7 @@ def report(results: Results) -> Report:
     pictured = {name: show.Scenes(**shown) for name, shown in arrays.items() if shown}
     names = planned.dataset.class_names
     pictures = {"localize": lambda: show.scenes(found, results.rows, title, panels, pictured, names)}
-    return comparing.report(results, found, sentence, pictures, TITLES)
+    return comparing.report(results, found, sentence, pictures, TITLES, more)
 
 
 EXPERIMENT = Experiment(

@@ -19,7 +19,7 @@ from cnn.errors import require_integer
 from cnn.network import matching
 from cnn.progress import Progress
 from cnn.show import comparison as show
-from cnn.study import words
+from cnn.study import claims, words
 from cnn.study.comparison import compare
 from cnn.study.plan import Study
 from cnn.study.results import ACCURACY
@@ -86,12 +86,18 @@ def report(results: Results) -> Report:
     plain = [row for row in results.rows if row.variant in PERMUTED]
     far = compare(plain, column="network", reference="convnet", metric=moves[-1])
     name = results.plan.study.config.dataset
+    expected = [
+        claims.Expected(found, PERMUTED["convnet"], "worse"),
+        claims.Expected(dense, PERMUTED["mlp"], "alike"),
+        claims.Expected(far, "mlp", "worse", "accuracy on moved images"),
+    ]
     sentence = (
         f"On {name}, the ConvNet has {words.accuracy(found, 'convnet')} of the test images right, and the MLP of equal "
         f"parameters {words.versus(found, 'mlp')}. With permuted pixels, each against itself: the ConvNet "
         f"{words.versus(found, PERMUTED['convnet'])}, the MLP {words.versus(dense, PERMUTED['mlp'])}. On test images "
         f"moved by {farthest} of {min(dataset.image_shape[:2])} pixels, the ConvNet has "
-        f"{words.accuracy(far, 'convnet', moves[-1])} right, and the MLP {words.versus(far, 'mlp')}."
+        f"{words.accuracy(far, 'convnet', moves[-1])} right, and the MLP {words.versus(far, 'mlp')}. "
+        f"{claims.stated('a 1-D layer does not preserve spatial relationships', name, expected)}"
     )
     titles = {ACCURACY: "test accuracy %", moves[-1]: f"moved by {farthest} %"}
     title = f"{name}: what neighbourhood is worth"

@@ -27,7 +27,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     ],
     "cnn.study": [
         *("statistics", "tuning", "results", "plan", "folder", "executors", "run"),
-        *("rule", "stability", "answer", "comparison", "words", "tables"),
+        *("rule", "stability", "answer", "comparison", "words", "claims", "tables"),
     ],
     "cnn.show": ["style", "canvas", "answer", "comparison", "network", "trace"],
     "experiments": [

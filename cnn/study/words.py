@@ -23,6 +23,7 @@ from cnn.study.tuning import beyond
 
 LARGEST_RATE = 1e30  # far above any rate that learns; no rate beyond it is suggested
 SMALLEST_RATE = 1e-30
+SIDES = {"worse": "worse than", "alike": "not to be told apart from", "better": "better than"}  # see `side`
 
 
 def points(share: float) -> float:
@@ -248,18 +249,17 @@ def verdict(found: Comparison, reference: str) -> str:
         found: a comparison on a metric of which more is better.
         reference: the reference in words.
     """
-    kinds = {"worse": "worse than", "alike": "not to be told apart from", "better": "better than"}
     parts = []
-    for side, kind in kinds.items():
-        names = [str(variant.name) for variant in found.others if _side(variant) == side]
+    for place, kind in SIDES.items():
+        names = [str(variant.name) for variant in found.others if side(variant) == place]
         if names:
             parts.append(f"{kind} {reference}: {', '.join(names)}")
     text = "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _side(variant: Variant) -> str:
-    """Better or worse than the reference where the adjusted p-value is below 0.05, otherwise alike."""
+def side(variant: Variant) -> str:
+    """`better` or `worse` than the reference where the adjusted p-value is below 0.05, otherwise `alike`."""
     if variant.p_adjusted is None or variant.p_adjusted >= SIGNIFICANCE:
         return "alike"
     difference = variant.difference.mean if variant.difference is not None else None

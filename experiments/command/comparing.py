@@ -22,19 +22,28 @@ def report(
     Args:
         results: the results of the study.
         found: the comparison for the table.
-        sentence: the result in words; the notes of `words.notes` are added.
+        sentence: the result in words; what a reader must know beside it is added.
         pictures: for each picture its name and the function that draws it.
         titles: heads of the table's measured columns, by the measurement's name; by default the metric alone.
         more: further comparisons for `answer.json`, by the name that each has in the file.
     """
     study = results.plan.study
     dataset = study.config.dataset
-    sentence = f"{sentence} {words.notes(found, dataset)}".strip()
+    sentence = " ".join(filter(None, [sentence, one_rate(results), words.notes(found, dataset)]))
     answer = ComparisonAnswer(study.experiment, dataset, found, sentence, more or {})
     table = tables.comparison_tables(found, titles)
     said = tables.explained(table, str(found.reference))
     text = "\n\n".join([table, *matched_networks(results), said, sentence])
     return Report(answer=answer, text=text, pictures=pictures)
+
+
+def one_rate(results: Results) -> str:
+    """A sentence where all variants had to learn at the one rate that was given; otherwise nothing."""
+    plan = results.plan
+    if plan.tunes:
+        return ""
+    rate = f"{plan.grid[0]:g}"
+    return f"All variants learnt at rate {rate}, which was given; a rate of its own may suit each variant better."
 
 
 def matched_networks(results: Results) -> list[str]:

@@ -11,7 +11,8 @@ from cnn.data import datasets
 from cnn.network.heads import HEADS
 from cnn.network.summary import Cost
 from cnn.progress import Progress
-from cnn.study.results import Row
+from cnn.study.plan import plan_study
+from cnn.study.results import Row, summarize
 from cnn.study.run import default_workdir
 from cnn.training import tasks, trial
 from cnn.training.fit import Session, prepare_trials
@@ -113,24 +114,55 @@ def test_objects_that_are_found_are_counted(wrong):
 def test_features_by_kind_keep_to_their_own_numbers():
     found = {"learnt filters, 5": 0.7, "pixels, 5": 0.5}
     done = Result("done", val_accuracy=0.9, test_accuracy=0.8, train_seconds=2.0, measured=found)
+    hidden = dataclasses.replace(done, test_accuracy=0.6, measured={"hidden units of an MLP, 5": 0.4})
     trials = [
+        *(Row("tune", "convnet", rate, 7, Result("done", val_accuracy=rate)) for rate in (1e-3, 3e-3)),
+        *(Row("tune", "mlp", rate, 7, Result("done", val_accuracy=-rate)) for rate in (1e-3, 3e-3)),
         Row("compare", "convnet", 3e-3, 0, done),
         Row("compare", "convnet", 3e-3, 1, Result("diverged", train_seconds=2.0)),
+        Row("compare", "mlp", 1e-3, 0, hidden),
     ]
-    rows = {(row.variant, row.seed): row for row in features.by_kind(trials, (5, 20), Cost(10, 100))}
-    assert len(rows) == 8 and {seed for _, seed in rows} == {0, 1}
+    costs = {"learnt filters": Cost(10, 100), "random filters": Cost(10, 100), "hidden units of an MLP": Cost(9, 8)}
+    found = features.by_kind(trials, (5, 20), costs)
+    rows = {(row.variant, row.seed): row for row in found if row.phase == "compare"}
+    assert len(rows) == 9 and {seed for _, seed in rows} == {0, 1}
     learnt = rows["learnt filters", 0]
     assert [learnt.result.value(name) for name in ("5", "test_accuracy", "parameters")] == [0.7, 0.8, 10]
+    units = rows["hidden units of an MLP", 0]
+    assert [units.result.value(name) for name in ("5", "test_accuracy", "parameters")] == [0.4, 0.6, 9]
     pixels = rows["pixels", 0]
     assert pixels.result.value("5") == 0.5 and pixels.learning_rate is None
     assert [pixels.result.value(name) for name in ("20", "test_accuracy", "parameters")] == [None, None, None]
     assert rows["random filters", 0].result.parameters == 10
+    rates = {summary.variant: (summary.learning_rate, summary.learning_rate_at_edge) for summary in summarize(found)}
+    assert rates["learnt filters"] == (3e-3, True) and rates["hidden units of an MLP"] == (1e-3, True)
+    assert rates["random filters"] == rates["pixels"] == (None, False)
+
+
+def test_hidden_units_of_an_mlp_are_judged_as_filters_are(digits):
+    """The MLP learns the same images and classes with equal parameters; its last hidden layer is what is judged."""
+    study = features.study(StudyConfig(network=NetworkConfig(width=16)), digits)
+    parameters = [prepared.cost.parameters for prepared in plan_study(study).prepared.values()]
+    assert len(parameters) == 2 and max(parameters) / min(parameters) <= 1.02
+    mlp = dataclasses.replace(config(1e-2), network=study.variants["mlp"])
+    with Session(study.dataset) as session:
+        options = trial.Options(measure=study.measure)
+        (outcome,) = trial.run_together(session, prepare_trials(mlp, study.dataset), [mlp], options=options)
+    assert set(outcome.result.measured) == {f"hidden units of an MLP, {k}" for k in (1, 5, 20, 100)}
+    assert outcome.result.measured["hidden units of an MLP, 20"] > 0.5
 
 
 @pytest.mark.parametrize("head", HEADS)
 def test_the_cost_of_features_is_that_of_the_layers_before_them(digits, head):
-    config = StudyConfig(network=NetworkConfig(blocks=2, width=16, head=head))
-    assert features.frozen_cost(config, digits) == Cost(160 + 4640, 8 * 8 * 9 * 16 + 4 * 4 * 9 * 16 * 32)
+    network = NetworkConfig(blocks=2, width=16, head=head)
+    filters = Cost(160 + 4640, 8 * 8 * 9 * 16 + 4 * 4 * 9 * 16 * 32)
+    units = Cost(65 * 20 + 21 * 20, 64 * 20 + 20 * 20)
+    variants = {"convnet": network, "mlp": NetworkConfig(model="mlp", hidden=20)}
+    assert features.costs(variants, digits) == {
+        "learnt filters": filters,
+        "random filters": filters,
+        "hidden units of an MLP": units,
+    }
 
 
 def test_a_setting_that_is_not_varied_has_a_folder_of_its_own(digits):

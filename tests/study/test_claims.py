@@ -1,0 +1,37 @@
+"""Whether a statement holds, by the tests of a comparison."""
+
+import pytest
+
+from cnn.study import claims
+from tests.study.trials import MAX, compared_pooling
+
+WORSE = [0.5, 0.49, 0.5]
+NEAR = [0.981, 0.969, 0.99]  # cannot be told apart from MAX
+BETTER = [0.9851, 0.975, 0.995]
+
+
+@pytest.mark.parametrize(
+    "accuracies, side, said",
+    [
+        (WORSE, "worse", 'By these tests, the statement "s" holds on digits.'),
+        (NEAR, "worse", 'the statement "s" does not hold on digits: not to be told apart from max: stride.'),
+        (BETTER, "worse", 'the statement "s" does not hold on digits: better than max: stride.'),
+        (WORSE, "alike", 'the statement "s" does not hold on digits: worse than max: stride.'),
+        (NEAR, "alike", "holds on digits."),
+        (BETTER, "better", "holds on digits."),
+        ([0.5], "worse", 'The statement "s" cannot be tested on digits: too few seeds finished.'),
+        ([None] * 3, "alike", "cannot be tested on digits: too few seeds finished."),
+    ],
+)
+def test_a_statement_holds_where_the_tests_put_the_variant_on_its_side(accuracies, side, said):
+    found = compared_pooling({"max": MAX, "stride": accuracies})
+    assert claims.stated("s", "digits", [claims.Expected(found, "stride", side)]).endswith(said)
+
+
+def test_one_variant_on_another_side_is_enough_and_is_named_with_its_measure():
+    found = compared_pooling({"max": MAX, "stride": WORSE, "average": NEAR, "unknown": [None] * 3})
+    expected = [claims.Expected(found, name, "worse", "IoU") for name in ("stride", "average", "unknown")]
+    assert claims.stated("s", "digits", expected).endswith(
+        "does not hold on digits: not to be told apart from max in IoU: average."
+    )
+    assert "cannot be tested" in claims.stated("s", "digits", [expected[0], expected[2]])
