@@ -9,7 +9,7 @@ from cnn.training.folder import FORMAT
 
 pytestmark = pytest.mark.thorough
 
-SMALL = ("--epochs=1", "--width=4", "--batch_size=32", "--workdir=w")
+SMALL = ("--epochs=1", "--width=12", "--batch_size=32", "--workdir=w")
 STUDY = (*SMALL, "--seeds=2", "--tuning_seeds=1", "--learning_rates=1e-2")
 RUNS = {
     "train": (*SMALL, "--blocks=1"),
@@ -33,7 +33,7 @@ SHARED = {  # another value of each setting, and what the line says of it
     "precision": ("bfloat16", "training.precision: 'float32', now 'bfloat16'"),
     "shift": ("1", "training.shift: 0, now 1"),
     "weight_decay": ("0.1", "training.weight_decay: 0.0001, now 0.1"),
-    "width": ("5", "network.width: 4, now 5"),
+    "width": ("13", "network.width: 12, now 13"),
 }
 STUDIES = {
     **SHARED,
@@ -85,7 +85,7 @@ def test_another_configuration_is_named(answering, finished, name):
     before = content(finished[name])
     for flag, (value, said) in OTHER[name].items():
         refused(answering.ask(finished[name], name, *RUNS[name], f"--{flag}={value}"), said, "choose another")
-    several = answering.ask(finished[name], name, *RUNS[name], "--width=5", "--epochs=2")
+    several = answering.ask(finished[name], name, *RUNS[name], "--width=13", "--epochs=2")
     refused(several, OTHER[name]["width"][1], OTHER[name]["epochs"][1])
     assert content(finished[name]) == before
 
