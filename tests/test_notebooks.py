@@ -67,10 +67,11 @@ def kinds(outputs):
 
 
 def said(outputs):
-    """Everything that was printed or displayed as text."""
-    return "\n".join(
+    """Everything that was printed or displayed as text; a busy kernel may print two lines as two outputs, or as one."""
+    texts = [
         output.get("text") or output["data"].get("text/markdown") or output["data"]["text/plain"] for output in outputs
-    )
+    ]
+    return "\n".join(text.removesuffix("\n") for text in texts)
 
 
 @pytest.mark.parametrize(
