@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 LINES = ((BLUE, "o"), ("#7FB8D8", "s"), (VERMILION, "^"), (ORANGE, "D"), (GREEN, "v"), (PURPLE, "P"))
 GROUND = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}  # behind words on lines
 NEAR = 0.25  # of an axis: so far from its end, a name that is centred on a line stays within the panel
-MOST = 101  # percent; intervals of few seeds reach beyond 0 and 100, a picture does not
+MOST = 101  # percent; the automatic limits of an axis lie farther from 100
 
 
 class Scenes(NamedTuple):

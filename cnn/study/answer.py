@@ -177,8 +177,9 @@ def answer(
     trials = compared(rows)
     validation = by_seed(trials, "val_accuracy", depths)
     choice = choose(validation, margin)
-    to_chosen = _to_chosen(by_seed(trials, ACCURACY, depths), choice.chosen)
-    adjusted = holm({index: paired_p_value(values, np.zeros(len(values))) for index, values in to_chosen.items()})
+    test = by_seed(trials, ACCURACY, depths)
+    to_chosen = _to_chosen(test, choice.chosen)
+    adjusted = holm({index: paired_p_value(test[index], test[choice.chosen]) for index in to_chosen})
     complete = not np.isnan(validation).any()  # every depth has every seed
     shares = _pick_shares([val_correct.get(depth) for depth in depths], margin) if complete else [None] * len(depths)
     found = []

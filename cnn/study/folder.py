@@ -6,9 +6,9 @@ for people and other programs; this project never reads it back.
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cnn import files
 from cnn import machine as machines
@@ -20,6 +20,13 @@ from cnn.training.record import settings
 
 GROWABLE = ("learning_rates", "seeds", "variants")  # what may grow in an old folder, beside `Study.grows`
 FIRST_COLUMNS = ("status", "parameters", "macs", "val_accuracy", "test_accuracy", "train_seconds")
+
+
+class Opened(NamedTuple):
+    """What a work folder holds when a run opens it."""
+
+    begun_on: Machine  # the machine of the study's first start
+    finished: dict[Trial, Result]  # see `StudyFolder.check`
 
 
 class StudyFolder:
@@ -42,10 +49,13 @@ class StudyFolder:
         """The folder of one trial."""
         return TrialFolder(self.path / "trials" / trial.name)
 
-    def check(self, plan: Plan) -> None:
+    def check(self, plan: Plan) -> dict[Trial, Result]:
         """Refuse a work folder of other settings or data. Settings that may grow may have more values than before.
 
         The folders of the plan's trials are checked too, so that the study's `config.json` can be removed at no risk.
+
+        Returns:
+            The results of those trials, of the widest grid, that an earlier run has finished.
 
         Raises:
             RequestError: the message names what differs, with both values; or the folder has another format.
@@ -58,7 +68,8 @@ class StudyFolder:
         for path in dict.fromkeys([self.path / "trials", *folders.values()]):
             if path.is_symlink():  # what it leads to could be deleted
                 raise RequestError(f"{path}: must be a folder, not a link: choose another workdir")
-        finished(self, plan, [trial for trial in trials if folders[trial].exists()])
+        results = {trial: self.trial(trial).result(settings_of(plan, trial)) for trial in trials}
+        return {trial: result for trial, result in results.items() if result is not None}
 
     def _check_settings(self, plan: Plan) -> None:
         old = kept_settings(self.config)
@@ -79,16 +90,13 @@ class StudyFolder:
                 f"workdir={str(self.path)!r} holds other settings ({'; '.join(changed)}): choose another workdir"
             )
 
-    def open(self, plan: Plan, here: Machine) -> Machine:
+    def open(self, plan: Plan, here: Machine) -> Opened:
         """Write the study's settings, or check them against those already there.
-
-        Returns:
-            The machine on which the study was begun.
 
         Raises:
             RequestError: the folder holds other settings, see `check`.
         """
-        self.check(plan)
+        finished = self.check(plan)
         old = files.read_json(self.config) or {}
         made_by: Any = old.get(PROVENANCE)
         try:
@@ -99,7 +107,7 @@ class StudyFolder:
         new = config_of(_settings(plan), made_by)
         if old != new:
             files.write_json(self.config, new)
-        return begun_on
+        return Opened(begun_on, finished)
 
     def write_results(self, results: Mapping[Trial, Result]) -> None:
         """Write the table: a line for each trial; what is unknown is empty."""
@@ -110,16 +118,6 @@ class StudyFolder:
         writer.writeheader()
         writer.writerows(lines)
         files.write(self.results, text.getvalue())
-
-
-def finished(folder: StudyFolder, plan: Plan, trials: Sequence[Trial]) -> dict[Trial, Result]:
-    """The results of those trials that an earlier run has finished.
-
-    Raises:
-        RequestError: the folder of a trial holds another trial, or a damaged result.
-    """
-    results = {trial: folder.trial(trial).result(settings_of(plan, trial)) for trial in trials}
-    return {trial: result for trial, result in results.items() if result is not None}
 
 
 def settings_of(plan: Plan, trial: Trial) -> dict[str, Any]:

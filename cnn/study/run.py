@@ -17,13 +17,13 @@ from cnn.machine import Machine
 from cnn.network.summary import Cost
 from cnn.progress import Progress
 from cnn.study.executors import Executor, Here
-from cnn.study.folder import GROWABLE, StudyFolder, finished, settings_of
+from cnn.study.folder import GROWABLE, StudyFolder, settings_of
 from cnn.study.plan import COMPARE, TUNE, Plan, Study, Trial, plan_study
 from cnn.study.results import Row, best_rates
 from cnn.study.tuning import STEPS, extended
 from cnn.training import folder as trial_folder
 from cnn.training.fit import Session
-from cnn.training.folder import NOTHING, Outcome, Result
+from cnn.training.folder import FINISHED, NOTHING, Outcome, Result
 from cnn.training.trial import CHECKPOINT_SECONDS, Options
 
 LABELS = {TUNE: "tuning: trials", COMPARE: "comparing: trials"}
@@ -142,7 +142,9 @@ def running(
     Raises:
         RequestError: the request cannot be met; in that case nothing has been written.
     """
-    plan, folder = _checked(study, workdir)
+    plan, folder, _ = _checked(
+        study, workdir
+    )  # before the folder is locked, so that nothing is written if it is refused
     options = Options(measure=study.measure, checkpoint_seconds=checkpoint_seconds)
     with files.one_writer(folder.path):
         yield _Run(plan, folder, options, progress, executor).results()
@@ -156,13 +158,13 @@ def overview(study: Study, workdir: Path | None = None) -> Overview:
     Raises:
         RequestError: the request cannot be met.
     """
-    plan, folder = _checked(study, workdir)
-    plan = _tuned_before(plan, folder)
+    plan, _, finished = _checked(study, workdir)
+    plan = _tuned_before(plan, finished)
     tuning = plan.tuning()
-    tuned = finished(folder, plan, tuning)
+    tuned = _among(finished, tuning)
     waiting = {trial.variant for trial in tuning if trial not in tuned}
     rates = {variant: rates for variant, rates in _rates(plan, tuned).items() if variant not in waiting}
-    compared = finished(folder, plan, plan.comparing(rates))
+    compared = _among(finished, plan.comparing(rates))
     phases = [PhaseOverview(TUNE, len(tuning), len(tuned))] if tuning else []
     phases.append(PhaseOverview(COMPARE, len(study.variants) * study.config.seeds, len(compared)))
     return Overview(study.column, tuple(phases), networks(plan), plan.grid, plan.extends)
@@ -177,10 +179,15 @@ def networks(plan: Plan) -> tuple[VariantOverview, ...]:
     )
 
 
-def _tuned_before(plan: Plan, folder: StudyFolder) -> Plan:
+def _among(finished: Mapping[Trial, Result], trials: Sequence[Trial]) -> dict[Trial, Result]:
+    """The results of these trials, as far as they have finished."""
+    return {trial: finished[trial] for trial in trials if trial in finished}
+
+
+def _tuned_before(plan: Plan, finished: Mapping[Trial, Result]) -> Plan:
     """The plan with the grid to which an earlier run has extended it."""
     for _ in range(STEPS):
-        tuned = finished(folder, plan, plan.tuning())
+        tuned = _among(finished, plan.tuning())
         wider = _wider(plan, tuned) if len(tuned) == len(plan.tuning()) else plan
         if wider.grid == plan.grid:
             return plan
@@ -194,12 +201,11 @@ def _wider(plan: Plan, tuned: Mapping[Trial, Result]) -> Plan:
     return replace(plan, grid=extended(plan.grid, best.values())) if plan.extends else plan
 
 
-def _checked(study: Study, workdir: Path | None) -> tuple[Plan, StudyFolder]:
-    """The plan of a study, and its work folder, which holds nothing else."""
+def _checked(study: Study, workdir: Path | None) -> tuple[Plan, StudyFolder, dict[Trial, Result]]:
+    """The plan of a study, its work folder, which holds nothing else, and the results of its finished trials."""
     plan = plan_study(study)
     folder = StudyFolder(workdir or default_workdir(study))
-    folder.check(plan)
-    return plan, folder
+    return plan, folder, folder.check(plan)
 
 
 def _rates(plan: Plan, tuned: Mapping[Trial, Result]) -> dict[Any, tuple[float]]:
@@ -223,9 +229,10 @@ class _Run:
         self.progress = progress
         self.executor = executor
         self.here: Machine = machine.here()
-        begun_on = folder.open(plan, self.here)
-        self.begun_on = begun_on.digest()
-        self.elsewhere = self.here.differences(begun_on)
+        opened = folder.open(plan, self.here)
+        self.begun_on = opened.begun_on.digest()
+        self.elsewhere = self.here.differences(opened.begun_on)
+        self.finished = opened.finished  # by earlier runs, and so far by this one
         self.done: dict[Trial, Result] = {}
         self.outcomes: dict[Trial, Outcome] = {}
         self.stack = contextlib.ExitStack()
@@ -250,7 +257,7 @@ class _Run:
 
     def _tune(self) -> Mapping[Trial, Result]:
         """Run what is missing of tuning; the default grid extends itself while a best rate lies at its edge."""
-        earlier = finished(self.folder, self.plan, self.plan.widest().comparing())
+        earlier = {trial: result for trial, result in self.finished.items() if trial.phase == COMPARE}
         for step in range(1 + STEPS):
             self.done = {}  # the wider grid has all of these trials, in its own order
             self._run_phase(self.plan.tuning(), after=earlier)
@@ -269,7 +276,7 @@ class _Run:
         """
         if not trials:
             return
-        found = finished(self.folder, self.plan, trials)
+        found = _among(self.finished, trials)
         for trial in found:
             own = self.folder.trial(trial)
             own.keep_settings(settings_of(self.plan, trial), machine.provenance(self.here))
@@ -282,7 +289,9 @@ class _Run:
         with self.progress.task(LABELS[trials[0].phase], len(trials), len(found)) as task:
             for outcomes in self._run_missing(missing):
                 self.outcomes.update(outcomes)
-                found |= {trial: outcome.result for trial, outcome in outcomes.items()}
+                results = {trial: outcome.result for trial, outcome in outcomes.items()}
+                found |= results
+                self.finished |= {trial: result for trial, result in results.items() if result.status in FINISHED}
                 self._write(trials, found, after or {})
                 task.advance(len(outcomes), note=list(outcomes)[-1].words)
         self._write(trials, found, after or {})

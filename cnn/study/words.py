@@ -103,13 +103,19 @@ def _on_test_images(answer: Answer) -> str:
 
 def _direction(difference: Estimate) -> str:
     """A difference of accuracies as `worse by 0.23 points (0.12 to 0.34)`."""
-    mean = difference.mean or 0.0
-    word = "better" if mean > 0 else "worse"
-    interval = ""
-    if difference.low is not None and difference.high is not None:
-        low, high = sorted(abs(mean) / mean * end for end in (difference.low, difference.high)) if mean else (0.0, 0.0)
-        interval = f" ({points(low):.2f} to {points(high):.2f})"
-    return f"{word} by {points(abs(mean)):.2f} points{interval}"
+    in_points = points(difference.mean or 0.0)
+    word = "better" if in_points > 0 else "worse"
+    ends = _towards(difference)
+    return f"{word} by {abs(in_points):.2f} points{f' ({ends})' if ends else ''}"
+
+
+def _towards(difference: Estimate) -> str:
+    """The interval of a difference in points, in the direction of its mean: `1.00 to 3.00` also for a mean of -2."""
+    if difference.mean is None or difference.low is None or difference.high is None:
+        return ""
+    ends = [points(difference.low), points(difference.high)]
+    low, high = sorted(0 - end for end in ends) if points(difference.mean) < 0 else ends
+    return f"{low:.2f} to {high:.2f}"
 
 
 def _power(answer: Answer) -> str:
@@ -201,10 +207,9 @@ def versus(found: Comparison, name: Any) -> str:
     in_points = points(difference.mean)
     word = "apart" if in_points == 0 else "less" if in_points < 0 else "more"
     known = []
-    if difference.low is not None and difference.high is not None:
-        ends = [points(difference.low), points(difference.high)]
-        low, high = sorted(0 - end for end in ends) if in_points < 0 else ends
-        known.append(f"95% interval {low:.2f} to {high:.2f}")
+    ends = _towards(difference)
+    if ends:
+        known.append(f"95% interval {ends}")
     if variant.p_adjusted is not None:
         known.append(f"p = {variant.p_adjusted:.2g}")
     return f"{abs(in_points):.2f} points {word}" + (f" ({', '.join(known)})" if known else "")

@@ -96,8 +96,7 @@ class Checkpoints:
             trial = files.unseal(dict(found["trial"]))
             if trial is None:
                 raise ValueError("its content was altered")
-        self._check_kinds(steps, trial.pop(_KINDS), _kinds(like))
-        with self._reading(steps), self._manager() as manager:
+            self._check_kinds(steps, trial.pop(_KINDS), _kinds(like))  # first: arrays are restored as `like` says
             arguments = ocp.args.Composite(state=ocp.args.StandardRestore(_on_host(like)))
             state = _on_host(manager.restore(steps, args=arguments)["state"])
             if trial.pop(_STATE) != _digest(state):
@@ -113,6 +112,8 @@ class Checkpoints:
             raise DamagedError(f"{place}: the checkpoint is damaged ({odd} is not a regular file)")
         try:
             yield
+        except RequestError:
+            raise
         except Exception as error:
             number = _refusal(error) or _refusal_to_read(place)
             if number:
