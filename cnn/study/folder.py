@@ -68,7 +68,8 @@ class StudyFolder:
         for path in dict.fromkeys([self.path / "trials", *folders.values()]):
             if path.is_symlink():  # what it leads to could be deleted
                 raise RequestError(f"{path}: must be a folder, not a link: choose another workdir")
-        results = {trial: self.trial(trial).result(settings_of(plan, trial)) for trial in trials}
+        there = [trial for trial in trials if folders[trial].exists()]
+        results = {trial: self.trial(trial).result(settings_of(plan, trial)) for trial in there}
         return {trial: result for trial, result in results.items() if result is not None}
 
     def _check_settings(self, plan: Plan) -> None:
