@@ -59,16 +59,16 @@ def with_equal_cost(configs: list[NetworkConfig], kind: str, image_shape: Shape,
         """The networks, and the largest difference to the reference's cost, as a share of it."""
         resized = _resized(reference, setting, value)
         wanted = cost(resized)
-        found = [_nearest(config, cost, wanted) for config in others]
-        return [*found, resized], max((abs(cost(config) / wanted - 1) for config in found), default=0.0)
+        nearest = [_nearest(config, cost, wanted) for config in others]
+        return [*nearest, resized], max((abs(cost(config) / wanted - 1) for config in nearest), default=0.0)
 
-    found, error = matched(given)
+    networks, error = matched(given)
     if error > TOLERANCE:
         possible = _nearest_possible(setting, given, lambda value: matched(value)[1])
         raise RequestError(
             f"match={kind!r} with {setting}={given}: costs differ by {error:.1%}, more than {TOLERANCE:.0%}; {possible}"
         )
-    return found
+    return networks
 
 
 def _nearest_possible(setting: str, given: float, error: Callable[[int], float]) -> str:
@@ -100,15 +100,15 @@ def with_cost(config: NetworkConfig, kind: str, wanted: int, image_shape: Shape,
         110
     """
     cost = functools.partial(_cost, kind=kind, image_shape=image_shape, outputs=outputs)
-    found = _nearest(config, cost, wanted)
-    reached = cost(found)
+    nearest = _nearest(config, cost, wanted)
+    reached = cost(nearest)
     if abs(reached / wanted - 1) > TOLERANCE:
         settings = " and ".join(size.setting for size in _sizes(config))
         raise RequestError(
             f"{kind}={wanted:,}: the nearest that {config.model} with another {settings} can reach is {reached:,},"
             f" more than {TOLERANCE:.0%} away"
         )
-    return found
+    return nearest
 
 
 def equal_parameters(
@@ -153,19 +153,19 @@ def _nearest(config: NetworkConfig, cost: Cost, wanted: int) -> NetworkConfig:
     come within the tolerance, the one is taken whose hidden units change least.
     """
 
-    def error(found: NetworkConfig) -> float:
-        return abs(cost(found) / wanted - 1)
+    def error(network: NetworkConfig) -> float:
+        return abs(cost(network) / wanted - 1)
 
     coarsest, *finer = _sizes(config)
     around = _around(config, coarsest, cost, wanted)
     nearest = min(around, key=error)
     if error(nearest) <= TOLERANCE or not finer:
         return nearest
-    found = [min(_around(each, finer[0], cost, wanted), key=error) for each in around]
-    near = [each for each in found if error(each) <= TOLERANCE]
+    refined = [min(_around(each, finer[0], cost, wanted), key=error) for each in around]
+    near = [each for each in refined if error(each) <= TOLERANCE]
     if near:
         return min(near, key=lambda each: abs(math.log(each.hidden / config.hidden)))
-    return min(found, key=error)
+    return min(refined, key=error)
 
 
 def _around(config: NetworkConfig, size: Size, cost: Cost, wanted: int) -> tuple[NetworkConfig, NetworkConfig]:

@@ -92,8 +92,8 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         with self._reading(steps), self._manager() as manager:
-            found = manager.restore(steps, args=ocp.args.Composite(trial=ocp.args.JsonRestore()))
-            trial = files.unseal(dict(found["trial"]))
+            beside = manager.restore(steps, args=ocp.args.Composite(trial=ocp.args.JsonRestore()))
+            trial = files.unseal(dict(beside["trial"]))
             if trial is None:
                 raise ValueError("its content was altered")
             self._check_kinds(steps, trial.pop(_KINDS), _kinds(like))  # first: arrays are restored as `like` says
@@ -120,9 +120,9 @@ class Checkpoints:
                 raise OSError(number, os.strerror(number), str(place)) from error
             raise DamagedError(f"{place}: the checkpoint is damaged ({_line(error)})") from error
 
-    def _check_kinds(self, steps: int, found: dict[str, str], wanted: dict[str, str]) -> None:
+    def _check_kinds(self, steps: int, saved: dict[str, str], wanted: dict[str, str]) -> None:
         """Refuse the arrays of another kind of training, such as another network, or float64 instead of float32."""
-        changed = files.differences(found, wanted)
+        changed = files.differences(saved, wanted)
         if changed:
             place = self.path / str(steps)
             raise RequestError(f"{place} is a checkpoint of another kind ({changed[0]}): choose another workdir")
@@ -153,11 +153,11 @@ def _kinds(state: dict[str, Any]) -> dict[str, str]:
 
 
 def _digest(state: dict[str, Any]) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        found.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
-        found.update(np.ascontiguousarray(leaf).tobytes())
-    return found.hexdigest()
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def _number(error: BaseException) -> int | None:

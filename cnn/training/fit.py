@@ -25,11 +25,16 @@ from cnn.network import forms, models, summary
 from cnn.network.layers import Chain
 from cnn.trained.network import Trained
 from cnn.training.loops import choice
-from cnn.training.loops.loop import Loop, Pace
+from cnn.training.loops.loop import Loop, Pace, Stopped
 from cnn.training.metrics import Epoch
 from cnn.training.optimizer import Optimizer, adamw
 from cnn.training.step import Answers, Program, Replica, Totals, TrainState
 from cnn.training.tasks import Task, task
+
+
+def _never() -> bool:
+    """False: nothing asks to pause or to stop."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -170,38 +175,55 @@ class Fit:
         self._totals = [Totals.zero() for _ in configs]  # of the epoch in progress, as are the seconds below
         self._seconds = 0.0
 
-    def epochs(self, pause: Callable[[], bool] = lambda: False) -> Iterator[list[tuple[Epoch, int | None]]]:
+    def epochs(
+        self, pause: Callable[[], bool] = _never, stop: Callable[[], bool] = _never
+    ) -> Iterator[list[tuple[Epoch, int | None]]]:
         """Train to the end, epoch by epoch.
 
         Args:
             pause: called between steps. Where it returns True, the epoch pauses there and yields an empty list.
+            stop: called between the batches of an evaluation. Where it returns True, the evaluation is given up, and
+                the epoch yields an empty list; the next call of this function, also after a restore, evaluates anew.
 
         Yields:
             For each replica its metrics of the epoch, and the first step without a finite loss, or None.
         """
         steps = self.prepared.steps_per_epoch
-        while self.steps < steps * self.prepared.config.training.epochs:
-            number, first = divmod(self.steps, steps)
-            pace = Pace(first, steps, pause)
-            started = time.perf_counter()
-            self._states, self._totals = self.loop.epoch(
-                self._states, self._totals, self.replicas, self.session.train, number, pace
-            )
-            self._seconds += time.perf_counter() - started
-            self.steps = number * steps + pace.end
-            yield self._end_epoch(number) if pace.end == steps else []
+        while self.steps < steps * self.prepared.config.training.epochs or self._unevaluated:
+            if not self._unevaluated:
+                self._train_on(pause)
+            yield self._end_epoch(stop) if self._unevaluated else []
 
-    def _end_epoch(self, number: int) -> list[tuple[Epoch, int | None]]:
+    @property
+    def _unevaluated(self) -> bool:
+        """Whether the sums are those of a whole epoch."""
+        size = self.prepared.steps_per_epoch * self.prepared.config.training.batch_size
+        return max(int(totals.count) for totals in self._totals) == size  # a diverged replica counts no more images
+
+    def _train_on(self, pause: Callable[[], bool]) -> None:
+        """Train to the end of the epoch, or until `pause` returns True."""
+        steps = self.prepared.steps_per_epoch
+        number, first = divmod(self.steps, steps)
+        pace = Pace(first, steps, pause)
+        started = time.perf_counter()
+        self._states, self._totals = self.loop.epoch(
+            self._states, self._totals, self.replicas, self.session.train, number, pace
+        )
+        self._seconds += time.perf_counter() - started
+        self.steps = number * steps + pace.end
+
+    def _end_epoch(self, stop: Callable[[], bool]) -> list[tuple[Epoch, int | None]]:
         sums = self._totals
+        try:
+            held_out = [totals for totals, _ in self._validated(stop)]
+        except Stopped:
+            return []
+        number = self.steps // self.prepared.steps_per_epoch
         seconds = self._seconds / len(sums)
         self._totals = [Totals.zero().replace(bad_step=jnp.int32(totals.bad_step)) for totals in sums]
         self._seconds = 0.0
-        held_out = [Totals.zero()] * len(sums)
-        if self.validation_images:
-            checks = self.loop.evaluate(self._states, self.replicas, self.session.train, self._validation)
-            held_out = [totals for totals, _ in checks]
         return [
-            (Epoch.of(number + 1, train, validation, seconds), _bad_step(train))
+            (Epoch.of(number, train, validation, seconds), _bad_step(train))
             for train, validation in zip(sums, held_out, strict=True)
         ]
 
@@ -218,23 +240,33 @@ class Fit:
         self._seconds = sum(snapshot.seconds for snapshot in snapshots)
         self.steps = steps
 
-    def answers(self) -> list[Answers]:
-        """For each replica the answers to the test images, in the order of the images."""
+    def answers(self, stop: Callable[[], bool] = _never) -> list[Answers]:
+        """For each replica the answers to the test images, in the order of the images.
+
+        Raises:
+            Stopped: `stop`, which is called between batches, returned True.
+        """
         data = self.session.test
         parts = [np.arange(len(data.labels), dtype=np.int32)] * len(self.replicas)
-        return [answers for _, answers in self.loop.evaluate(self._states, self.replicas, data, parts)]
+        return [answers for _, answers in self.loop.evaluate(self._states, self.replicas, data, parts, stop)]
 
     @property
     def validation_images(self) -> int:
         """How many images each replica holds out."""
         return len(self._validation[0])
 
-    def validation_answers(self) -> Sequence[Answers | None]:
-        """For each replica the answers to its validation images, in the order of its split; None where it has none."""
+    def validation_answers(self, stop: Callable[[], bool] = _never) -> Sequence[Answers | None]:
+        """For each replica the answers to its validation images, in the order of its split; None where it has none.
+
+        Raises:
+            Stopped: `stop`, which is called between batches, returned True.
+        """
+        return [answers for _, answers in self._validated(stop)]
+
+    def _validated(self, stop: Callable[[], bool]) -> Sequence[tuple[Totals, Answers | None]]:
         if not self.validation_images:
-            return [None] * len(self.replicas)
-        checks = self.loop.evaluate(self._states, self.replicas, self.session.train, self._validation)
-        return [answers for _, answers in checks]
+            return [(Totals.zero(), None)] * len(self.replicas)
+        return self.loop.evaluate(self._states, self.replicas, self.session.train, self._validation, stop)
 
     def trained(self) -> list[Trained]:
         """Each replica's network as it is now."""

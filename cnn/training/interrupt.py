@@ -3,7 +3,7 @@
 Example:
     >>> steps = []
     >>> with contextlib.suppress(KeyboardInterrupt), Interrupt() as interrupt:
-    ...     while not interrupt.asked:
+    ...     while not interrupt.is_asked():
     ...         steps.append(len(steps))
     ...         if len(steps) == 2:
     ...             signal.raise_signal(signal.SIGINT)
@@ -15,6 +15,7 @@ Example:
 import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -22,7 +23,7 @@ WAITING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 
 class Interrupt(contextlib.AbstractContextManager):
-    """While this context is open, the first stop only sets `asked`; it takes effect at the end.
+    """While this context is open, the first stop only waits; it takes effect at the end.
 
     What the effect is, the handlers say that were there before: in a notebook Python's own, which raises
     KeyboardInterrupt; in a command that of `experiments`. A second signal takes effect at once. A signal that is
@@ -33,8 +34,7 @@ class Interrupt(contextlib.AbstractContextManager):
         self.number: int | None = None
         self.previous: dict[int, Any] = {}
 
-    @property
-    def asked(self) -> bool:
+    def is_asked(self) -> bool:
         """Whether a signal has asked the work to stop."""
         return self.number is not None
 
@@ -48,7 +48,7 @@ class Interrupt(contextlib.AbstractContextManager):
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        again = self.asked
+        again = self.is_asked()
         self.number = number
         if again:
             self._restore()
@@ -58,6 +58,14 @@ class Interrupt(contextlib.AbstractContextManager):
         for number, handler in self.previous.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self.previous = {}
+
+    @contextlib.contextmanager
+    def allowed(self) -> Iterator[None]:
+        """While this context is open, a stop takes effect at once, also one that waits already."""
+        self.__exit__(None, None, None)
+        self.number = None
+        yield
+        self.__enter__()
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Let a stop take effect, also one that comes now. An OSError passes first: the state may not be saved."""

@@ -63,6 +63,7 @@ class Record:
         self.epochs: list[Epoch] = []
         self.bad_step: int | None = None
         self.same_machine = True
+        self._saved = (0, 0)  # steps and epochs of the last checkpoint
         self.outcome: Outcome | None = None if folder is None else folder.outcome(self.settings)
 
     def begin(self, here: Machine) -> None:
@@ -86,10 +87,11 @@ class Record:
             raise RequestError(f"{place / str(steps)} is of another run: choose another workdir, or remove {place}")
         return state, standing
 
-    def resume(self, folder: TrialFolder, standing: Standing, here: Machine, progress: Progress) -> None:
+    def resume(self, folder: TrialFolder, steps: int, standing: Standing, here: Machine, progress: Progress) -> None:
         """Continue from a checkpoint; metrics of later epochs are dropped."""
         self.epochs = list(standing.epochs)
         self.bad_step = standing.bad_step
+        self._saved = (steps, len(self.epochs))
         files.remove_temporary(folder.path)
         folder.keep_settings(self.settings, machine.provenance(here))
         folder.write_metrics(self.epochs)
@@ -107,9 +109,12 @@ class Record:
                 self.folder.write_metrics(self.epochs)
 
     def save(self, steps: int, snapshot: Snapshot, here: Machine) -> None:
-        """Write a checkpoint, unless there is one of this step already."""
-        if self.folder is None or steps in self.folder.checkpoints().steps():
+        """Write a checkpoint, unless it is the last one; it replaces one of the same step, before its evaluation."""
+        if self.folder is None or self._saved == (steps, len(self.epochs)):
             return
+        if self._saved[0] == steps:
+            self.folder.checkpoints().remove(after=steps - 1)
+        self._saved = (steps, len(self.epochs))
         standing = Standing(
             settings=files.digest(self.settings),
             epochs=tuple(self.epochs),

@@ -9,6 +9,7 @@ Example:
     ('done', 360)
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from cnn.training.checkpoints import DamagedError
 from cnn.training.fit import Fit, Prepared, Session, Snapshot, prepare_trials
 from cnn.training.folder import NOTHING, Outcome, Result, TrialFolder
 from cnn.training.interrupt import Interrupt
+from cnn.training.loops.loop import Stopped
 from cnn.training.metrics import Epoch, at_chance
 from cnn.training.record import Record, Standing, kept
 from cnn.training.step import Answers
@@ -144,20 +146,20 @@ def _restore(fit: Fit, records: Sequence[Record], progress: Progress) -> None:
     folders = [record.folder for record in records if record.folder is not None]  # every trial has one, or none has
     first = [kept(snapshot) for snapshot in fit.snapshot()]
     states = [flax.serialization.to_state_dict(state) for state in first]
-    steps, found = _newest(records, folders, states, progress)
+    steps, saved = _newest(records, folders, states, progress)
     for folder in folders:
         folder.checkpoints().remove(after=steps)  # `save` would not replace them
-    if not found:
+    if not saved:
         for record in records:
             record.begin(fit.session.machine)
         return
-    owned = jax.device_put([state for state, _ in found], may_alias=False)  # a step donates its arguments
+    owned = jax.device_put([state for state, _ in saved], may_alias=False)  # a step donates its arguments
     restored = [flax.serialization.from_state_dict(*pair) for pair in zip(first, owned, strict=True)]
-    standings = [standing for _, standing in found]
+    standings = [standing for _, standing in saved]
     pairs = zip(restored, standings, strict=True)
     fit.restore(steps, [Snapshot(state["state"], state["totals"], standing.seconds) for state, standing in pairs])
     for record, folder, standing in zip(records, folders, standings, strict=True):
-        record.resume(folder, standing, fit.session.machine, progress)
+        record.resume(folder, steps, standing, fit.session.machine, progress)
 
 
 def _newest(
@@ -192,18 +194,18 @@ def _train(fit: Fit, records: Sequence[Record], options: Options, interrupt: Int
     with progress.task(_label(config.network, len(records)), epochs, fit.steps // steps) as shown:
 
         def due() -> bool:
-            return interrupt.asked or monotonic() - saved >= options.checkpoint_seconds
+            return interrupt.is_asked() or monotonic() - saved >= options.checkpoint_seconds
 
-        for found in [] if _diverged(records) else fit.epochs(due):
-            for record, (epoch, bad_step) in zip(records, found, strict=bool(found)):
+        for ended in [] if _diverged(records) else fit.epochs(due, interrupt.is_asked):
+            for record, (epoch, bad_step) in zip(records, ended, strict=bool(ended)):
                 record.add(epoch, bad_step)
             over = fit.steps == epochs * steps or _diverged(records)
             if due() or (over and options.keep):
                 _save(fit, records)
                 saved = monotonic()
-            if found:
-                shown.advance(note=_note(found[0][0]))
-            if over or interrupt.asked:
+            if ended:
+                shown.advance(note=_note(ended[0][0]))
+            if over or interrupt.is_asked():
                 break
 
 
@@ -231,38 +233,40 @@ def _note(epoch: Epoch) -> str:
 
 def _finish(fit: Fit, records: Sequence[Record], options: Options, interrupt: Interrupt, progress: Progress) -> None:
     """Read the test set, once, measure, and write the results; after a stop only save, so that no step is lost."""
-    answers: list[Answers | None] = [None] * len(records)
+    answers: Sequence[Answers | None] = [None] * len(records)
     held_out: Sequence[Answers | None] = [None] * len(records)
-    measured: list[Measured | None] = [None] * len(records)
-    if options.test and not _diverged(records) and not interrupt.asked:
-        pairs = zip(records, fit.answers(), strict=True)
-        answers = [own if record.bad_step is None else None for record, own in pairs]
-        held_out = fit.validation_answers()
-        measured = _measure(fit, answers, options.measure, interrupt, progress)
-    if interrupt.asked:
+    measured: Sequence[Measured | None] = [None] * len(records)
+    if options.test and not _diverged(records):
+        with contextlib.suppress(Stopped):
+            pairs = zip(records, fit.answers(interrupt.is_asked), strict=True)
+            answers = [own if record.bad_step is None else None for record, own in pairs]
+            held_out = fit.validation_answers(interrupt.is_asked)
+    if interrupt.is_asked():
         _save(fit, records)
         return
+    if options.measure is not None:
+        _save(fit, records)
+        with interrupt.allowed():  # a measurement has no safe points, and loses nothing that was trained
+            measured = _measured(fit, answers, options.measure, progress)
     networks: Sequence[Trained | None] = fit.trained() if options.with_network else [None] * len(records)
-    for record, own, checked, found, trained in zip(records, answers, held_out, measured, networks, strict=True):
+    for record, own, checked, more, trained in zip(records, answers, held_out, measured, networks, strict=True):
         right = None if own is None else np.asarray(own.right)
         outcome = Outcome(
-            result=_result(record, fit, right, found.values if found else NOTHING),
+            result=_result(record, fit, right, more.values if more else NOTHING),
             correct=right,
             val_correct=None if own is None or checked is None else np.asarray(checked.right),
-            arrays=found.arrays if found else NOTHING,
+            arrays=more.arrays if more else NOTHING,
             trained=trained,
         )
         record.finish(outcome, options.keep)
 
 
-def _measure(
-    fit: Fit, answers: Sequence[Answers | None], measure: Measure | None, interrupt: Interrupt, progress: Progress
+def _measured(
+    fit: Fit, answers: Sequence[Answers | None], measure: Measure, progress: Progress
 ) -> list[Measured | None]:
-    """What `measure` finds on each network; after a stop, no further network is measured."""
-    if measure is None:
-        return [None] * len(answers)
+    """What `measure` tells of each network that answered."""
     pairs = zip(fit.trained(), answers, strict=True)
-    return [None if own is None or interrupt.asked else measure(trained, own, progress) for trained, own in pairs]
+    return [None if own is None else measure(trained, own, progress) for trained, own in pairs]
 
 
 def _result(record: Record, fit: Fit, right: np.ndarray | None, measured: Mapping[str, float | None]) -> Result:

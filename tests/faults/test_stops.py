@@ -140,7 +140,7 @@ import time
 from cnn.training.interrupt import Interrupt
 with Interrupt() as interrupt:
     print("delayed", flush=True)
-    while not interrupt.asked:
+    while not interrupt.is_asked():
         time.sleep(0.01)
     print("asked", flush=True)
     time.sleep(LATER)

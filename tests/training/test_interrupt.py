@@ -20,9 +20,9 @@ def noted():
 @pytest.mark.parametrize("number", WAITING)
 def test_the_first_signal_waits_for_the_end(noted, number):
     with Interrupt() as interrupt:
-        assert not interrupt.asked
+        assert not interrupt.is_asked()
         os.kill(os.getpid(), number)
-        assert interrupt.asked and noted == []
+        assert interrupt.is_asked() and noted == []
     assert noted == [number]
     os.kill(os.getpid(), number)
     assert noted == [number, number]
@@ -67,8 +67,27 @@ def test_an_ignored_signal_stays_ignored(noted):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with Interrupt() as interrupt:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert not interrupt.asked
+        assert not interrupt.is_asked()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN and noted == []
+
+
+def test_where_it_is_allowed_a_stop_takes_effect_at_once(noted):
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGINT)
+        with interrupt.allowed():
+            assert noted == [signal.SIGINT] and not interrupt.is_asked()
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert noted == [signal.SIGINT, signal.SIGTERM]
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupt.is_asked() and noted == [signal.SIGINT, signal.SIGTERM]
+    assert noted == [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+def test_an_error_where_stops_are_allowed_passes(noted):
+    with pytest.raises(ValueError, match="measured"), Interrupt() as interrupt, interrupt.allowed():
+        raise ValueError("measured")
+    os.kill(os.getpid(), signal.SIGINT)
+    assert noted == [signal.SIGINT]
 
 
 def test_python_raises_as_it_does_without_us():
@@ -76,7 +95,7 @@ def test_python_raises_as_it_does_without_us():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
         os.kill(os.getpid(), signal.SIGINT)
-        assert interrupt.asked
+        assert interrupt.is_asked()
     signal.signal(signal.SIGINT, before)
 
 
@@ -90,7 +109,7 @@ def test_other_threads_change_nothing(noted):
     def work():
         with Interrupt() as interrupt:
             os.kill(os.getpid(), signal.SIGINT)
-            assert not interrupt.asked
+            assert not interrupt.is_asked()
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from cnn import machine
 from cnn.config import NetworkConfig, TrainingConfig, TrialConfig
 from cnn.data import datasets
+from cnn.data.batches import Resident
 from cnn.errors import RequestError
 from cnn.progress import Progress, Work
 from cnn.training import trial
@@ -236,7 +238,7 @@ def test_ctrl_c_in_an_epoch_saves_the_step_and_continues_to_the_same_bits(
     with pytest.raises(KeyboardInterrupt):
         alone(session, CONFIG, tmp_path, KEEP)
     (steps,) = TrialFolder(tmp_path).checkpoints().steps()
-    assert 0 < steps < 20 and len(lines(tmp_path)) == steps // 5
+    assert 0 < steps < 20 and len(lines(tmp_path)) in (steps // 5, (steps - 1) // 5)  # a stop gives an evaluation up
     alone(session, CONFIG, tmp_path, KEEP)
     assert_ends_alike(tmp_path, whole)
 
@@ -364,17 +366,53 @@ def test_config_json_says_what_made_it(session, digits, tmp_path):
     assert kept(TrialFolder(tmp_path))["dataset_fingerprint"] == digits.fingerprint
 
 
-def test_interrupted_while_the_test_set_is_read(session, whole, tmp_path, monkeypatch):
-    answers = trial.Fit.answers
+@pytest.fixture
+def signal_when_evaluating(monkeypatch):
+    """Sends this process a signal while an evaluation takes its so-manieth batch, and waits until it is noted."""
+    taken = []
+    noted = threading.Event()
+    take = Resident.take
+    note = trial.Interrupt._note
 
-    def stopped(fit):
+    monkeypatch.setattr(trial.Interrupt, "_note", lambda *given: (note(*given), noted.set()))
+
+    def arm(batch):
+        def taking(batches, data, indices):
+            taken.append(indices)
+            if len(taken) == batch:
+                os.kill(os.getpid(), signal.SIGINT)
+            if len(taken) >= batch:
+                assert noted.wait(10)
+            return take(batches, data, indices)
+
+        monkeypatch.setattr(Resident, "take", taking)
+        return taken
+
+    return arm
+
+
+@pytest.mark.parametrize(("batch", "steps", "epochs"), [(1, 5, 0), (3, 10, 1), (9, 20, 4), (12, 20, 4)])
+def test_a_stop_gives_an_evaluation_up_and_loses_nothing(
+    session, whole, tmp_path, monkeypatch, signal_when_evaluating, batch, steps, epochs
+):
+    """Two batches of validation images after each of four epochs, then three of test images, then the two again."""
+    taken = signal_when_evaluating(batch)
+    with pytest.raises(KeyboardInterrupt):
+        alone(session, CONFIG, tmp_path)
+    assert len(taken) <= batch + machine.cores() - 1  # what the cores had begun, and no batch more
+    assert TrialFolder(tmp_path).checkpoints().steps() == [steps] and len(lines(tmp_path)) == epochs
+    monkeypatch.undo()
+    alone(session, CONFIG, tmp_path, KEEP)
+    assert_ends_alike(tmp_path, whole)
+
+
+def test_a_stop_while_something_is_measured_leaves_at_once(session, whole, tmp_path):
+    def measure(trained, answers, progress):
         signal.raise_signal(signal.SIGINT)
-        return answers(fit)
+        raise AssertionError("the stop waited")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(trial.Fit, "answers", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            alone(session, CONFIG, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        alone(session, CONFIG, tmp_path, Options(measure=measure))
     assert TrialFolder(tmp_path).checkpoints().steps() == [20]  # so that nothing is trained again
     alone(session, CONFIG, tmp_path, KEEP)
     assert_ends_alike(tmp_path, whole)

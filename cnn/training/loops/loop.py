@@ -12,6 +12,10 @@ import numpy as np
 from cnn.training.step import Answers, Program, Replica, Totals, TrainState
 
 
+class Stopped(Exception):
+    """An evaluation was given up, because a stop was asked for."""
+
+
 class Pace:
     """How far an epoch runs before it returns: to its end, or to the step before which `pause` asks for a stop.
 
@@ -67,9 +71,18 @@ class Loop(Protocol):
         """
 
     def evaluate(
-        self, states: Any, replicas: Sequence[Replica], data: Any, parts: Sequence[np.ndarray]
+        self,
+        states: Any,
+        replicas: Sequence[Replica],
+        data: Any,
+        parts: Sequence[np.ndarray],
+        stop: Callable[[], bool],
     ) -> list[tuple[Totals, Answers]]:
-        """For each replica the sums over its part of the data, and the answer to each image in it."""
+        """For each replica the sums over its part of the data, and the answer to each image in it.
+
+        Raises:
+            Stopped: `stop`, which is called between batches, returned True.
+        """
 
     def unstack(self, states: Any) -> list[TrainState]:
         """One state for each replica."""

@@ -6,7 +6,7 @@ the data set must lie on the device as a whole.
 
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from jax import Array, lax
 
 from cnn.data.batches import Images, Resident, members, padded
 from cnn.errors import require
-from cnn.training.loops.loop import Pace
+from cnn.training.loops.loop import Pace, Stopped
 from cnn.training.step import Answers, Program, Replica, Totals, TrainState
 
 
@@ -83,12 +83,19 @@ class ScanLoop:
         return states, jax.device_get(_unstack(sums, len(replicas)))
 
     def evaluate(
-        self, states: TrainState, replicas: Sequence[Replica], data: Images, parts: Sequence[np.ndarray]
+        self,
+        states: TrainState,
+        replicas: Sequence[Replica],
+        data: Images,
+        parts: Sequence[np.ndarray],
+        stop: Callable[[], bool],
     ) -> list[tuple[Totals, Answers]]:
+        if stop():
+            raise Stopped
         batches = [padded(members(part, self.program.task.objects), self.batch_size) for part in parts]
         indices = jnp.stack([batch[0] for batch in batches])
-        found = self.run_evaluate(states, _stack(replicas), data, indices, batches[0][1])
-        totals, answers = (jax.device_get(_unstack(tree, len(parts))) for tree in found)
+        stacked = self.run_evaluate(states, _stack(replicas), data, indices, batches[0][1])
+        totals, answers = (jax.device_get(_unstack(tree, len(parts))) for tree in stacked)
         rows = [
             jax.tree.map(lambda leaf, n=len(part): leaf.reshape(-1, *leaf.shape[2:])[:n], one)
             for one, part in zip(answers, parts, strict=True)

@@ -73,7 +73,7 @@ def train(chosen, data, pool, replicas):
             states, totals = loop.epoch(states, totals, replicas, data, epoch, Pace(first, end, lambda: False))
         found.append(totals)
     part = np.arange(0, COUNT, 3, dtype=np.int32)
-    return found, states, loop.evaluate(states, replicas, data, [part] * len(replicas))
+    return found, states, loop.evaluate(states, replicas, data, [part] * len(replicas), lambda: False)
 
 
 @pytest.mark.parametrize("micro_batch", [8, 4], ids=["whole step", "divided step"])
