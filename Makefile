@@ -16,10 +16,10 @@ quick: check
 	$(VENV)/bin/python -m pytest tests -n $(WORKERS) -q -m 'not slow and not long and not thorough'
 
 test: check
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/installed-tests
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m slow
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m slow
 
 test-long: $(VENV)/installed-tests
 	$(VENV)/bin/python -m pytest -s -m long

@@ -22,6 +22,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"  # in the processes that tests start, and the kernels of notebooks
 
 
+def pytest_collection_modifyitems(items):
+    """Files with thorough tests first, so that no worker is left alone with a long one at the end."""
+    thorough = {item.path for item in items if item.get_closest_marker("thorough")}
+    items.sort(key=lambda item: item.path not in thorough)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compiled_programs_are_kept(pytestconfig):
     """Where JAX keeps what this process compiles; nowhere without pytest's cache."""

@@ -63,7 +63,7 @@ def main() -> int:
             print(f"installing the package changed {changed}", file=sys.stderr)
             return 1
         print(f"{options.versions}:", ", ".join(f"{name} {found[name]}" for name in COLAB), flush=True)
-        pytest = [python, "-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile"]
+        pytest = [python, "-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder"]
         return subprocess.run([*pytest, *options.tests.split()], cwd=ROOT).returncode
 
 

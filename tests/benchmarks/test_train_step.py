@@ -56,11 +56,11 @@ def test_pytorch_has_the_same_parameters(problem):
     ("build", "precision"),
     [
         (ours.train, "float32"),
-        (ours.train, "bfloat16"),
+        pytest.param(ours.train, "bfloat16", marks=pytest.mark.slow),
         (peers.plain_flax, "float32"),
-        (peers.plain_flax, "bfloat16"),
+        pytest.param(peers.plain_flax, "bfloat16", marks=pytest.mark.slow),
         (peers.pytorch, "float32"),
-        (peers.pytorch, "bfloat16"),
+        pytest.param(peers.pytorch, "bfloat16", marks=pytest.mark.slow),
     ],
 )
 def test_a_side_learns_its_batch(build, precision):

@@ -94,6 +94,7 @@ def test_the_line_that_continues_can_be_pasted(monkeypatch, tmp_path):
     assert json.loads(done.stdout) == arguments and done.stderr == "" and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_line_that_continues_keeps_blanks(shared_cache, tmp_path):
     """On a full disk: the line names the work folder as it was given."""
     folder = tmp_path / "two  blanks"

@@ -54,7 +54,11 @@ def timeless(outcome):
     return dataclasses.replace(outcome.result, train_seconds=None)
 
 
-@pytest.mark.parametrize("experiment", [why_convnets, localize, features], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "experiment",
+    [why_convnets, *(pytest.param(other, marks=pytest.mark.slow) for other in (localize, features))],
+    ids=lambda module: module.__name__,
+)
 def test_a_diverged_neighbour_leaves_the_others_their_measurements(digits, experiment):
     scene = SceneConfig(1 if experiment is localize else 0)
     (alone,) = outcomes(experiment, [config(3e-3, scene)], digits)

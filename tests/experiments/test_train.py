@@ -30,6 +30,7 @@ def test_a_diverged_run_is_a_result(ask, tmp_path):
     assert json.loads((tmp_path / "w" / "result.json").read_text())["status"] == "diverged"
 
 
+@pytest.mark.slow
 def test_what_was_compiled_is_kept_for_the_next_run(command, tmp_path):
     flags = ["--epochs=1", "--width=4", "--compiled_dir=compiled"]
     compiled = tmp_path / "compiled"

@@ -11,7 +11,7 @@ from cnn.training.folder import TrialFolder
 from tests.faults.harness import TRAIN, assert_same, finish, start
 
 pytestmark = [
-    pytest.mark.thorough,
+    pytest.mark.slow,
     pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not choose cores for a process"),
 ]
 

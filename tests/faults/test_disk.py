@@ -34,9 +34,8 @@ def fails_at(err, path):
     assert f": {path}; " in err, err
 
 
-@pytest.mark.parametrize(
-    "name", ["checkpoints", *(pytest.param(name, marks=pytest.mark.slow) for name in (".writer.json", "config.json"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["checkpoints", ".writer.json", "config.json"])
 def test_a_training_on_a_full_disk(train, compiled, tmp_path, name):
     size = limits(train.folder)[name]
     process = start(TRAIN, tmp_path / "w", compiled=compiled, first=SMALL_FILES.format(size))

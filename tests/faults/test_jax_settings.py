@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.harness import TRAIN, assert_same, finish, saved, start
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.slow
 
 FIXED = {
     "JAX_ENABLE_X64": "1",

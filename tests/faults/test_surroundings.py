@@ -33,7 +33,7 @@ def test_a_shell_sees_the_status_and_no_noise(tmp_path, line, status):
     assert shell(line, tmp_path) == (status, "", "") and list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("broken", [">/dev/full 2>/dev/full", ">&- 2>&- <&-"])
+@pytest.mark.parametrize("broken", [">/dev/full 2>/dev/full", pytest.param(">&- 2>&- <&-", marks=pytest.mark.slow)])
 def test_a_training_is_done_and_saved_all_the_same(train, compiled, tmp_path, broken):
     status, out, err = shell(f"run {' '.join(TRAIN)} --workdir=w --compiled_dir={compiled} {broken}", tmp_path)
     assert (status, out, err) == (1, "", "")

@@ -35,7 +35,9 @@ def real_parameters(config, image):
 @KINDS
 @pytest.mark.parametrize("every", [pytest.param(False, id="3-and-most"), pytest.param(True, id="every", marks=SLOW)])
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("dataset", recipes.DATASETS)
+@pytest.mark.parametrize(
+    "dataset", [name if name in ("digits", "mnist") else pytest.param(name, marks=SLOW) for name in recipes.DATASETS]
+)
 def test_every_known_data_set_can_be_matched_at_its_own_width(dataset, head, every, kind):
     """Every depth within 2 % of the deepest, which stays as it is; the deepest is 3, the most that fit, or each."""
     image = SHAPES[dataset]

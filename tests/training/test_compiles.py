@@ -165,6 +165,7 @@ SWEEP = SweepConfig(
 )
 
 
+@pytest.mark.slow
 def test_a_sweep_compiles_each_depth_once_and_a_grown_one_only_the_new_depth(digits, session, tmp_path):
     def sweep(config):
         with run.running(sweep_blocks.study(config, digits), tmp_path, executor=Here(session)):

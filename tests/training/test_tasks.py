@@ -112,6 +112,7 @@ def scene_config(**settings):
     )
 
 
+@pytest.mark.slow
 def test_scenes_are_learnt_from_alike_by_both_loops():
     digits = datasets.load("digits")
     config = dataclasses.replace(scene_config(objects=2), network=NetworkConfig(model="mlp", hidden=8))
