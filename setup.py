@@ -39,6 +39,7 @@ setup(
         "importlib_resources>=6.4",  # imported by TensorFlow Datasets, which does not declare it
         "requests>=2.32.2",  # asks whether a data set's host can be reached
         "rich>=13.7",  # progress bars
+        "safetensors>=0.4.5",  # trained weights
         "scikit-learn>=1.5",  # the digits
         "scipy>=1.13",  # intervals and tests
         "statsmodels>=0.14.2",  # Holm's adjustment

@@ -80,19 +80,19 @@ class FewShot:
         pictured = FILTERS_LEARNT in kinds
         with progress.task("features", len(kinds) + pictured) as task:
             for kind, extract in kinds.items():
-                found = features.few_shot_accuracies(self.new, extract, self.examples, trained.seed)
+                found = features.few_shot_accuracies(self.new, extract, self.examples, trained.config.seed)
                 values |= {f"{kind}, {k}": accuracy for k, accuracy in found.items()}
-                task.advance(note=f"seed {trained.seed}, {kind}")
+                task.advance(note=f"seed {trained.config.seed}, {kind}")
             if pictured:
                 shown = patches.shown(trained, self.known.test_images, SHOWN_FILTERS, PATCHES)
-                task.advance(note=f"seed {trained.seed}, pictures")
+                task.advance(note=f"seed {trained.config.seed}, pictures")
         return Measured(values, shown)
 
     def _kinds(self, trained: Trained) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
         """The kinds of features that this network gives, each a function from images to rows."""
         if isinstance(trained.network, models.MLP):
             return {UNITS_LEARNT: functools.partial(trained.features, HIDDEN_LAYER)}
-        learnt_from, _ = split(self.known.train_labels, self.validation_fraction, trained.seed)
+        learnt_from, _ = split(self.known.train_labels, self.validation_fraction, trained.config.seed)
         components = features.principal_components(self.known.train_images[learnt_from])
         return {
             FILTERS_LEARNT: functools.partial(trained.features, self.layer),

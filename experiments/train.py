@@ -3,7 +3,7 @@
     python -m experiments.train --dataset=mnist --model=lenet5 --epochs=10 --seed=0 --workdir=DIR
 
 Prints the network's table, trains, and reads the whole test set once at the end. The work folder then has the settings,
-a line of metrics for each epoch, the result and the last checkpoint.
+a line of metrics for each epoch, the result, the trained network and the last checkpoint.
 """
 
 from pathlib import Path
@@ -30,7 +30,7 @@ def train(config: TrialConfig, asked: Asked) -> int:
     printed = leave.say(summary.table(prepared.network, prepared.task.image_shape))
     if asked.dry_run:
         return printed or leave.say(f"\nFolder: {workdir}")
-    options = trial.Options(keep=True, checkpoint_seconds=asked.checkpoint_seconds)
+    options = trial.Options(keep=True, keep_networks=(config.seed,), checkpoint_seconds=asked.checkpoint_seconds)
     result = trial.run(config, dataset, workdir, options, asked.progress).result
     return printed or leave.say(f"\n{said(result, workdir)}")
 

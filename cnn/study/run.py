@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from cnn import files, machine
+from cnn.errors import require_known
 from cnn.machine import Machine
 from cnn.network.summary import Cost
 from cnn.progress import Progress
@@ -21,11 +22,13 @@ from cnn.study.folder import GROWABLE, StudyFolder, settings_of
 from cnn.study.plan import COMPARE, TUNE, Plan, Study, Trial, plan_study
 from cnn.study.results import Row, best_rates
 from cnn.study.tuning import STEPS, extended
+from cnn.trained.network import Trained
 from cnn.training import folder as trial_folder
 from cnn.training.fit import Session
 from cnn.training.folder import FINISHED, NOTHING, Outcome, Result
 from cnn.training.trial import CHECKPOINT_SECONDS, Options
 
+KEEPS = ("first", "all", "none")  # of each variant's comparison trials, whose trained networks stay
 LABELS = {TUNE: "tuning: trials", COMPARE: "comparing: trials"}
 
 
@@ -60,6 +63,15 @@ class Results:
     def val_correct(self, variant: Any) -> np.ndarray | None:
         """Which of its validation images each of these trials has right: bool [seeds, images], or None."""
         return _stacked([outcome.val_correct for outcome in self._outcomes(variant)])
+
+    def trained(self, variant: Any, seed: int = 0) -> Trained | None:
+        """The trained network of a comparison trial; None where that trial has not finished, or kept no network.
+
+        Raises:
+            RequestError: a file of the network is damaged or missing.
+        """
+        trials = [trial for trial in self.outcomes if (trial.variant, trial.config.seed) == (variant, seed)]
+        return self.folder.trial(trials[0]).trained(settings_of(self.plan, trials[0])) if trials else None
 
     def arrays(self, variant: Any, seed: int) -> Mapping[str, np.ndarray]:
         """The arrays that the experiment measured on one trained network; empty where that trial has not finished."""
@@ -122,6 +134,7 @@ def running(
     study: Study,
     workdir: Path | None = None,
     *,
+    keep: str = "first",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     progress: Progress = Progress(),
     executor: Executor | None = None,
@@ -135,6 +148,8 @@ def running(
     Args:
         study: what is compared.
         workdir: the work folder; by default `default_workdir`.
+        keep: which comparison trials of each variant leave their trained network in their folder: that of the `first`
+            seed, `all`, or `none`. A trial that an earlier run has finished keeps what it has.
         checkpoint_seconds: time between two checkpoints of a trial.
         progress: shows the trials.
         executor: where the trials run; by default in this process.
@@ -145,7 +160,9 @@ def running(
     plan, folder, _ = _checked(
         study, workdir
     )  # before the folder is locked, so that nothing is written if it is refused
-    options = Options(measure=study.measure, checkpoint_seconds=checkpoint_seconds)
+    require_known("keep", keep, KEEPS)
+    seeds = {"first": range(1), "all": range(study.config.seeds), "none": range(0)}[keep]  # no seed that tunes
+    options = Options(measure=study.measure, keep_networks=tuple(seeds), checkpoint_seconds=checkpoint_seconds)
     with files.one_writer(folder.path):
         yield _Run(plan, folder, options, progress, executor).results()
 

@@ -1,54 +1,147 @@
-"""A network that has learned: uint8 images in, outputs and activations out.
+"""A network that has learned: uint8 images in, outputs and activations out. It is kept as safetensors and JSON.
 
 Example, a network that has not been trained:
     >>> from cnn.config import NetworkConfig
-    >>> from cnn.network import forms, models
-    >>> network = models.build(NetworkConfig(blocks=1, width=4), (8, 8, 1), outputs=3)
-    >>> scale = (np.zeros(1, np.float32), np.ones(1, np.float32))
+    >>> config = TrialConfig("mine", network=NetworkConfig(blocks=1, width=4))
+    >>> network = models.build(config.network, (8, 8, 1), outputs=3)
     >>> variables = jax.jit(network.init)(jax.random.key(0), jnp.ones((1, 8, 8, 1)))
-    >>> trained = Trained(network, variables, *scale, (8, 8, 1), ("a", "b", "c"), seed=0, forms=forms.PLAIN)
+    >>> scale = (np.zeros(1, np.float32), np.ones(1, np.float32))
+    >>> trained = Trained(config, variables, *scale, (8, 8, 1), ("a", "b", "c"), output_size=3)
     >>> images = np.zeros((5, 8, 8, 1), np.uint8)
     >>> trained.outputs(images).shape, trained.features("flatten", images).shape
     ((5, 3), (5, 64))
+
+It is read in a process that knows nothing else:
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> trained.save(folder)
+    >>> sorted(path.name for path in folder.iterdir())
+    ['trained.json', 'trained.safetensors']
+    >>> bool((Trained.load(folder).outputs(images) == trained.outputs(images)).all())
+    True
 """
 
 import collections
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 from jaxtyping import Array, Float, UInt8
 
-from cnn import machine
+from cnn import files, machine
+from cnn.config import TrialConfig, from_json, to_json
 from cnn.data import preprocess
 from cnn.data.batches import padded, stream
-from cnn.errors import require, require_known
-from cnn.network import summary
-from cnn.network.forms import Forms
+from cnn.errors import RequestError, require, require_known
+from cnn.network import models, summary
+from cnn.network.forms import PLAIN, Forms, fast
 from cnn.network.layers import Chain, Shape
 
 BATCH_SIZE = 128  # larger batches leave the cache of a CPU and are slower
+FORMAT = 1  # of the two files; another version's are refused
+JSON = "trained.json"
+WEIGHTS = "trained.safetensors"
+_SCALE = ("mean", "deviation")  # beside the variables in the file of the weights
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A network with its learned weights, and the scale of the pixels that it learned with."""
+    """A network with its learned weights, the scale of the pixels that it learned with, and where it comes from."""
 
-    network: Chain
+    config: TrialConfig  # how it learned: data set, network, seed, training
     variables: Any  # what `network.apply` takes: `{"params": ...}` and, with batch normalisation, `batch_stats`
     mean: Float[Array | np.ndarray, " c"]  # of each channel, in pixel units
     deviation: Float[Array | np.ndarray, " c"]
     image_shape: Shape
     class_names: tuple[str, ...]
-    seed: int
-    forms: Forms  # which form of each operation the layers compute with
-    precision: str = "float32"  # of images, activations and weights in use, as in training
+    output_size: int  # numbers for each image: of a classifier a logit for each class
+    forms: Forms = PLAIN  # which form of each operation the layers compute with
+    test_accuracy: float | None = None  # a fraction; None where the test set was not read
+    dataset_fingerprint: str | None = None  # of the images that it learned from
+    made_by: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # machine, command and revision
+
+    @functools.cached_property
+    def network(self) -> Chain:
+        """The layers."""
+        return models.build(self.config.network, self.image_shape, self.output_size)
+
+    @property
+    def precision(self) -> str:
+        """Of images, activations and weights in use, as in training."""
+        return self.config.training.precision
+
+    def save(self, folder: Path) -> None:
+        """Write the weights, and then what they belong to; the second file says which first file it goes with.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        for name, content in self.to_files().items():
+            files.write(folder / name, content)
+
+    def to_files(self) -> dict[str, bytes]:
+        """The content of both files by name, the weights first."""
+        import safetensors.numpy
+
+        flat = flax.traverse_util.flatten_dict(dict(self.variables), sep="/")
+        tensors = {name: np.ascontiguousarray(leaf) for name, leaf in jax.device_get(flat).items()}
+        tensors |= {name: np.ascontiguousarray(getattr(self, name)) for name in _SCALE}
+        weights = safetensors.numpy.save(tensors)
+        plain = ("output_size", "test_accuracy", "dataset_fingerprint")
+        values = {name: getattr(self, name) for name in plain} | {
+            "format": FORMAT,
+            "config": to_json(self.config),
+            "image_shape": list(self.image_shape),
+            "class_names": list(self.class_names),
+            "made_by": dict(self.made_by),
+            "weights": hashlib.sha256(weights).hexdigest(),
+        }
+        return {WEIGHTS: weights, JSON: (json.dumps(files.seal(values), indent=2) + "\n").encode()}
+
+    @classmethod
+    def load(cls, folder: Path) -> "Trained":
+        """The network that `save` wrote into a folder, with the fast forms of this machine's backend.
+
+        Raises:
+            RequestError: the folder holds no trained network, or one of another version; or a file is damaged. The
+                message names the file.
+        """
+        import safetensors.numpy
+
+        values = files.read_json(Path(folder) / JSON)
+        if values is None:
+            raise RequestError(f"{folder}: holds no trained network ({JSON} is missing)")
+        if values.get("format") != FORMAT:
+            raise RequestError(f"{Path(folder) / JSON}: was made by another version")
+        values = files.unseal(values)
+        if values is None:
+            raise RequestError(f"{Path(folder) / JSON}: is damaged")
+        weights = _weights(Path(folder) / WEIGHTS, values.pop("weights"))
+        tensors: dict[str, Any] = safetensors.numpy.load(weights)
+        scale = {name: tensors.pop(name) for name in _SCALE}
+        del values["format"]
+        return cls(
+            **values
+            | {
+                "config": from_json(TrialConfig, values["config"]),
+                "image_shape": tuple(values["image_shape"]),
+                "class_names": tuple(values["class_names"]),
+            },
+            **scale,
+            variables=flax.traverse_util.unflatten_dict(tensors, sep="/"),
+            forms=fast(machine.here().backend),
+        )
 
     def outputs(self, images: UInt8[np.ndarray, "n height width c"]) -> Float[np.ndarray, "n outputs"]:
         """The network's output for each image, in float32: for a classifier a logit for each class.
@@ -61,6 +154,15 @@ class Trained:
         """
         none = np.zeros((0, *self.network.output_shape(self.image_shape)), np.float32)
         return np.concatenate([none, *self._in_batches(_outputs, images)])
+
+    def probabilities(self, images: UInt8[np.ndarray, "n height width c"]) -> Float[np.ndarray, "n classes"]:
+        """The probability of each class for each image, in float32; errors are those of `outputs`.
+
+        Raises:
+            RequestError: the network locates objects, and gives no class of an image.
+        """
+        require(not self.config.scene.objects, "objects", self.config.scene.objects, "0, for a class of each image")
+        return class_probabilities(self.outputs(images), self.config.network.model)
 
     def activations(self, layer: str, images: UInt8[np.ndarray, "n height width c"]) -> Iterator[np.ndarray]:
         """A layer's output for all images, batch by batch, since that of a whole data set may not fit in memory.
@@ -86,7 +188,7 @@ class Trained:
     def with_initial_weights(self) -> "Trained":
         """The same network before training, with the weights that its seed gave it: random filters."""
         image = jnp.zeros((1, *self.image_shape), jnp.float32)
-        return dataclasses.replace(self, variables=dict(self.network.init(stream(self.seed, "init"), image)))
+        return dataclasses.replace(self, variables=dict(self.network.init(stream(self.config.seed, "init"), image)))
 
     def _in_batches(self, compute: Callable[..., Array], images: np.ndarray) -> Iterator[np.ndarray]:
         shape = images.shape[1:]
@@ -102,6 +204,17 @@ class Trained:
         return _in_threads(batch, zip(indices, masks, strict=True))
 
 
+def _weights(path: Path, digest: str) -> bytes:
+    """The content of the file of the weights, if it is the one that belongs to the other file."""
+    try:
+        content = files.read_bytes(path)
+    except FileNotFoundError:
+        raise RequestError(f"{path}: is missing") from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise RequestError(f"{path}: is damaged, or belongs to another network")
+    return content
+
+
 def _in_threads(function: Callable[..., np.ndarray], rows: Iterator[tuple[Any, ...]]) -> Iterator[np.ndarray]:
     """`function(*row)` of each row, in order, a thread for each core; only a few results wait to be taken."""
     count = machine.cores()
@@ -113,6 +226,20 @@ def _in_threads(function: Callable[..., np.ndarray], rows: Iterator[tuple[Any, .
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def class_probabilities(logits: Float[np.ndarray, "n classes"], model: str) -> Float[np.ndarray, "n classes"]:
+    """The softmax of logits, with a class "none of them" where the loss of the model counts one.
+
+    Example:
+        >>> class_probabilities(np.zeros((1, 4), np.float32), "convnet").tolist()
+        [[0.25, 0.25, 0.25, 0.25]]
+    """
+    rejection = models.known(model).rejection_logit
+    if rejection is None:
+        return scipy.special.softmax(logits, axis=1)
+    padded = np.pad(logits, ((0, 0), (0, 1)), constant_values=rejection)
+    return scipy.special.softmax(padded, axis=1)[:, :-1]
 
 
 def forward(

@@ -274,15 +274,16 @@ class Fit:
         states = self.loop.unstack(self._states)
         return [
             Trained(
-                network=self.prepared.network,
+                config=config,
                 variables={"params": state.params, **state.statistics},
                 mean=np.asarray(replica.mean),
                 deviation=np.asarray(replica.deviation),
                 image_shape=self.prepared.task.image_shape,
                 class_names=dataset.class_names,
-                seed=config.seed,
+                output_size=self.prepared.task.outputs,
                 forms=self.loop.program.forms,
-                precision=self.loop.program.precision,
+                dataset_fingerprint=dataset.fingerprint,
+                made_by=machine.provenance(self.session.machine),
             )
             for state, replica, config in zip(states, self.replicas, self.configs, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""The folder of a trial: its settings, the metrics of each epoch, its result, and which test images were right.
+"""The folder of a trial: settings, metrics of each epoch, result, answers to the test images, trained network.
 
 `result.json` comes last: a folder without it holds a trial that has not finished. The result carries digests of the
 trial's settings, of the files beside it, and of itself. A result is read only for settings, and only if it goes with
@@ -29,11 +29,11 @@ import numpy as np
 
 from cnn import files
 from cnn.errors import RequestError
-from cnn.trained.network import Trained
+from cnn.trained.network import JSON, WEIGHTS, Trained
 from cnn.training.checkpoints import Checkpoints
 from cnn.training.metrics import Epoch, read_epochs, write_epochs
 
-FORMAT = 3  # of the files in a work folder, of a trial or a study; a folder of another format is refused
+FORMAT = 4  # of the files in a work folder, of a trial or a study; a folder of another format is refused
 PROVENANCE = "provenance"  # what produced the numbers; `config.json` has it and the format beside the settings
 _FORMAT = "format"
 FINISHED = ("done", "diverged")
@@ -41,7 +41,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 _CONFIG = "config.json"
 _RESULT = "result.json"
 _METRICS = "metrics.jsonl"
-_CORRECT = "test_correct.npy"
+_TEST = "test_answers.npz"
 _VAL_CORRECT = "val_correct.npy"
 _ARRAYS = "measured.npz"
 _FAILURE = "failure.txt"
@@ -93,13 +93,21 @@ class Result:
         return cls(**known, measured={name: value for name, value in values.items() if name not in names})
 
 
+class Predictions(NamedTuple):
+    """The class that a network takes for likeliest, of each image."""
+
+    classes: np.ndarray  # int32 [images]
+    probabilities: np.ndarray  # float32 [images], of these classes
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a trial leaves: its result, which test images were right, and the arrays that an experiment measured."""
+    """What a trial leaves: its result, its answers to the images, and the arrays that an experiment measured."""
 
     result: Result
     correct: np.ndarray | None = None  # bool [test images]; None where the test set was not read
     val_correct: np.ndarray | None = None  # bool [validation images], in the order of the split; None likewise
+    predictions: Predictions | None = None  # for the test images; None likewise, and where objects are located
     arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     trained: Trained | None = None  # the network, where it was asked for and the trial ran in this process
 
@@ -199,22 +207,42 @@ class TrialFolder:
         kept = self._kept(settings)
         if kept is None:
             return None
-        right = self._correct(kept, _CORRECT)
-        return Outcome(kept.result, right, self._correct(kept, _VAL_CORRECT), self._arrays(kept))
+        test = self._arrays(kept, _TEST)
+        return Outcome(
+            result=kept.result,
+            correct=test.get("right"),
+            val_correct=self._array(kept, _VAL_CORRECT),
+            predictions=Predictions(test["classes"], test["probabilities"]) if "classes" in test else None,
+            arrays=self._arrays(kept, _ARRAYS),
+        )
 
-    def finish(self, outcome: Outcome, settings: dict[str, Any]) -> None:
-        """Write the arrays and which test images were right, and then the result."""
+    def trained(self, settings: dict[str, Any]) -> Trained | None:
+        """The network of a finished trial of these settings; None where it has not finished, or kept no network.
+
+        Raises:
+            RequestError: the folder holds a trial of other settings, or a file is damaged or missing.
+        """
+        kept = self._kept(settings)
+        if kept is None or JSON not in kept.files:
+            return None
+        for name in (WEIGHTS, JSON):
+            self._beside(kept, name)
+        return Trained.load(self.path)
+
+    def finish(self, outcome: Outcome, settings: dict[str, Any], network: Trained | None = None) -> None:
+        """Write the answers, the arrays and the trained network, if it is given, and then the result."""
         beside: dict[str, bytes] = {}
         if outcome.arrays:
+            beside[_ARRAYS] = _zipped(outcome.arrays)
+        if outcome.correct is not None:
+            answers = {"right": outcome.correct}
+            beside[_TEST] = _zipped(answers | (outcome.predictions._asdict() if outcome.predictions else {}))
+        if outcome.val_correct is not None:
             buffer = io.BytesIO()
-            named: dict[str, Any] = {**outcome.arrays}  # no array has the name of a keyword of NumPy's
-            np.savez_compressed(buffer, **named)
-            beside[_ARRAYS] = buffer.getvalue()
-        for name, right in ((_CORRECT, outcome.correct), (_VAL_CORRECT, outcome.val_correct)):
-            if right is not None:
-                buffer = io.BytesIO()
-                np.save(buffer, right, allow_pickle=False)
-                beside[name] = buffer.getvalue()
+            np.save(buffer, outcome.val_correct, allow_pickle=False)
+            beside[_VAL_CORRECT] = buffer.getvalue()
+        if network is not None:
+            beside |= network.to_files()
         for name, content in beside.items():
             files.write(self.path / name, content)
         self._write_result(outcome.result, settings, beside)
@@ -269,16 +297,16 @@ class TrialFolder:
         """The trial's checkpoints."""
         return Checkpoints(self.path / "checkpoints")
 
-    def _arrays(self, kept: "_Kept") -> Mapping[str, np.ndarray]:
-        """What an experiment measured on the finished network; empty where it kept no arrays."""
-        content = self._beside(kept, _ARRAYS)
+    def _arrays(self, kept: "_Kept", name: str) -> Mapping[str, np.ndarray]:
+        """The arrays in a file beside the result; empty where there is none."""
+        content = self._beside(kept, name)
         if content is None:
             return NOTHING
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             return dict(stored)
 
-    def _correct(self, kept: "_Kept", name: str) -> np.ndarray | None:
-        """Which images were right, or None where none were asked."""
+    def _array(self, kept: "_Kept", name: str) -> np.ndarray | None:
+        """The array in a file beside the result; None where there is none."""
         content = self._beside(kept, name)
         return None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
 
@@ -300,6 +328,14 @@ class TrialFolder:
 
     def _advice(self) -> str:
         return f"remove {self.path}, and the same command runs that trial again"
+
+
+def _zipped(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The content of an `.npz`; no array has the name of a keyword of NumPy's."""
+    buffer = io.BytesIO()
+    named: dict[str, Any] = {**arrays}
+    np.savez_compressed(buffer, **named)
+    return buffer.getvalue()
 
 
 class _Kept(NamedTuple):

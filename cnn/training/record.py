@@ -19,6 +19,7 @@ from cnn.data.content import Dataset
 from cnn.errors import RequestError
 from cnn.machine import Machine
 from cnn.progress import Progress
+from cnn.trained.network import Trained
 from cnn.training.fit import Snapshot
 from cnn.training.folder import Outcome, TrialFolder
 from cnn.training.metrics import Epoch
@@ -126,11 +127,11 @@ class Record:
         state = flax.serialization.to_state_dict(kept(snapshot))
         self.folder.checkpoints().save(steps, state, standing.to_json())
 
-    def finish(self, outcome: Outcome, keep: bool) -> None:
-        """Write the outcome; then delete the checkpoints, unless `keep` is set."""
+    def finish(self, outcome: Outcome, keep: bool, network: Trained | None) -> None:
+        """Write the outcome, and the network if it is given; then delete the checkpoints, unless `keep` is set."""
         self.outcome = outcome
         if self.folder is not None:
-            self.folder.finish(outcome, self.settings)
+            self.folder.finish(outcome, self.settings, network)
             if not keep:
                 self.folder.checkpoints().remove()
 

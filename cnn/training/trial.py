@@ -11,7 +11,7 @@ Example:
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
@@ -25,10 +25,10 @@ from cnn.config import NetworkConfig, TrialConfig
 from cnn.data.content import Dataset
 from cnn.network import models
 from cnn.progress import Progress
-from cnn.trained.network import Trained
+from cnn.trained.network import Trained, class_probabilities
 from cnn.training.checkpoints import DamagedError
 from cnn.training.fit import Fit, Prepared, Session, Snapshot, prepare_trials
-from cnn.training.folder import NOTHING, Outcome, Result, TrialFolder
+from cnn.training.folder import NOTHING, Outcome, Predictions, Result, TrialFolder
 from cnn.training.interrupt import Interrupt
 from cnn.training.loops.loop import Stopped
 from cnn.training.metrics import Epoch, at_chance
@@ -59,6 +59,7 @@ class Options:
         keep: leave a checkpoint of the finished state; otherwise a finished trial has none.
         measure: what else to measure once the test set has been read.
         with_network: give the trained network in the outcome, where the trial runs now.
+        keep_networks: seeds whose trained network stays in the trial's folder.
         checkpoint_seconds: time between two checkpoints; a shorter trial writes none before its end.
     """
 
@@ -66,6 +67,7 @@ class Options:
     keep: bool = False
     measure: Measure | None = None
     with_network: bool = False
+    keep_networks: tuple[int, ...] = ()
     checkpoint_seconds: float = CHECKPOINT_SECONDS
 
 
@@ -248,17 +250,30 @@ def _finish(fit: Fit, records: Sequence[Record], options: Options, interrupt: In
         _save(fit, records)
         with interrupt.allowed():  # a measurement has no safe points, and loses nothing that was trained
             measured = _measured(fit, answers, options.measure, progress)
-    networks: Sequence[Trained | None] = fit.trained() if options.with_network else [None] * len(records)
+    wanted = options.with_network or any(record.config.seed in options.keep_networks for record in records)
+    networks: Sequence[Trained | None] = fit.trained() if wanted else [None] * len(records)
     for record, own, checked, more, trained in zip(records, answers, held_out, measured, networks, strict=True):
         right = None if own is None else np.asarray(own.right)
         outcome = Outcome(
             result=_result(record, fit, right, more.values if more else NOTHING),
             correct=right,
             val_correct=None if own is None or checked is None else np.asarray(checked.right),
+            predictions=_predictions(record.config, own),
             arrays=more.arrays if more else NOTHING,
-            trained=trained,
         )
-        record.finish(outcome, options.keep)
+        network = trained and replace(trained, test_accuracy=outcome.result.test_accuracy)
+        stays = record.bad_step is None and record.config.seed in options.keep_networks
+        record.finish(outcome, options.keep, network if stays else None)
+        if options.with_network:
+            record.outcome = replace(outcome, trained=network)
+
+
+def _predictions(config: TrialConfig, answers: Answers | None) -> Predictions | None:
+    if answers is None or config.scene.objects:
+        return None
+    probabilities = class_probabilities(np.asarray(answers.outputs), config.network.model)
+    classes = probabilities.argmax(axis=1).astype(np.int32)
+    return Predictions(classes, probabilities[np.arange(len(classes)), classes])
 
 
 def _measured(

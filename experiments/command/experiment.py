@@ -106,6 +106,7 @@ class Experiment(Command[Config]):
         dataset: Dataset,
         workdir: Path | None = None,
         *,
+        keep: str = "first",
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         progress: Progress = Progress(),
     ) -> Finished:
@@ -115,6 +116,7 @@ class Experiment(Command[Config]):
             config: the settings.
             dataset: the data set that the settings name.
             workdir: the work folder; by default the study's own folder under `runs/`.
+            keep: which trained networks stay: that of each variant's `first` seed, `all`, or `none`.
             checkpoint_seconds: how much time passes between two checkpoints of a trial.
             progress: shows how long the work takes.
 
@@ -122,7 +124,8 @@ class Experiment(Command[Config]):
             RequestError: the request cannot be met; in that case nothing has been written.
         """
         study = self.study(config, dataset)
-        running = run.running(study, workdir, checkpoint_seconds=checkpoint_seconds, progress=progress)
+        seconds = checkpoint_seconds
+        running = run.running(study, workdir, keep=keep, checkpoint_seconds=seconds, progress=progress)
         with running as results:
             report = self.report(results)
             results.write_answer(report.answer.to_json())

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from cnn import files, recipes
+from cnn.config import StudyConfig
 from cnn.data import datasets
 from cnn.errors import RequestError, require
 from cnn.network import models
@@ -82,6 +83,9 @@ def define(command: Command) -> flags.FlagValues:
         flags.DEFINE_string(name, None, help, values, module_name=run)
     seconds = "seconds between two checkpoints of a trial; a shorter trial writes none (`train` leaves its last state)"
     _define(values, run, "checkpoint_seconds", float, CHECKPOINT_SECONDS, seconds)
+    if issubclass(command.config, StudyConfig):
+        kept = "whose trained networks stay, of each variant's comparison trials: first (seed), all or none"
+        flags.DEFINE_string("keep", "first", kept, values, module_name=run)
     _define(values, run, "dry_run", bool, False, "print the plan, and write nothing")
     return values
 

@@ -25,6 +25,7 @@ class Asked:
     workdir: Path | None
     data_dir: Path | None
     cache_dir: Path | None
+    keep: str  # which trained networks stay, of a command that runs a study
     checkpoint_seconds: float
     dry_run: bool
     progress: Progress
@@ -46,8 +47,14 @@ def run_experiment(experiment: Experiment) -> NoReturn:
             study = experiment.study(config, dataset)
             table = tables.overview_table(run.overview(study, asked.workdir))
             return leave.say(f"{table}\n\nFolder: {asked.workdir or run.default_workdir(study)}")
-        seconds = asked.checkpoint_seconds
-        finished = experiment.run(config, dataset, asked.workdir, checkpoint_seconds=seconds, progress=asked.progress)
+        finished = experiment.run(
+            config,
+            dataset,
+            asked.workdir,
+            keep=asked.keep,
+            checkpoint_seconds=asked.checkpoint_seconds,
+            progress=asked.progress,
+        )
         printed = leave.say(finished.text(sys.orig_argv))
         return leave.FAILED if finished.results.failed else printed
 
@@ -94,6 +101,7 @@ def _asked(values: absl_flags.FlagValues) -> Asked:
         workdir=workdir,
         data_dir=flags.folder(values, "data_dir"),
         cache_dir=flags.folder(values, "cache_dir"),
+        keep=values.keep if "keep" in values else "all",
         checkpoint_seconds=seconds,
         dry_run=values.dry_run,
         progress=automatic(),

@@ -66,6 +66,7 @@ WRONG = {
     "growth": [*NO_NUMBERS, ("0", "above 0"), ("-2", "above 0"), ("1e200", "at most 16"), ("inf", "at most 16")],
     "head": [("mean", KNOWN["head"]), ("", KNOWN["head"]), ("Dense", "nearest: dense")],
     "hidden": [*NO_INTEGERS, ("0", "at least 1"), (f"{10**12}", "at most 65536")],
+    "keep": [("frist", "nearest: first"), ("", "first, all, none"), ("2", "first, all, none")],
     "label_smoothing": [*NO_NUMBERS, ("1", "below 1"), ("-0.1", "at least 0")],
     "learning_rate": [*NO_NUMBERS, ("0", "above 0"), ("-1", "above 0"), ("inf", "finite"), ("1e-60", "float32")],
     "learning_rates": [

@@ -65,7 +65,7 @@ def exhausts_memory(trained, answers, progress):
 
 def refuses_a_seed(trained, answers, progress):
     """A measurement that fails for one of the trials that run together."""
-    if trained.seed == 1 and not any("block" in name for name in trained.variables["params"]):
+    if trained.config.seed == 1 and not any("block" in name for name in trained.variables["params"]):
         raise ZeroDivisionError("no two\nclasses")
     return Measured({})
 

@@ -74,6 +74,36 @@ def test_what_a_kill_left_in_a_finished_trial_goes_with_the_next_run(digits, tmp
     assert sorted(tmp_path.rglob("*")) == before and executor.ran == []
 
 
+def test_the_network_of_the_first_seed_stays(digits, whole):
+    results = whole.results
+    for blocks in (0, 1):
+        trained = results.trained(blocks)
+        right = trained.outputs(digits.test_images).argmax(1) == digits.test_labels
+        np.testing.assert_array_equal(right, results.correct(blocks)[0])
+        accuracy = next(row.result.test_accuracy for row in results.rows if (row.variant, row.seed) == (blocks, 0))
+        assert trained.test_accuracy == accuracy and trained.config.network.blocks == blocks
+        assert results.trained(blocks, seed=1) is None
+    kept = {path.parent.name.split("-rate")[0] for path in results.workdir.rglob("trained.json")}
+    assert kept == {"compare-blocks0", "compare-blocks1"}
+
+
+@pytest.mark.parametrize(("keep", "seeds"), [("all", {0, 1}), ("none", set())])
+def test_all_networks_stay_or_none(digits, tmp_path, keep, seeds):
+    config = dataclasses.replace(CONFIG, blocks=(0,), learning_rates=(3e-3,))
+    results = run(study(digits, config), tmp_path, keep=keep)
+    assert {seed for seed in (0, 1) if results.trained(0, seed)} == seeds
+    with pytest.raises(RequestError, match=r"^keep='some': must be one of first, all, none"):
+        run(study(digits, config), tmp_path, keep="some")
+
+
+def test_each_trial_keeps_its_predictions(digits, whole):
+    for outcome in whole.results.outcomes.values():
+        classes, probabilities = outcome.predictions
+        np.testing.assert_array_equal(classes == digits.test_labels, outcome.correct)
+        assert classes.dtype == np.int32 and probabilities.dtype == np.float32
+        assert (probabilities >= 1 / 10).all() and (probabilities <= 1).all()
+
+
 def test_a_grid_may_grow(digits, tmp_path):
     executor = Instant()
     config = dataclasses.replace(CONFIG, blocks=(0,), learning_rates=(1e-3,), seeds=1)

@@ -2,18 +2,20 @@
 
 import dataclasses
 import functools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors
 
 from cnn.data.batches import stream
 from cnn.errors import RequestError
-from cnn.network import models
 from cnn.network.forms import PLAIN, fast
 from cnn.trained import features
 from cnn.trained import network as trained_network
+from cnn.trained.network import Trained, class_probabilities
 from tests.trained.untrained import SHAPE, make, outputs_at_once, random_images
 
 pytestmark = pytest.mark.thorough
@@ -83,13 +85,13 @@ def test_one_program_serves_all_weights_of_a_network(monkeypatch):
     trained = make(blocks=1, hidden=7)
     for scale in (1, 2):
         variables = jax.tree.map(functools.partial(jnp.multiply, scale), trained.variables)
-        network = models.build(trained.network.settings, SHAPE, 3)
-        dataclasses.replace(trained, network=network, variables=variables).outputs(random_images(3))
+        dataclasses.replace(trained, variables=variables).outputs(random_images(3))  # its network is built anew
     assert len(traced) == 1
 
 
 def test_initial_weights_are_those_of_the_seed():
-    trained = dataclasses.replace(make(blocks=1), seed=5)
+    trained = make(blocks=1)
+    trained = dataclasses.replace(trained, config=dataclasses.replace(trained.config, seed=5))
     initial = trained.with_initial_weights()
     expected = trained.network.init(stream(5, "init"), jnp.zeros((1, *SHAPE)))
     jax.tree.map(np.testing.assert_array_equal, initial.variables, dict(expected))
@@ -121,3 +123,74 @@ def test_an_unknown_layer_lists_the_known_ones():
 def test_images_of_another_shape_are_refused():
     with pytest.raises(RequestError, match=r"^images=\(6, 8, 2\): must be of shape \(8, 6, 2\)$"):
         make().outputs(random_images(1, (6, 8, 2)))
+
+
+MODELS = [{}, {"normalization": "batch"}, {"head": "average"}, {"model": "resnet"}, {"model": "mlp"}, {"permute": True}]
+
+
+@pytest.mark.parametrize("settings", MODELS, ids=str)
+def test_a_saved_network_gives_the_same_bits(tmp_path, settings):
+    trained = dataclasses.replace(make(**settings), test_accuracy=0.75, made_by={"host": "here"}, forms=fast("cpu"))
+    trained.save(tmp_path / "kept")
+    loaded = Trained.load(tmp_path / "kept")
+    np.testing.assert_array_equal(loaded.outputs(random_images(5)), trained.outputs(random_images(5)))
+    known = ("config", "image_shape", "class_names", "output_size", "forms", "test_accuracy", "made_by")
+    assert all(getattr(loaded, name) == getattr(trained, name) for name in known)
+
+
+def test_the_weights_are_read_by_another_program(tmp_path):
+    """By the safetensors library alone, under the names of the layers."""
+    make().save(tmp_path)
+    with safetensors.safe_open(tmp_path / "trained.safetensors", "np") as weights:
+        names = set(weights.keys())
+        kernel = weights.get_tensor("params/block1/conv1/kernel")
+    assert {"mean", "deviation", "params/logits/bias"} <= names
+    np.testing.assert_array_equal(kernel, make().variables["params"]["block1"]["conv1"]["kernel"])
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def flip(path):
+    path.write_bytes(path.read_bytes()[:-9] + b"x" + path.read_bytes()[-8:])
+
+
+def edit(path):
+    path.write_text(path.read_text().replace('"a"', '"z"'))
+
+
+def make_older(path):
+    path.write_text(path.read_text().replace('"format": 1', '"format": 0'))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("trained.json", Path.unlink, "holds no trained network (trained.json is missing)"),
+        ("trained.json", cut, "is not JSON"),
+        ("trained.json", edit, "trained.json: is damaged"),
+        ("trained.json", make_older, "trained.json: was made by another version"),
+        ("trained.safetensors", Path.unlink, "trained.safetensors: is missing"),
+        ("trained.safetensors", cut, "trained.safetensors: is damaged, or belongs to another network"),
+        ("trained.safetensors", flip, "trained.safetensors: is damaged, or belongs to another network"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, name, damage, said):
+    make().save(tmp_path)
+    damage(tmp_path / name)
+    with pytest.raises(RequestError) as caught:
+        Trained.load(tmp_path)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_probabilities_are_those_of_the_loss():
+    """With LeNet-5 of 1998, a class "none of them" takes its share (LeCun et al. 1998, equation 9)."""
+    logits = np.array([[-1.0, -2.0], [-20.0, -20.0]], np.float32)
+    plain = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(class_probabilities(logits, "convnet"), plain, rtol=1e-6)
+    rejecting = np.exp(logits) / (np.exp(logits).sum(1, keepdims=True) + np.exp(-10.0))
+    np.testing.assert_allclose(class_probabilities(logits, "lenet5_1998"), rejecting, rtol=1e-6)
+    rows = make().probabilities(random_images(5))
+    assert rows.shape == (5, 3)
+    np.testing.assert_allclose(rows.sum(1), 1, rtol=1e-5)

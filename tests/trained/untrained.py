@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn.config import NetworkConfig
+from cnn.config import NetworkConfig, TrialConfig
 from cnn.network import models
-from cnn.network.forms import PLAIN
 from cnn.trained.network import Trained
 
 SHAPE = (8, 6, 2)
@@ -35,9 +34,9 @@ def some_variables(network, x):
 
 @functools.cache
 def make(**settings):
-    network = models.build(NetworkConfig(**{"blocks": 2, "width": 4, "hidden": 5} | settings), SHAPE, 3)
-    variables = some_variables(network, jnp.ones((1, *SHAPE)))
-    return Trained(network, variables, MEAN, DEVIATION, SHAPE, ("a", "b", "c"), 0, PLAIN)
+    config = TrialConfig("random", network=NetworkConfig(**{"blocks": 2, "width": 4, "hidden": 5} | settings))
+    variables = some_variables(models.build(config.network, SHAPE, 3), jnp.ones((1, *SHAPE)))
+    return Trained(config, variables, MEAN, DEVIATION, SHAPE, ("a", "b", "c"), 3)
 
 
 @functools.cache

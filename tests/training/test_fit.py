@@ -107,7 +107,7 @@ def test_a_trained_network_gives_the_answers_of_the_fit(session):
     images = session.dataset.test_images
     for trained, answers, seed in zip(own.trained(), own.answers(), (0, 1), strict=True):
         np.testing.assert_allclose(trained.outputs(images), answers.outputs, rtol=1e-5, atol=1e-5)
-        assert trained.seed == seed and trained.class_names == session.dataset.class_names
+        assert trained.config.seed == seed and trained.class_names == session.dataset.class_names
 
 
 def test_a_batch_larger_than_the_training_part_is_refused(digits):

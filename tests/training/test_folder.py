@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnn.errors import RequestError
-from cnn.training.folder import FORMAT, Outcome, Result, TrialFolder, default_workdir
+from cnn.training.folder import FORMAT, Outcome, Predictions, Result, TrialFolder, default_workdir
 from cnn.training.metrics import Epoch
 
 
@@ -34,12 +34,15 @@ def test_a_trial_folder_keeps_what_it_is_given(tmp_path):
     assert folder.metrics() == epochs
     right = np.array([True, False, True] * 5)
     result = Result("done", test_examples=15, test_accuracy=10 / 15, measured={"moved_1": 0.5, "moved_2": None})
-    folder.finish(Outcome(result, right, ~right, {"maps": np.arange(3)}), settings)
+    predictions = Predictions(np.arange(15, dtype=np.int32), np.linspace(0.1, 1, 15, dtype=np.float32))
+    folder.finish(Outcome(result, right, ~right, predictions, {"maps": np.arange(3)}), settings)
     found = folder.outcome(settings)
     assert found.result == result and found.result.value("moved_1") == 0.5 and found.result.value("moved_2") is None
     np.testing.assert_array_equal(found.correct, right)
     np.testing.assert_array_equal(found.val_correct, ~right)
+    np.testing.assert_array_equal(found.predictions, predictions)
     np.testing.assert_array_equal(found.arrays["maps"], np.arange(3))
+    assert folder.trained(settings) is None
     assert json.loads((folder.path / "result.json").read_text())["moved_1"] == 0.5
 
 

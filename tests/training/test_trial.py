@@ -19,6 +19,7 @@ from cnn.progress import Progress, Work
 from cnn.training import trial
 from cnn.training.fit import Session, prepare_trials
 from cnn.training.folder import TrialFolder
+from cnn.training.loops.threads import ThreadsLoop
 from cnn.training.record import settings
 from cnn.training.trial import Options
 
@@ -262,7 +263,7 @@ def test_no_checkpoint_before_its_time(session, tmp_path):
 
 
 TEMPORARY = f".metrics.jsonl.{0:032x}"  # what a process that is killed while it writes leaves
-FINISHED = {"config.json", "metrics.jsonl", "result.json", "test_correct.npy", "val_correct.npy"}
+FINISHED = {"config.json", "metrics.jsonl", "result.json", "test_answers.npz", "val_correct.npy"}
 
 
 def test_what_a_kill_left_half_written_goes_when_the_trial_continues(session, tmp_path):
@@ -391,11 +392,12 @@ def signal_when_evaluating(monkeypatch):
     return arm
 
 
-@pytest.mark.parametrize(("batch", "steps", "epochs"), [(1, 5, 0), (3, 10, 1), (9, 20, 4), (12, 20, 4)])
+@pytest.mark.parametrize(("batch_size", "batch", "steps", "epochs"), [(4, 1, 5, 0), (128, 9, 20, 4)])
 def test_a_stop_gives_an_evaluation_up_and_loses_nothing(
-    session, whole, tmp_path, monkeypatch, signal_when_evaluating, batch, steps, epochs
+    session, whole, tmp_path, monkeypatch, signal_when_evaluating, batch_size, batch, steps, epochs
 ):
-    """Two batches of validation images after each of four epochs, then three of test images, then the two again."""
+    """The first of many batches of validation images; the first of test images, after two in each of four epochs."""
+    monkeypatch.setattr(ThreadsLoop, "batch_size", batch_size)
     taken = signal_when_evaluating(batch)
     with pytest.raises(KeyboardInterrupt):
         alone(session, CONFIG, tmp_path)
