@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from tests.faults.harness import STOPS, SWEEP, TRAIN, untouched
+from tests.faults.harness import STOPS, SWEEP, TRAIN, end_all, untouched
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +21,12 @@ def signals_reach_children():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def no_child_is_left():
+    yield
+    end_all()
 
 
 @pytest.fixture(scope="session")

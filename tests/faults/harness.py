@@ -34,6 +34,9 @@ SMALL_FILES = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, 
 OBEDIENT = "import ctypes; os.geteuid() or [ctypes.CDLL(None).prctl(24, right, 0, 0, 0) for right in (1, 2)]"
 
 
+STARTED = []  # by the test that runs now
+
+
 def start(run, folder, *flags, compiled, first="", **options):
     """The experiment in a child process that writes into a folder; warnings are errors there too."""
     name, *given = run
@@ -44,7 +47,16 @@ def start(run, folder, *flags, compiled, first="", **options):
         arguments = [sys.executable, "-W", "error", "-c", begin, *arguments]
     environment = {key: value for key, value in os.environ.items() if key not in ("TFDS_DATA_DIR", "PYTHONPATH")}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(arguments, env=environment, **pipes, **options)
+    process = subprocess.Popen(arguments, env=environment, **pipes, **options)
+    STARTED.append(process)
+    return process
+
+
+def end_all():
+    """End the children that a failed test has left, so that it disturbs no other test."""
+    while STARTED:
+        with STARTED.pop() as process:  # the end of the block closes its pipes and waits for it
+            process.kill()
 
 
 def finish(process, status=0):
