@@ -23,7 +23,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     "cnn.trained": ["network", "features", "patches", "detection"],
     "cnn.training": [
         *("tasks", "optimizer", "step", "loops.loop", "loops.threads", "loops.scan", "loops.choice", "metrics", "fit"),
-        *("checkpoints", "folder", "interrupt", "record", "trial"),
+        *("checkpoints", "answers", "folder", "interrupt", "record", "trial"),
     ],
     "cnn.study": [
         *("statistics", "tuning", "results", "plan", "folder", "executors", "run"),

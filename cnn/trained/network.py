@@ -69,7 +69,7 @@ class Trained:
     forms: Forms = PLAIN  # which form of each operation the layers compute with
     test_accuracy: float | None = None  # a fraction; None where the test set was not read
     dataset_fingerprint: str | None = None  # of the images that it learned from
-    made_by: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # machine, command and revision
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # machine, command and revision
 
     @functools.cached_property
     def network(self) -> Chain:
@@ -104,7 +104,7 @@ class Trained:
             "config": to_json(self.config),
             "image_shape": list(self.image_shape),
             "class_names": list(self.class_names),
-            "made_by": dict(self.made_by),
+            "provenance": dict(self.provenance),
             "weights": hashlib.sha256(weights).hexdigest(),
         }
         return {WEIGHTS: weights, JSON: (json.dumps(files.seal(values), indent=2) + "\n").encode()}

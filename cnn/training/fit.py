@@ -283,7 +283,7 @@ class Fit:
                 output_size=self.prepared.task.outputs,
                 forms=self.loop.program.forms,
                 dataset_fingerprint=dataset.fingerprint,
-                made_by=machine.provenance(self.session.machine),
+                provenance=machine.provenance(self.session.machine),
             )
             for state, replica, config in zip(states, self.replicas, self.configs, strict=True)
         ]

@@ -29,7 +29,9 @@ import numpy as np
 
 from cnn import files
 from cnn.errors import RequestError
-from cnn.trained.network import JSON, WEIGHTS, Trained
+from cnn.trained.network import WEIGHTS, Trained
+from cnn.training import answers
+from cnn.training.answers import Predictions
 from cnn.training.checkpoints import Checkpoints
 from cnn.training.metrics import Epoch, read_epochs, write_epochs
 
@@ -41,7 +43,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 _CONFIG = "config.json"
 _RESULT = "result.json"
 _METRICS = "metrics.jsonl"
-_TEST = "test_answers.npz"
+_TEST = "test_answers.npy"
 _VAL_CORRECT = "val_correct.npy"
 _ARRAYS = "measured.npz"
 _FAILURE = "failure.txt"
@@ -91,13 +93,6 @@ class Result:
         names = {field.name for field in dataclasses.fields(cls)} - {"measured"}
         known = {name: value for name, value in values.items() if name in names}
         return cls(**known, measured={name: value for name, value in values.items() if name not in names})
-
-
-class Predictions(NamedTuple):
-    """The class that a network takes for likeliest, of each image."""
-
-    classes: np.ndarray  # int32 [images]
-    probabilities: np.ndarray  # float32 [images], of these classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,14 +202,9 @@ class TrialFolder:
         kept = self._kept(settings)
         if kept is None:
             return None
-        test = self._arrays(kept, _TEST)
-        return Outcome(
-            result=kept.result,
-            correct=test.get("right"),
-            val_correct=self._array(kept, _VAL_CORRECT),
-            predictions=Predictions(test["classes"], test["probabilities"]) if "classes" in test else None,
-            arrays=self._arrays(kept, _ARRAYS),
-        )
+        test = self._beside(kept, _TEST)
+        correct, predictions = (None, None) if test is None else answers.from_npy(test)
+        return Outcome(kept.result, correct, self._val_correct(kept), predictions, self._arrays(kept))
 
     def trained(self, settings: dict[str, Any]) -> Trained | None:
         """The network of a finished trial of these settings; None where it has not finished, or kept no network.
@@ -223,27 +213,28 @@ class TrialFolder:
             RequestError: the folder holds a trial of other settings, or a file is damaged or missing.
         """
         kept = self._kept(settings)
-        if kept is None or JSON not in kept.files:
+        if kept is None or self._beside(kept, WEIGHTS) is None:
             return None
-        for name in (WEIGHTS, JSON):
-            self._beside(kept, name)
         return Trained.load(self.path)
 
     def finish(self, outcome: Outcome, settings: dict[str, Any], network: Trained | None = None) -> None:
         """Write the answers, the arrays and the trained network, if it is given, and then the result."""
         beside: dict[str, bytes] = {}
         if outcome.arrays:
-            beside[_ARRAYS] = _zipped(outcome.arrays)
+            buffer = io.BytesIO()
+            named: dict[str, Any] = {**outcome.arrays}  # no array has the name of a keyword of NumPy's
+            np.savez_compressed(buffer, **named)
+            beside[_ARRAYS] = buffer.getvalue()
         if outcome.correct is not None:
-            answers = {"right": outcome.correct}
-            beside[_TEST] = _zipped(answers | (outcome.predictions._asdict() if outcome.predictions else {}))
+            beside[_TEST] = answers.to_npy(outcome.correct, outcome.predictions)
         if outcome.val_correct is not None:
             buffer = io.BytesIO()
             np.save(buffer, outcome.val_correct, allow_pickle=False)
             beside[_VAL_CORRECT] = buffer.getvalue()
+        named_network = {} if network is None else network.to_files()
         if network is not None:
-            beside |= network.to_files()
-        for name, content in beside.items():
+            beside[WEIGHTS] = named_network[WEIGHTS]  # the JSON names these weights, and says what made them
+        for name, content in {**beside, **named_network}.items():
             files.write(self.path / name, content)
         self._write_result(outcome.result, settings, beside)
         files.remove(self.path / _FAILURE)
@@ -297,17 +288,17 @@ class TrialFolder:
         """The trial's checkpoints."""
         return Checkpoints(self.path / "checkpoints")
 
-    def _arrays(self, kept: "_Kept", name: str) -> Mapping[str, np.ndarray]:
-        """The arrays in a file beside the result; empty where there is none."""
-        content = self._beside(kept, name)
+    def _arrays(self, kept: "_Kept") -> Mapping[str, np.ndarray]:
+        """What an experiment measured on the finished network; empty where it kept no arrays."""
+        content = self._beside(kept, _ARRAYS)
         if content is None:
             return NOTHING
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             return dict(stored)
 
-    def _array(self, kept: "_Kept", name: str) -> np.ndarray | None:
-        """The array in a file beside the result; None where there is none."""
-        content = self._beside(kept, name)
+    def _val_correct(self, kept: "_Kept") -> np.ndarray | None:
+        """Which validation images were right; None where none were asked."""
+        content = self._beside(kept, _VAL_CORRECT)
         return None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
 
     def _beside(self, kept: "_Kept", name: str) -> bytes | None:
@@ -328,14 +319,6 @@ class TrialFolder:
 
     def _advice(self) -> str:
         return f"remove {self.path}, and the same command runs that trial again"
-
-
-def _zipped(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The content of an `.npz`; no array has the name of a keyword of NumPy's."""
-    buffer = io.BytesIO()
-    named: dict[str, Any] = {**arrays}
-    np.savez_compressed(buffer, **named)
-    return buffer.getvalue()
 
 
 class _Kept(NamedTuple):

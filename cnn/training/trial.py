@@ -26,9 +26,10 @@ from cnn.data.content import Dataset
 from cnn.network import models
 from cnn.progress import Progress
 from cnn.trained.network import Trained, class_probabilities
+from cnn.training.answers import Predictions
 from cnn.training.checkpoints import DamagedError
 from cnn.training.fit import Fit, Prepared, Session, Snapshot, prepare_trials
-from cnn.training.folder import NOTHING, Outcome, Predictions, Result, TrialFolder
+from cnn.training.folder import NOTHING, Outcome, Result, TrialFolder
 from cnn.training.interrupt import Interrupt
 from cnn.training.loops.loop import Stopped
 from cnn.training.metrics import Epoch, at_chance

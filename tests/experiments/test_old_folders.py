@@ -261,19 +261,19 @@ BYTES = {
 
 @pytest.mark.parametrize("damage", BYTES.values(), ids=BYTES)
 def test_damaged_answers_of_a_finished_trial(ask, copied, damage):
-    right = sorted(copied("sweep_blocks").rglob("test_answers.npz"))[0]
+    right = sorted(copied("sweep_blocks").rglob("test_answers.npy"))[0]
     whole = right.read_bytes()
     right.write_bytes(damage(whole))
-    refused(ask("sweep_blocks", *RUNS["sweep_blocks"]), "test_answers.npz: is damaged", "remove")
+    refused(ask("sweep_blocks", *RUNS["sweep_blocks"]), "test_answers.npy: is damaged", "remove")
     shutil.rmtree(right.parent)  # what the line says
     assert ask("sweep_blocks", *RUNS["sweep_blocks"]).returncode == 0 and right.read_bytes() == whole
 
 
 def test_missing_answers_of_a_finished_trial(ask, copied):
     """Without them the bootstrap intervals of the answer would be others."""
-    right = sorted(copied("sweep_blocks").rglob("test_answers.npz"))[0]
+    right = sorted(copied("sweep_blocks").rglob("test_answers.npy"))[0]
     right.unlink()
-    refused(ask("sweep_blocks", *RUNS["sweep_blocks"]), "test_answers.npz: is missing", "remove")
+    refused(ask("sweep_blocks", *RUNS["sweep_blocks"]), "test_answers.npy: is missing", "remove")
 
 
 @pytest.mark.parametrize("file", ["results.csv", "answer.json", "accuracy_vs_blocks.png"])

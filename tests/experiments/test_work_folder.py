@@ -227,7 +227,7 @@ class WorkFolder(RuleBasedStateMachine):
         if len(trials) > 1:
             first, second = random.Random(chance).sample(trials, 2)
             if not whole:
-                name = random.Random(chance).choice(["config.json", "result.json", "test_answers.npz"])
+                name = random.Random(chance).choice(["config.json", "result.json", "test_answers.npy"])
                 first, second = first / name, second / name
             if first.exists() and second.exists():
                 aside = self.place / "aside"

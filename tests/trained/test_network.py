@@ -130,11 +130,11 @@ MODELS = [{}, {"normalization": "batch"}, {"head": "average"}, {"model": "resnet
 
 @pytest.mark.parametrize("settings", MODELS, ids=str)
 def test_a_saved_network_gives_the_same_bits(tmp_path, settings):
-    trained = dataclasses.replace(make(**settings), test_accuracy=0.75, made_by={"host": "here"}, forms=fast("cpu"))
+    trained = dataclasses.replace(make(**settings), test_accuracy=0.75, provenance={"host": "here"}, forms=fast("cpu"))
     trained.save(tmp_path / "kept")
     loaded = Trained.load(tmp_path / "kept")
     np.testing.assert_array_equal(loaded.outputs(random_images(5)), trained.outputs(random_images(5)))
-    known = ("config", "image_shape", "class_names", "output_size", "forms", "test_accuracy", "made_by")
+    known = ("config", "image_shape", "class_names", "output_size", "forms", "test_accuracy", "provenance")
     assert all(getattr(loaded, name) == getattr(trained, name) for name in known)
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from cnn.errors import RequestError
-from cnn.training.folder import FORMAT, Outcome, Predictions, Result, TrialFolder, default_workdir
+from cnn.training.answers import Predictions
+from cnn.training.folder import FORMAT, Outcome, Result, TrialFolder, default_workdir
 from cnn.training.metrics import Epoch
 
 

@@ -263,7 +263,7 @@ def test_no_checkpoint_before_its_time(session, tmp_path):
 
 
 TEMPORARY = f".metrics.jsonl.{0:032x}"  # what a process that is killed while it writes leaves
-FINISHED = {"config.json", "metrics.jsonl", "result.json", "test_answers.npz", "val_correct.npy"}
+FINISHED = {"config.json", "metrics.jsonl", "result.json", "test_answers.npy", "val_correct.npy"}
 
 
 def test_what_a_kill_left_half_written_goes_when_the_trial_continues(session, tmp_path):
