@@ -24,7 +24,7 @@ from cnn.errors import require_integer
 from cnn.network import matching, models, summary
 from cnn.show import comparison as show
 from cnn.study import words
-from cnn.study.comparison import compare
+from cnn.study.comparison import compare, in_one_family
 from cnn.study.plan import Study
 from cnn.study.run import Results
 from experiments.command import comparing
@@ -51,15 +51,16 @@ def study(config: StudyConfig, dataset: Dataset) -> Study:
 
 
 def report(results: Results) -> Report:
-    """Compares each bottleneck with none, and with a narrower network of equal multiply-accumulates."""
+    """Compares each bottleneck with none, and with a narrower network of equal multiply-accumulates: one family."""
     dataset = results.plan.study.config.dataset
-    found = compare(results.rows, column="bottleneck", reference="none")
-    more = {
-        name: compare(
-            [row for row in results.rows if row.variant in (name, control)], column="bottleneck", reference=control
-        )
-        for name, control in CONTROLS.items()
-    }
+    found, *further = in_one_family(
+        compare(results.rows, column="bottleneck", reference="none"),
+        *(
+            compare([row for row in results.rows if row.variant in pair], column="bottleneck", reference=pair[1])
+            for pair in CONTROLS.items()
+        ),
+    )
+    more = dict(zip(CONTROLS, further, strict=True))
     controls = [f"{name}, {words.versus(own, name)}" for name, own in more.items()]
     others = [
         f"{name} of the channels, {words.versus(found, name)}, with {words.share(found, name)}"

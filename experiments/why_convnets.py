@@ -20,7 +20,7 @@ from cnn.network import matching
 from cnn.progress import Progress
 from cnn.show import comparison as show
 from cnn.study import claims, words
-from cnn.study.comparison import compare
+from cnn.study.comparison import compare, in_one_family
 from cnn.study.plan import Study
 from cnn.study.results import ACCURACY
 from cnn.study.run import Results
@@ -85,6 +85,7 @@ def report(results: Results) -> Report:
     dense = compare(mlps, column="network", reference="mlp")
     plain = [row for row in results.rows if row.variant in PERMUTED]
     far = compare(plain, column="network", reference="convnet", metric=moves[-1])
+    found, dense, far = in_one_family(found, dense, far)
     name = results.plan.study.config.dataset
     expected = [
         claims.Expected(found, PERMUTED["convnet"], "worse"),

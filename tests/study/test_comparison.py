@@ -1,6 +1,7 @@
 """Comparisons against hand arithmetic and SciPy."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -28,6 +29,25 @@ def test_p_values_are_adjusted_for_the_number_of_variants():
     alone = compared_pooling({"max": MAX, "stride": STRIDE})["stride"].p_adjusted
     both = compared_pooling({"max": MAX, "stride": STRIDE, "average": [0.9801, 0.9699, 0.9902]})
     assert both["stride"].p_adjusted == pytest.approx(2 * alone)
+
+
+def test_p_values_of_one_family_are_adjusted_for_all_of_its_comparisons():
+    # Two seeds: p = 1 - 2 atan(t) / pi. Differences 6 and 7: t = 13, p = 0.04888; 0 and 1: t = 1, p = 0.5.
+    alone = compared_pooling({"max": [0.9, 0.9], "stride": [0.96, 0.97]})
+    beside = compared_pooling({"max": [0.9, 0.9], "average": [0.9, 0.91]})
+    p = 1 - 2 * math.atan(13) / math.pi
+    assert alone["stride"].p_adjusted == pytest.approx(p) and p < 0.05
+    together = comparison.in_one_family(alone, beside)
+    assert together[0]["stride"].p_adjusted == pytest.approx(2 * p)  # Holm's first step of two tests
+    assert together[1]["average"].p_adjusted == pytest.approx(0.5)
+    assert together[0]["stride"].difference == alone["stride"].difference
+    assert together[0]["max"].p_adjusted is None
+
+
+def test_a_comparison_without_a_test_adds_none_to_its_family():
+    alone = compared_pooling({"max": MAX, "stride": STRIDE})
+    first, untested = comparison.in_one_family(alone, compared_pooling({"max": MAX, "average": [0.9]}))
+    assert first == alone and untested["average"].p_adjusted is None
 
 
 def test_only_common_seeds_are_compared_and_the_unfinished_are_counted():
