@@ -69,7 +69,8 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_json_and_its_name_are_flushed_to_disk(tmp_path, monkeypatch):
-    flushed, flush = [], os.fsync
+    flushed = []
+    flush = os.fsync
 
     def fsync(file):
         flushed.append((os.fstat(file).st_ino, (tmp_path / "result.json").exists()))

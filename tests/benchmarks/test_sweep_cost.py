@@ -36,7 +36,8 @@ def test_lines_are_those_of_least_squares():
 @pytest.mark.parametrize("examples", [100, 1437, 3000])
 def test_digits_are_cut_or_repeated(tmp_path, examples):
     sweep_cost._write_digits(tmp_path / "d.npz", examples)
-    digits, found = datasets.load("digits"), datasets.load(str(tmp_path / "d.npz"))
+    digits = datasets.load("digits")
+    found = datasets.load(str(tmp_path / "d.npz"))
     assert found.train_images.shape == (examples, 8, 8, 1) and len(found.train_labels) == examples
     assert np.array_equal(found.train_images[examples - 1], digits.train_images[(examples - 1) % 1437])
     assert np.array_equal(found.test_images, digits.test_images)

@@ -228,7 +228,8 @@ class WorkFolder(RuleBasedStateMachine):
             first, second = random.Random(chance).sample(trials, 2)
             if not whole:
                 name = random.Random(chance).choice(["config.json", "result.json", "test_correct.npy"])
-                first, second = first / name, second / name
+                first = first / name
+                second = second / name
             if first.exists() and second.exists():
                 aside = self.place / "aside"
                 first.rename(aside)

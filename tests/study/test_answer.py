@@ -126,7 +126,8 @@ def test_rule_properties(values, margin, more):
 @settings(deadline=None)
 def test_rule_is_its_definition(values, margin):
     def standard_error(differences):
-        n, mean = len(differences), math.fsum(differences) / len(differences)
+        n = len(differences)
+        mean = math.fsum(differences) / n
         return math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / (n - 1) / n) if n > 1 else 0.0
 
     means = [math.fsum(depth) / len(depth) for depth in values.tolist()]

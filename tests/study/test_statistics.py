@@ -81,7 +81,8 @@ def test_bootstrap_against_every_resample():
 
 def test_bootstrap_is_wider_than_either_source_alone():
     generator = np.random.default_rng(0)
-    skill, ease = generator.uniform(0.7, 0.99, (6, 1)), generator.uniform(0, 1, (1, 300))
+    skill = generator.uniform(0.7, 0.99, (6, 1))
+    ease = generator.uniform(0, 1, (1, 300))
     correct = ease < skill
     low, high = statistics.bootstrap_interval(correct)
     over_seeds = correct.mean(axis=1).std(ddof=1) / math.sqrt(6)
