@@ -82,8 +82,8 @@ class FewShot:
         pictured = FILTERS_LEARNT in kinds
         with progress.task("features", len(kinds) + pictured) as task:
             for kind, extract in kinds.items():
-                found = features.few_shot_accuracies(self.new, extract, self.examples, trained.seed)
-                values |= {f"{kind}, {k}": accuracy for k, accuracy in found.items()}
+                accuracies = features.few_shot_accuracies(self.new, extract, self.examples, trained.seed)
+                values |= {f"{kind}, {k}": accuracy for k, accuracy in accuracies.items()}
                 task.advance(note=f"seed {trained.seed}, {kind}")
             if pictured:
                 shown = patches.shown(trained, self.known.test_images, SHOWN_FILTERS, PATCHES)
@@ -209,25 +209,27 @@ def report(results: Results) -> Report:
     few = f"{examples[min(1, len(examples) - 1)]}"
     names = {k: f"{k}" for k in examples}
     rows = by_kind(results.rows, examples, costs(planned.variants, few_shot.known))
-    found = compare(rows, column="features", reference=KINDS[0], metric=few, others=tuple(names.values()))
+    comparison = compare(rows, column="features", reference=KINDS[0], metric=few, others=tuple(names.values()))
     kinds = [kind for kind in KINDS[1:] if kind != UNITS_LEARNT or MLP in planned.variants]
-    others = "; ".join(f"{kind}, {words.versus(found, kind)}" for kind in kinds)
-    expected = [claims.Expected(found, kind, "worse") for kind in kinds]
+    others = "; ".join(f"{kind}, {words.versus(comparison, kind)}" for kind in kinds)
+    expected = [claims.Expected(comparison, kind, "worse") for kind in kinds]
     missing = "" if UNITS_LEARNT in kinds else f" {NO_MLP}"
     sentence = (
         f"On {name}, filters learnt on {few_shot.known.classes} classes let a linear classifier tell the "
-        f"{few_shot.new.classes} others apart with {words.accuracy(found, KINDS[0], few)} after {few} examples of "
+        f"{few_shot.new.classes} others apart with {words.accuracy(comparison, KINDS[0], few)} after {few} examples of "
         f"each. Against them: {others}.{missing} "
         f"{claims.stated('better for feature extraction', name, expected)}"
     )
     titles = {f"{k}": f"{k} example{'' if k == 1 else 's'} %" for k in examples}
     title = f"{name}: features for {few_shot.new.classes} new classes, {few} examples of each"
     along = "examples of each new class"
-    drawn: dict[str, Draw] = {"features": lambda: show.variants_and_lines(found, rows, title, names, along, log=True)}
+    drawn: dict[str, Draw] = {
+        "features": lambda: show.variants_and_lines(comparison, rows, title, names, along, log=True)
+    }
     seen = results.arrays(planned.config.network.model, seed=0)
     if seen and seen["image"].shape[-1] in (1, 3):  # only these can be drawn
         drawn |= _of_the_network(seen, planned.config, few_shot.known)
-    return comparing.report(results, found, sentence, drawn, titles)
+    return comparing.report(results, comparison, sentence, drawn, titles)
 
 
 def _of_the_network(seen: Mapping[str, np.ndarray], config: StudyConfig, known: Dataset) -> dict[str, Draw]:

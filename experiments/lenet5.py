@@ -51,18 +51,18 @@ def report(results: Results) -> Report:
     """The test errors of both networks; on MNIST also the paper's, and whether it lies in our interval."""
     config = results.plan.study.config
     rows = with_errors(results.rows)
-    found = compare(rows, column="model", reference="lenet5_1998", metric=ERROR)
-    errors = ", ".join(f"{model} {words.accuracy(found, model, ERROR)}" for model in MODELS)
-    sentence = f"Mean test error on {config.dataset}: {errors}, {words.versus(found, 'lenet5')}"
+    comparison = compare(rows, column="model", reference="lenet5_1998", metric=ERROR)
+    errors = ", ".join(f"{model} {words.accuracy(comparison, model, ERROR)}" for model in MODELS)
+    sentence = f"Mean test error on {config.dataset}: {errors}, {words.versus(comparison, 'lenet5')}"
     lines: dict[str, float] = {}
     if is_mnist(config.dataset):
         error, said = PAPER_ERROR[config.training.shift > 0]
-        place = beside_interval(error, found["lenet5_1998"].measured[ERROR])
+        place = beside_interval(error, comparison["lenet5_1998"].measured[ERROR])
         sentence = f"{sentence}; the paper's is {said}{place and f', {place} of lenet5_1998'}"
         lines = {f"the paper's {said}": error}
     title = f"{config.dataset}: LeNet-5 as of 1998 and as of today"
-    pictures = {"lenet5": lambda: show.variants(found, rows, title, "test error", lines)}
-    return comparing.report(results, found, f"{sentence}.", pictures, {ERROR: "test error %"})
+    pictures = {"lenet5": lambda: show.variants(comparison, rows, title, "test error", lines)}
+    return comparing.report(results, comparison, f"{sentence}.", pictures, {ERROR: "test error %"})
 
 
 def beside_interval(error: float, measured: Estimate) -> str:

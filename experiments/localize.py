@@ -118,7 +118,7 @@ def report(results: Results) -> Report:
     """Both networks by every measure, and scenes with the boxes that each network gave."""
     planned = results.plan.study
     config = planned.config
-    found, *further = in_one_family(
+    comparison, *further = in_one_family(
         compare(results.rows, column="network", reference="convnet", others=tuple(TITLES)),
         *(compare(results.rows, column="network", reference="convnet", metric=metric) for metric in LOCATED),
     )
@@ -130,8 +130,8 @@ def report(results: Results) -> Report:
     expected = [claims.Expected(own, "mlp", "worse", metric.replace("_", " ")) for metric, own in more.items()]
     objects = OBJECTS[config.scene.objects]
     sentence = (
-        f"On scenes of {objects} from {config.dataset}, the ConvNet has {words.accuracy(found, 'convnet')} all right, "
-        f"and the MLP of equal parameters {words.versus(found, 'mlp')}. Mean IoU: {boxes}; "
+        f"On scenes of {objects} from {config.dataset}, the ConvNet has {words.accuracy(comparison, 'convnet')} "
+        f"all right, and the MLP of equal parameters {words.versus(comparison, 'mlp')}. Mean IoU: {boxes}; "
         f"average precision: {precision}. "
         f"{claims.stated('better for localisation and detection', config.dataset, expected)}"
     )
@@ -140,8 +140,8 @@ def report(results: Results) -> Report:
     arrays = {name: results.arrays(name, seed=0) for name in NETWORKS}
     pictured = {name: show.Scenes(**shown) for name, shown in arrays.items() if shown}
     names = planned.dataset.class_names
-    pictures = {"localize": lambda: show.scenes(found, results.rows, title, panels, pictured, names)}
-    return comparing.report(results, found, sentence, pictures, TITLES, more)
+    pictures = {"localize": lambda: show.scenes(comparison, results.rows, title, panels, pictured, names)}
+    return comparing.report(results, comparison, sentence, pictures, TITLES, more)
 
 
 EXPERIMENT = Experiment(

@@ -165,5 +165,5 @@ def deleted(path):
 
 def test_one_function_deletes():
     sources = [path for room in ("cnn", "experiments") for path in (ROOT / room).rglob("*.py")]
-    found = [call for path in sources for call in deleted(path)]
-    assert [call for call in found if not call.startswith("cnn/files.py")] == [] and len(found) == 2
+    deletions = [call for path in sources for call in deleted(path)]
+    assert [call for call in deletions if not call.startswith("cnn/files.py")] == [] and len(deletions) == 2

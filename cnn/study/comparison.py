@@ -132,10 +132,10 @@ def compare(
     adjusted = holm(tested)
     seconds = by_seed(trials, "train_seconds", variants)
     time_ratios = seconds / seconds[place]
-    found = []
+    described = []
     for index, summary in enumerate(summaries):
         itself = index == place
-        found.append(
+        described.append(
             Variant(
                 summary=summary,
                 measured={name: moments(numbers[index]) for name, numbers in measured.items()},
@@ -145,7 +145,7 @@ def compare(
                 seconds_ratio=None if itself else ratios(np.unique(time_ratios[index])),
             )
         )
-    return Comparison(column, reference, metric, tuple(found))
+    return Comparison(column, reference, metric, tuple(described))
 
 
 def in_one_family(*comparisons: Comparison) -> tuple[Comparison, ...]:
