@@ -232,15 +232,15 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
         >>> differences({"seed": 0, "network": {"width": 16}}, {"seed": 0, "network": {"width": 32}})
         ['network.width: 16, now 32']
     """
-    found: list[str] = []
+    lines: list[str] = []
     for name in [*old, *(name for name in new if name not in old)]:
         before = old.get(name)
         after = new.get(name)
         if isinstance(before, dict) and isinstance(after, dict):
-            found += differences(before, after, f"{prefix}{name}.")
+            lines += differences(before, after, f"{prefix}{name}.")
         elif before != after:
-            found.append(f"{prefix}{name}: {before!r}, now {after!r}")
-    return found
+            lines.append(f"{prefix}{name}: {before!r}, now {after!r}")
+    return lines
 
 
 @contextlib.contextmanager
@@ -343,6 +343,6 @@ def one_at_a_time(folder: Path, waiting: str, progress: Progress = Progress()) -
 
 
 def _holder(workdir: Path) -> str:
-    found = read_json(workdir / HOLDER) or {}
-    who = "process {process} on {host} since {since}".format_map({"process": "?", "host": "?", "since": "?"} | found)
-    return f"in use by {who if found else 'another process'}"
+    holder = read_json(workdir / HOLDER) or {}
+    who = "process {process} on {host} since {since}".format_map({"process": "?", "host": "?", "since": "?"} | holder)
+    return f"in use by {who if holder else 'another process'}"

@@ -167,8 +167,8 @@ def _cpuinfo(name: str) -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return ""
-    found = [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name]
-    return found[0] if found else ""
+    values = [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name]
+    return values[0] if values else ""
 
 
 @functools.cache

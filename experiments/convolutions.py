@@ -50,19 +50,20 @@ def study(config: MatchedConfig, dataset: Dataset) -> Study:
 def report(results: Results) -> Report:
     """Compares two and three convolutions in a block with one."""
     config = results.plan.study.config
-    found = compare(results.rows, column="convolutions", reference=1)
+    comparison = compare(results.rows, column="convolutions", reference=1)
     others = [
-        f"{count} convolutions, {words.versus(found, count)}, with {words.share(found, count)}" for count in COUNTS[1:]
+        f"{count} convolutions, {words.versus(comparison, count)}, with {words.share(comparison, count)}"
+        for count in COUNTS[1:]
     ]
     blocks = config.network.blocks
     fixed = "1 block" if blocks == 1 else f"{blocks} blocks"
     sentence = (
-        f"On {config.dataset}, {fixed} of 1 convolution reach {words.accuracy(found, 1)}. "
-        f"Against them: {'; '.join(others)}. {words.verdict(found, '1 convolution')}"
+        f"On {config.dataset}, {fixed} of 1 convolution reach {words.accuracy(comparison, 1)}. "
+        f"Against them: {'; '.join(others)}. {words.verdict(comparison, '1 convolution')}"
     )
     title = f"{config.dataset}: convolutions in a block, {fixed}"
-    pictures = {"convolutions": lambda: show.variants(found, results.rows, title)}
-    return comparing.report(results, found, sentence, pictures)
+    pictures = {"convolutions": lambda: show.variants(comparison, results.rows, title)}
+    return comparing.report(results, comparison, sentence, pictures)
 
 
 EXPERIMENT = Experiment(

@@ -61,20 +61,20 @@ def parameters(results: Results) -> str:
 def report(results: Results) -> Report:
     """Compares each way to halve the image with maximum pooling."""
     config = results.plan.study.config
-    found = compare(results.rows, column="downsampling", reference="max")
+    comparison = compare(results.rows, column="downsampling", reference="max")
     others = [
-        f"{variant.name}, {words.versus(found, variant.name)}, with {words.share(found, variant.name)}"
-        for variant in found.others
+        f"{variant.name}, {words.versus(comparison, variant.name)}, with {words.share(comparison, variant.name)}"
+        for variant in comparison.others
     ]
-    expected = [claims.Expected(found, name, "worse") for name in ("stride", "convolution", NARROWER)]
+    expected = [claims.Expected(comparison, name, "worse") for name in ("stride", "convolution", NARROWER)]
     sentence = (
-        f"On {config.dataset}, max pooling reaches {words.accuracy(found, 'max')}. Against it: {'; '.join(others)}. "
-        f"{words.verdict(found, 'max pooling')} {claims.stated(NOT_RECOMMENDED, config.dataset, expected)} "
-        f"{parameters(results)}"
+        f"On {config.dataset}, max pooling reaches {words.accuracy(comparison, 'max')}. "
+        f"Against it: {'; '.join(others)}. {words.verdict(comparison, 'max pooling')} "
+        f"{claims.stated(NOT_RECOMMENDED, config.dataset, expected)} {parameters(results)}"
     )
     title = f"{config.dataset}: ways to halve the image, {config.network.blocks} blocks"
-    pictures = {"downsampling": lambda: show.variants(found, results.rows, title)}
-    return comparing.report(results, found, sentence, pictures)
+    pictures = {"downsampling": lambda: show.variants(comparison, results.rows, title)}
+    return comparing.report(results, comparison, sentence, pictures)
 
 
 EXPERIMENT = Experiment(

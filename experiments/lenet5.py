@@ -22,6 +22,7 @@ from cnn.study.comparison import compare
 from cnn.study.plan import Study
 from cnn.study.results import Row
 from cnn.study.run import Results
+from cnn.study.statistics import Estimate
 from experiments.command import comparing
 from experiments.command.experiment import Experiment, Report
 from experiments.command.run import run_experiment
@@ -47,20 +48,38 @@ def with_errors(rows: Sequence[Row]) -> list[Row]:
 
 
 def report(results: Results) -> Report:
-    """The test errors of both networks; on MNIST also the paper's error."""
+    """The test errors of both networks; on MNIST also the paper's, and whether it lies in our interval."""
     config = results.plan.study.config
     rows = with_errors(results.rows)
-    found = compare(rows, column="model", reference="lenet5_1998", metric=ERROR)
-    errors = ", ".join(f"{model} {words.accuracy(found, model, ERROR)}" for model in MODELS)
-    sentence = f"Mean test error on {config.dataset}: {errors}, {words.versus(found, 'lenet5')}"
+    comparison = compare(rows, column="model", reference="lenet5_1998", metric=ERROR)
+    errors = ", ".join(f"{model} {words.accuracy(comparison, model, ERROR)}" for model in MODELS)
+    sentence = f"Mean test error on {config.dataset}: {errors}, {words.versus(comparison, 'lenet5')}"
     lines: dict[str, float] = {}
     if is_mnist(config.dataset):
         error, said = PAPER_ERROR[config.training.shift > 0]
-        sentence = f"{sentence}; the paper's is {said}"
+        place = beside_interval(error, comparison["lenet5_1998"].measured[ERROR])
+        sentence = f"{sentence}; the paper's is {said}{place and f', {place} of lenet5_1998'}"
         lines = {f"the paper's {said}": error}
     title = f"{config.dataset}: LeNet-5 as of 1998 and as of today"
-    pictures = {"lenet5": lambda: show.variants(found, rows, title, "test error", lines)}
-    return comparing.report(results, found, f"{sentence}.", pictures, {ERROR: "test error %"})
+    pictures = {"lenet5": lambda: show.variants(comparison, rows, title, "test error", lines)}
+    return comparing.report(results, comparison, f"{sentence}.", pictures, {ERROR: "test error %"})
+
+
+def beside_interval(error: float, measured: Estimate) -> str:
+    """Where an error lies beside the interval of a measured one, both as they are shown. Empty without an interval.
+
+    Example:
+        >>> beside_interval(0.0095, Estimate(n=5, mean=0.0093, std=0.0007, low=0.0084, high=0.0102))
+        'inside the interval'
+        >>> beside_interval(0.0095, Estimate(n=1, mean=0.0093))
+        ''
+    """
+    if measured.low is None or measured.high is None:
+        return ""
+    shown = words.points(error)
+    if shown < words.points(measured.low):
+        return "below the interval"
+    return "above the interval" if shown > words.points(measured.high) else "inside the interval"
 
 
 def is_mnist(dataset: str) -> bool:

@@ -29,7 +29,7 @@ from cnn.network import matching
 from cnn.progress import Progress
 from cnn.show import comparison as show
 from cnn.study import claims, words
-from cnn.study.comparison import compare
+from cnn.study.comparison import compare, in_one_family
 from cnn.study.plan import Study
 from cnn.study.results import ACCURACY
 from cnn.study.run import Results
@@ -50,7 +50,8 @@ TITLES = {
     "average_precision": "average precision %",
 }
 OBJECTS = {1: "one object", 2: "two objects"}
-PANELS = (ACCURACY, "mean_iou", "average_precision")  # of the picture
+LOCATED = ("mean_iou", "average_precision")  # what is tested beside the accuracy
+PANELS = (ACCURACY, *LOCATED)  # of the picture
 NETWORKS = ("convnet", "mlp")
 
 
@@ -117,11 +118,11 @@ def report(results: Results) -> Report:
     """Both networks by every measure, and scenes with the boxes that each network gave."""
     planned = results.plan.study
     config = planned.config
-    found = compare(results.rows, column="network", reference="convnet", others=tuple(TITLES))
-    more = {
-        metric: compare(results.rows, column="network", reference="convnet", metric=metric)
-        for metric in ("mean_iou", "average_precision")
-    }
+    comparison, *further = in_one_family(
+        compare(results.rows, column="network", reference="convnet", others=tuple(TITLES)),
+        *(compare(results.rows, column="network", reference="convnet", metric=metric) for metric in LOCATED),
+    )
+    more = dict(zip(LOCATED, further, strict=True))
     boxes, precision = (
         f"{words.accuracy(own, 'convnet', metric)}, and the MLP {words.versus(own, 'mlp')}"
         for metric, own in more.items()
@@ -129,8 +130,8 @@ def report(results: Results) -> Report:
     expected = [claims.Expected(own, "mlp", "worse", metric.replace("_", " ")) for metric, own in more.items()]
     objects = OBJECTS[config.scene.objects]
     sentence = (
-        f"On scenes of {objects} from {config.dataset}, the ConvNet has {words.accuracy(found, 'convnet')} all right, "
-        f"and the MLP of equal parameters {words.versus(found, 'mlp')}. Mean IoU: {boxes}; "
+        f"On scenes of {objects} from {config.dataset}, the ConvNet has {words.accuracy(comparison, 'convnet')} "
+        f"all right, and the MLP of equal parameters {words.versus(comparison, 'mlp')}. Mean IoU: {boxes}; "
         f"average precision: {precision}. "
         f"{claims.stated('better for localisation and detection', config.dataset, expected)}"
     )
@@ -139,8 +140,8 @@ def report(results: Results) -> Report:
     arrays = {name: results.arrays(name, seed=0) for name in NETWORKS}
     pictured = {name: show.Scenes(**shown) for name, shown in arrays.items() if shown}
     names = planned.dataset.class_names
-    pictures = {"localize": lambda: show.scenes(found, results.rows, title, panels, pictured, names)}
-    return comparing.report(results, found, sentence, pictures, TITLES, more)
+    pictures = {"localize": lambda: show.scenes(comparison, results.rows, title, panels, pictured, names)}
+    return comparing.report(results, comparison, sentence, pictures, TITLES, more)
 
 
 EXPERIMENT = Experiment(

@@ -24,7 +24,7 @@ from cnn.errors import require_integer
 from cnn.network import matching, models, summary
 from cnn.show import comparison as show
 from cnn.study import words
-from cnn.study.comparison import compare
+from cnn.study.comparison import compare, in_one_family
 from cnn.study.plan import Study
 from cnn.study.run import Results
 from experiments.command import comparing
@@ -51,29 +51,30 @@ def study(config: StudyConfig, dataset: Dataset) -> Study:
 
 
 def report(results: Results) -> Report:
-    """Compares each bottleneck with none, and with a narrower network of equal multiply-accumulates."""
+    """Compares each bottleneck with none, and with a narrower network of equal multiply-accumulates: one family."""
     dataset = results.plan.study.config.dataset
-    found = compare(results.rows, column="bottleneck", reference="none")
-    more = {
-        name: compare(
-            [row for row in results.rows if row.variant in (name, control)], column="bottleneck", reference=control
-        )
-        for name, control in CONTROLS.items()
-    }
+    comparison, *further = in_one_family(
+        compare(results.rows, column="bottleneck", reference="none"),
+        *(
+            compare([row for row in results.rows if row.variant in pair], column="bottleneck", reference=pair[1])
+            for pair in CONTROLS.items()
+        ),
+    )
+    more = dict(zip(CONTROLS, further, strict=True))
     controls = [f"{name}, {words.versus(own, name)}" for name, own in more.items()]
     others = [
-        f"{name} of the channels, {words.versus(found, name)}, with {words.share(found, name)}"
+        f"{name} of the channels, {words.versus(comparison, name)}, with {words.share(comparison, name)}"
         for name in list(SHARES)[1:]
     ]
     sentence = (
-        f"On {dataset}, blocks without a bottleneck reach {words.accuracy(found, 'none')}. "
-        f"Against them, a bottleneck {'; '.join(others)}. {words.verdict(found, 'no bottleneck')} "
+        f"On {dataset}, blocks without a bottleneck reach {words.accuracy(comparison, 'none')}. "
+        f"Against them, a bottleneck {'; '.join(others)}. {words.verdict(comparison, 'no bottleneck')} "
         f"Against a narrower network of equal multiply-accumulates, a bottleneck {'; '.join(controls)}. "
         f"{' '.join(words.verdict(own, own.reference) for own in more.values())}"
     )
     title = f"{dataset}: a 1x1 convolution before each block but the first"
-    pictures = {"one_by_one": lambda: show.variants(found, results.rows, title)}
-    return comparing.report(results, found, sentence, pictures, more=more)
+    pictures = {"one_by_one": lambda: show.variants(comparison, results.rows, title)}
+    return comparing.report(results, comparison, sentence, pictures, more=more)
 
 
 EXPERIMENT = Experiment(

@@ -20,7 +20,7 @@ from cnn.network import matching
 from cnn.progress import Progress
 from cnn.show import comparison as show
 from cnn.study import claims, words
-from cnn.study.comparison import compare
+from cnn.study.comparison import compare, in_one_family
 from cnn.study.plan import Study
 from cnn.study.results import ACCURACY
 from cnn.study.run import Results
@@ -80,22 +80,23 @@ def report(results: Results) -> Report:
     dataset = results.plan.study.dataset
     farthest = distance(dataset)
     moves = [f"moved_{pixels}" for pixels in range(farthest + 1)]
-    found = compare(results.rows, column="network", reference="convnet", others=tuple(moves))
+    comparison = compare(results.rows, column="network", reference="convnet", others=tuple(moves))
     mlps = [row for row in results.rows if row.variant in ("mlp", PERMUTED["mlp"])]
     dense = compare(mlps, column="network", reference="mlp")
     plain = [row for row in results.rows if row.variant in PERMUTED]
     far = compare(plain, column="network", reference="convnet", metric=moves[-1])
+    comparison, dense, far = in_one_family(comparison, dense, far)
     name = results.plan.study.config.dataset
     expected = [
-        claims.Expected(found, PERMUTED["convnet"], "worse"),
+        claims.Expected(comparison, PERMUTED["convnet"], "worse"),
         claims.Expected(dense, PERMUTED["mlp"], "alike"),
         claims.Expected(far, "mlp", "worse", "accuracy on moved images"),
     ]
     sentence = (
-        f"On {name}, the ConvNet has {words.accuracy(found, 'convnet')} of the test images right, and the MLP of equal "
-        f"parameters {words.versus(found, 'mlp')}. With permuted pixels, each against itself: the ConvNet "
-        f"{words.versus(found, PERMUTED['convnet'])}, the MLP {words.versus(dense, PERMUTED['mlp'])}. On test images "
-        f"moved by {farthest} of {min(dataset.image_shape[:2])} pixels, the ConvNet has "
+        f"On {name}, the ConvNet has {words.accuracy(comparison, 'convnet')} of the test images right, and the MLP of "
+        f"equal parameters {words.versus(comparison, 'mlp')}. With permuted pixels, each against itself: the ConvNet "
+        f"{words.versus(comparison, PERMUTED['convnet'])}, the MLP {words.versus(dense, PERMUTED['mlp'])}. On "
+        f"test images moved by {farthest} of {min(dataset.image_shape[:2])} pixels, the ConvNet has "
         f"{words.accuracy(far, 'convnet', moves[-1])} right, and the MLP {words.versus(far, 'mlp')}. "
         f"{claims.stated('a 1-D layer does not preserve spatial relationships', name, expected)}"
     )
@@ -103,8 +104,8 @@ def report(results: Results) -> Report:
     title = f"{name}: what neighbourhood is worth"
     columns = dict(enumerate(moves))
     along = "pixels that the image is moved"
-    pictures = {"why_convnets": lambda: show.variants_and_lines(found, results.rows, title, columns, along)}
-    return comparing.report(results, found, sentence, pictures, titles, more={"mlp": dense, "moved": far})
+    pictures = {"why_convnets": lambda: show.variants_and_lines(comparison, results.rows, title, columns, along)}
+    return comparing.report(results, comparison, sentence, pictures, titles, more={"mlp": dense, "moved": far})
 
 
 EXPERIMENT = Experiment(

@@ -69,7 +69,8 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_json_and_its_name_are_flushed_to_disk(tmp_path, monkeypatch):
-    flushed, flush = [], os.fsync
+    flushed = []
+    flush = os.fsync
 
     def fsync(file):
         flushed.append((os.fstat(file).st_ino, (tmp_path / "result.json").exists()))
@@ -164,5 +165,5 @@ def deleted(path):
 
 def test_one_function_deletes():
     sources = [path for room in ("cnn", "experiments") for path in (ROOT / room).rglob("*.py")]
-    found = [call for path in sources for call in deleted(path)]
-    assert [call for call in found if not call.startswith("cnn/files.py")] == [] and len(found) == 2
+    deletions = [call for path in sources for call in deleted(path)]
+    assert [call for call in deletions if not call.startswith("cnn/files.py")] == [] and len(deletions) == 2

@@ -13,14 +13,15 @@ from cnn.errors import RequestError
 
 def test_a_machine_is_plain_json_and_its_digest_changes_with_each_part():
     here = machine.here()
-    found = here.to_json()
-    assert json.loads(json.dumps(found)) == found == machine.here().to_json()
-    assert found["cpu"] and found["packages"]["jax"] == jax.__version__ and found["cores"] == machine.cores()
-    plain = found.keys() - {"packages", "instructions", "cores", "jax_settings"}
+    description = here.to_json()
+    assert json.loads(json.dumps(description)) == description == machine.here().to_json()
+    assert description["packages"]["jax"] == jax.__version__
+    assert description["cpu"] and description["cores"] == machine.cores()
+    plain = description.keys() - {"packages", "instructions", "cores", "jax_settings"}
     others = [dataclasses.replace(here, **{name: "other"}) for name in plain]
     changed = {"packages": (("jax", "0"),), "instructions": ("mmx",), "cores": 1000, "jax_settings": (("a", "b"),)}
     others += [dataclasses.replace(here, **{name: value}) for name, value in changed.items()]
-    assert len({here.digest(), *(other.digest() for other in others)}) == len(found) + 1
+    assert len({here.digest(), *(other.digest() for other in others)}) == len(description) + 1
 
 
 def test_a_machine_comes_back_from_a_file():

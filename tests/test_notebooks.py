@@ -25,7 +25,15 @@ SAYS = {
         "shows a 7",
         "60,000 parameters, 340,908 connections",
     ],
-    "02_how_many_blocks": ["28 trials on digits", "| 1 ", "On digits, use", "within reach", "95% interval"],
+    "02_how_many_blocks": [
+        "28 trials on digits",
+        "| 1 ",
+        "On digits, use",
+        "within reach",
+        "pick_share",
+        "validation: the paired deviation is the smaller one for ",
+        "95% interval",
+    ],
     "03_anywhere": ["JAX ", "Test accuracy 0.9", "on 360 images", "True", "On digits, use"],
 }
 PROGRESS = "application/vnd.jupyter.widget-view+json"  # a bar is a widget

@@ -57,12 +57,12 @@ def main() -> int:
             subprocess.run([*pip, f"{ROOT}[test]"], check=True)
         else:
             subprocess.run([*pip, "--constraint", str(constraints), f"{ROOT}[test]"], check=True)
-        found = installed(python)
-        changed = {name: found[name] for name, version in COLAB.items() if found[name] != version}
+        versions = installed(python)
+        changed = {name: versions[name] for name, version in COLAB.items() if versions[name] != version}
         if options.versions == "colab" and changed:
             print(f"installing the package changed {changed}", file=sys.stderr)
             return 1
-        print(f"{options.versions}:", ", ".join(f"{name} {found[name]}" for name in COLAB), flush=True)
+        print(f"{options.versions}:", ", ".join(f"{name} {versions[name]}" for name in COLAB), flush=True)
         pytest = [python, "-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder"]
         return subprocess.run([*pytest, *options.tests.split()], cwd=ROOT).returncode
 

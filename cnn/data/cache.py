@@ -54,12 +54,12 @@ def load(root: Path, key: str, build: Callable[[], Content], progress: Progress 
     entry = root / key
     _remove_leftovers(root)
     try:
-        found = _read(entry)
+        cached = _read(entry)
     except _Damaged as damage:
         progress.line(f"the cache entry {entry} is damaged ({damage}): building it again")
-        found = None
-    if found is not None:
-        return found
+        cached = None
+    if cached is not None:
+        return cached
     content = build()
     mark = fingerprint(content)
     try:

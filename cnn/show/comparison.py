@@ -6,8 +6,8 @@ Example:
     >>> accuracies = {"max": [0.98, 0.97], "stride": [0.96, 0.96]}
     >>> rows = [Row("compare", name, 1e-3, seed, Result("done", test_accuracy=value, train_seconds=1.0))
     ...         for name, values in accuracies.items() for seed, value in enumerate(values)]
-    >>> found = compare(rows, column="pooling", reference="max")
-    >>> variants(found, rows, "mnist: ways to halve the image").get_suptitle()
+    >>> poolings = compare(rows, column="pooling", reference="max")
+    >>> variants(poolings, rows, "mnist: ways to halve the image").get_suptitle()
     'mnist: ways to halve the image'
 """
 
@@ -178,32 +178,32 @@ def _scenes(figure: "SubFigure", shown: Mapping[str, Scenes], class_names: Seque
     """Draw a row of scenes for each network."""
     words = "green: true box and class; vermilion: the network's"
     figure.suptitle(words, fontsize=10, color=INK, x=0.01, ha="left")
-    columns = max(len(found.scenes) for found in shown.values())
+    columns = max(len(drawn.scenes) for drawn in shown.values())
     grid = figure.subplots(len(shown), columns, squeeze=False)
-    for panels, (name, found) in zip(grid, shown.items(), strict=True):
+    for panels, (name, drawn) in zip(grid, shown.items(), strict=True):
         panels[0].set_ylabel(name, fontsize=11, parse_math=False)
         for index, axes in enumerate(panels):
-            if index < len(found.scenes):
-                _scene(axes, Scenes(*(values[index] for values in found)), class_names)
+            if index < len(drawn.scenes):
+                _scene(axes, Scenes(*(values[index] for values in drawn)), class_names)
             else:
                 axes.set_axis_off()
 
 
-def _scene(axes: "Axes", found: Scenes, class_names: Sequence[str]) -> None:
-    """Draw one scene; `found` holds no axis for several."""
-    image = found.scenes
+def _scene(axes: "Axes", scene: Scenes, class_names: Sequence[str]) -> None:
+    """Draw one scene; `scene` holds no axis for several."""
+    image = scene.scenes
     axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=image.max(initial=1))
     axes.set_xticks([])
     axes.set_yticks([])
-    for box, number in zip(found.true_boxes, found.true_classes, strict=True):
+    for box, number in zip(scene.true_boxes, scene.true_classes, strict=True):
         low, high = _pixels(box, image)
         _box(axes, low, high, GREEN)
         _class_name(axes, class_names[number], low, GREEN, "left", "top")
-    for box, number in zip(found.boxes, found.classes, strict=True):
+    for box, number in zip(scene.boxes, scene.classes, strict=True):
         low, high = _pixels(box, image)
         _box(axes, low, high, VERMILION)
         _class_name(axes, class_names[number], high, VERMILION, "right", "bottom")
-    ratios = overlap(found.true_boxes, found.boxes).ratio
+    ratios = overlap(scene.true_boxes, scene.boxes).ratio
     axes.set_xlabel(f"IoU {', '.join(f'{ratio:.2f}' for ratio in ratios)}", fontsize=9, labelpad=3)
 
 

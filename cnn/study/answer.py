@@ -7,8 +7,8 @@ Example:
     >>> accuracies = {1: [0.96, 0.97], 2: [0.98, 0.98]}
     >>> rows = [Row("compare", blocks, 1e-3, seed, Result("done", val_accuracy=value, test_accuracy=value))
     ...         for blocks, values in accuracies.items() for seed, value in enumerate(values)]
-    >>> found = answer(rows, dataset="mnist", match="width", margin=0.05)
-    >>> found.recommended, found.indistinguishable
+    >>> result = answer(rows, dataset="mnist", match="width", margin=0.05)
+    >>> result.recommended, result.indistinguishable
     (2, (1,))
 """
 
@@ -182,12 +182,12 @@ def answer(
     adjusted = holm({index: paired_p_value(test[index], test[choice.chosen]) for index in to_chosen})
     complete = not np.isnan(validation).any()  # every depth has every seed
     shares = _pick_shares([val_correct.get(depth) for depth in depths], margin) if complete else [None] * len(depths)
-    found = []
+    described = []
     for index, summary in enumerate(summaries):
         images = correct.get(summary.variant)
         ranked = bool(np.isfinite(choice.shortfall[index]))
         values = to_chosen.get(index)
-        found.append(
+        described.append(
             Depth(
                 summary=summary,
                 bootstrap=None if images is None else bootstrap_interval(images),
@@ -199,16 +199,16 @@ def answer(
                 pick_share=shares[index],
             )
         )
-    others = [depth for index, depth in enumerate(found) if choice.chosen not in (None, index) and depth.summary.n]
+    others = [depth for index, depth in enumerate(described) if choice.chosen not in (None, index) and depth.summary.n]
     alike = [depth.blocks for depth in others if depth.p_adjusted is None or depth.p_adjusted >= SIGNIFICANCE]
     return Answer(
         dataset=dataset,
         match=match,
         margin=margin,
         recommended=None if choice.chosen is None else depths[choice.chosen],
-        rule=_rule(found, margin),
+        rule=_rule(described, margin),
         indistinguishable=tuple(alike),
-        depths=tuple(found),
+        depths=tuple(described),
         learning_rates=tuple(sorted({row.learning_rate for row in rows if row.phase == "tune" and row.learning_rate})),
         deeper_fits=deeper_fits,
     )

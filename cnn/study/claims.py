@@ -27,7 +27,7 @@ from cnn.study.comparison import Comparison
 class Expected:
     """Where a statement puts a variant: `worse` than the reference of a comparison, `alike` or `better`."""
 
-    found: Comparison
+    comparison: Comparison
     variant: Any
     side: str
     measure: str = ""  # in words, where a statement is about several
@@ -35,18 +35,18 @@ class Expected:
     @property
     def tested(self) -> bool:
         """Whether there is a test; it takes two seeds that finished."""
-        return self.found[self.variant].p_adjusted is not None
+        return self.comparison[self.variant].p_adjusted is not None
 
     @property
     def seen(self) -> str:
         """The side on which the tests see the variant."""
-        return words.side(self.found[self.variant])
+        return words.side(self.comparison[self.variant])
 
     @property
     def place(self) -> str:
         """What the tests see of the variant, without its name, such as `better than max in mean IoU`."""
         measure = f" in {self.measure}" if self.measure else ""
-        return f"{words.SIDES[self.seen]} {self.found.reference}{measure}"
+        return f"{words.SIDES[self.seen]} {self.comparison.reference}{measure}"
 
 
 def stated(statement: str, dataset: str, expected: Sequence[Expected]) -> str:

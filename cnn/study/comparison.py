@@ -14,7 +14,7 @@ Example:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,8 @@ class Variant:
     summary: Summary
     measured: Mapping[str, Estimate]  # the metric, and what else was asked for, by name
     difference: Estimate | None  # of the metric to the reference, paired by seed; None for the reference itself
-    p_adjusted: float | None  # paired t-test on the metric against the reference, Holm-adjusted
+    p: float | None  # paired t-test on the metric against the reference; None for the reference itself
+    p_adjusted: float | None  # the same, Holm-adjusted for all tests that one sentence draws on
     seconds_ratio: Estimate | None  # training time over the reference's, seed by seed; None for the reference itself
 
     @property
@@ -131,16 +132,54 @@ def compare(
     adjusted = holm(tested)
     seconds = by_seed(trials, "train_seconds", variants)
     time_ratios = seconds / seconds[place]
-    found = []
+    described = []
     for index, summary in enumerate(summaries):
         itself = index == place
-        found.append(
+        described.append(
             Variant(
                 summary=summary,
                 measured={name: moments(numbers[index]) for name, numbers in measured.items()},
                 difference=None if itself else differences(values[index] - values[place]),
+                p=tested.get(index),
                 p_adjusted=adjusted.get(index),
                 seconds_ratio=None if itself else ratios(np.unique(time_ratios[index])),
             )
         )
-    return Comparison(column, reference, metric, tuple(found))
+    return Comparison(column, reference, metric, tuple(described))
+
+
+def in_one_family(*comparisons: Comparison) -> tuple[Comparison, ...]:
+    """The same comparisons, with their p-values adjusted for the tests of all of them.
+
+    A sentence that draws on several comparisons has one chance for each test to find a difference that does not exist.
+    `compare` adjusts for the tests of its own comparison alone.
+
+    Returns:
+        The comparisons in the same order.
+
+    Example:
+        >>> from cnn.training.folder import Result
+        >>> accuracies = {"max": [0.98, 0.97], "stride": [0.96, 0.96]}
+        >>> rows = [Row("compare", name, 1e-3, seed, Result("done", test_accuracy=value, train_seconds=1.0))
+        ...         for name, values in accuracies.items() for seed, value in enumerate(values)]
+        >>> alone = compare(rows, column="pooling", reference="max")
+        >>> first, again = in_one_family(alone, alone)
+        >>> round(first["stride"].p_adjusted / alone["stride"].p_adjusted, 6)
+        2.0
+    """
+    adjusted = holm(
+        {
+            (place, variant.name): variant.p
+            for place, comparison in enumerate(comparisons)
+            for variant in comparison.others
+        }
+    )
+    return tuple(
+        replace(
+            comparison,
+            variants=tuple(
+                replace(variant, p_adjusted=adjusted.get((place, variant.name))) for variant in comparison.variants
+            ),
+        )
+        for place, comparison in enumerate(comparisons)
+    )

@@ -117,15 +117,15 @@ def compared(rows: Sequence[Row]) -> list[Row]:
         ValueError: a variant has two such trials of one seed.
     """
     best = best_rates(rows)
-    found: dict[tuple[Any, int], Row] = {}
+    trials: dict[tuple[Any, int], Row] = {}
     for row in rows:
         chosen = best.get(row.variant)
         if row.phase != "compare" or (chosen is not None and row.learning_rate != chosen.learning_rate):
             continue
-        if (row.variant, row.seed) in found:
+        if (row.variant, row.seed) in trials:
             raise ValueError(f"{row.variant!r}, seed={row.seed}: two comparison trials, where one is expected")
-        found[row.variant, row.seed] = row
-    return list(found.values())
+        trials[row.variant, row.seed] = row
+    return list(trials.values())
 
 
 def by_seed(rows: Iterable[Row], name: str, variants: Sequence[Any]) -> np.ndarray:

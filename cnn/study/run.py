@@ -76,8 +76,8 @@ class Results:
     def arrays(self, variant: Any, seed: int) -> Mapping[str, np.ndarray]:
         """The arrays that the experiment measured on one trained network; empty where that trial has not finished."""
         known = self.outcomes.items()
-        found = [outcome for trial, outcome in known if (trial.variant, trial.config.seed) == (variant, seed)]
-        return found[0].arrays if found else NOTHING
+        trained = [outcome for trial, outcome in known if (trial.variant, trial.config.seed) == (variant, seed)]
+        return trained[0].arrays if trained else NOTHING
 
     def write_answer(self, values: Mapping[str, Any]) -> None:
         """Write `answer.json` into the work folder."""
@@ -269,8 +269,8 @@ class _Run:
         done = [trial for trial, result in self.done.items() if trial.phase == COMPARE and trial.row(result).done]
         earlier = {trial: self.folder.trial(trial) for trial in done if trial not in self.outcomes}
         read = {trial: own.outcome(settings_of(self.plan, trial)) for trial, own in earlier.items()}
-        found = {trial: self.outcomes.get(trial) or read[trial] for trial in done}
-        return {trial: outcome for trial, outcome in found.items() if outcome is not None}
+        outcomes = {trial: self.outcomes.get(trial) or read[trial] for trial in done}
+        return {trial: outcome for trial, outcome in outcomes.items() if outcome is not None}
 
     def _tune(self) -> Mapping[Trial, Result]:
         """Run what is missing of tuning; the default grid extends itself while a best rate lies at its edge."""
@@ -293,26 +293,26 @@ class _Run:
         """
         if not trials:
             return
-        found = _among(self.finished, trials)
-        for trial in found:
+        known = _among(self.finished, trials)
+        for trial in known:
             own = self.folder.trial(trial)
             own.keep_settings(settings_of(self.plan, trial), machine.provenance(self.here))
             own.remove_leftovers()
-        missing = [trial for trial in trials if trial not in found]
+        missing = [trial for trial in trials if trial not in known]
         if missing and self.elsewhere:
             changed = "; ".join(self.elsewhere)
             self.progress.line(f"{self.folder.path}: continued on another machine, so the bits may differ ({changed})")
             self.elsewhere = []
-        with self.progress.task(LABELS[trials[0].phase], len(trials), len(found)) as task:
+        with self.progress.task(LABELS[trials[0].phase], len(trials), len(known)) as task:
             for outcomes in self._run_missing(missing):
                 self.outcomes.update(outcomes)
                 results = {trial: outcome.result for trial, outcome in outcomes.items()}
-                found |= results
+                known |= results
                 self.finished |= {trial: result for trial, result in results.items() if result.status in FINISHED}
-                self._write(trials, found, after or {})
+                self._write(trials, known, after or {})
                 task.advance(len(outcomes), note=list(outcomes)[-1].words)
-        self._write(trials, found, after or {})
-        self.done |= self._said(trials, found)
+        self._write(trials, known, after or {})
+        self.done |= self._said(trials, known)
 
     def _run_missing(self, missing: Sequence[Trial]) -> Iterator[Mapping[Trial, Outcome]]:
         if not missing:
@@ -322,14 +322,14 @@ class _Run:
         options = replace(self.options, test=missing[0].phase == COMPARE)
         yield from self.executor.run(self.plan, self.folder, missing, options, self.progress)
 
-    def _write(self, trials: Sequence[Trial], found: Mapping[Trial, Result], after: Mapping[Trial, Result]) -> None:
-        self.folder.write_results({**self.done, **self._said(trials, found), **self._said(list(after), after)})
+    def _write(self, trials: Sequence[Trial], results: Mapping[Trial, Result], after: Mapping[Trial, Result]) -> None:
+        self.folder.write_results({**self.done, **self._said(trials, results), **self._said(list(after), after)})
 
-    def _said(self, trials: Sequence[Trial], found: Mapping[Trial, Result]) -> dict[Trial, Result]:
+    def _said(self, trials: Sequence[Trial], results: Mapping[Trial, Result]) -> dict[Trial, Result]:
         """The results so far, in the order of the trials; `same_machine` is true on the study's first machine alone."""
         said = {}
         for trial in trials:
-            result = found.get(trial)
+            result = results.get(trial)
             if result is not None and result.same_machine is not None:
                 result = replace(result, same_machine=result.same_machine and result.machine == self.begun_on)
             if result is not None:

@@ -97,8 +97,8 @@ def ratios(values: Values) -> Estimate:
     logarithms.
 
     Example:
-        >>> found = ratios([0.5, 2.0])
-        >>> round(found.mean, 6), found.low > 0
+        >>> estimate = ratios([0.5, 2.0])
+        >>> round(estimate.mean, 6), estimate.low > 0
         (1.0, True)
     """
     logs = moments(np.log(_known(values)), -np.inf, np.inf)

@@ -110,20 +110,22 @@ def answer_tables(answer: Answer) -> str:
     )
 
 
-def comparison_tables(found: Comparison, titles: Mapping[str, str] | None = None) -> str:
+def comparison_tables(comparison: Comparison, titles: Mapping[str, str] | None = None) -> str:
     """The variants of a comparison: what was measured, in percent with 95 % intervals, and what it costs.
 
     Args:
-        found: the comparison.
+        comparison: the comparison.
         titles: heads of the measured columns to show, by the measurement's name; by default the metric alone.
     """
-    titles = titles or {found.metric: "test %" if found.metric == ACCURACY else f"{found.metric.replace('_', ' ')} %"}
-    variants = found.variants
+    titles = titles or {
+        comparison.metric: "test %" if comparison.metric == ACCURACY else f"{comparison.metric.replace('_', ' ')} %"
+    }
+    variants = comparison.variants
     return render(
         [
-            Column(found.column.replace("_", " "), [str(variant.name) for variant in variants]),
+            Column(comparison.column.replace("_", " "), [str(variant.name) for variant in variants]),
             *(
-                Column(title, [_measured(variant, name) for variant in variants], kept=name == found.metric)
+                Column(title, [_measured(variant, name) for variant in variants], kept=name == comparison.metric)
                 for name, title in titles.items()
             ),
             Column("difference", [_interval(variant.difference) for variant in variants]),

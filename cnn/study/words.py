@@ -68,9 +68,11 @@ def answer_sentence(answer: Answer) -> str:
     return " ".join(part for part in parts if part)
 
 
-def notes(found: Comparison, dataset: str) -> str:
+def notes(comparison: Comparison, dataset: str) -> str:
     """What a reader must know beside a comparison's numbers: rates at the edge of the grid, unfinished trials."""
-    return " ".join(_to_know([variant.summary for variant in found.variants], found.column, dataset, "variants"))
+    return " ".join(
+        _to_know([variant.summary for variant in comparison.variants], comparison.column, dataset, "variants")
+    )
 
 
 def _recommendation(answer: Answer) -> str:
@@ -194,13 +196,13 @@ def _and(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def versus(found: Comparison, name: Any) -> str:
+def versus(comparison: Comparison, name: Any) -> str:
     """How a variant differs from the reference, in words: points, interval and p-value.
 
     The interval counts in the direction of the words: `2.00 points less (95% interval 1.00 to 3.00, p = 0.004)` stands
     for a difference of -0.02. Where the interval reaches below 0, the data allow the opposite direction too.
     """
-    variant = found[name]
+    variant = comparison[name]
     difference = variant.difference
     if difference is None or difference.mean is None:
         return "an unknown number of points more or less (no common seed finished)"
@@ -215,18 +217,18 @@ def versus(found: Comparison, name: Any) -> str:
     return f"{abs(in_points):.2f} points {word}" + (f" ({', '.join(known)})" if known else "")
 
 
-def accuracy(found: Comparison, name: Any, measured: str = ACCURACY) -> str:
+def accuracy(comparison: Comparison, name: Any, measured: str = ACCURACY) -> str:
     """A variant's mean in words, with its interval and the number of seeds: its accuracy, or another measurement."""
-    return mean_in_words(found[name].measured[measured])
+    return mean_in_words(comparison[name].measured[measured])
 
 
-def share(found: Comparison, name: Any) -> str:
+def share(comparison: Comparison, name: Any) -> str:
     """A variant's cost as shares of the reference's cost. The time has an interval, paired by seed.
 
     For example `50% of the parameters, 120% of the multiply-accumulates and 80% of the training time (3 timings)`.
     """
-    own = found[name]
-    reference = found[found.reference].summary
+    own = comparison[name]
+    reference = comparison[comparison.reference].summary
     parameters = _ratio(own.summary.parameters, reference.parameters)
     macs = _ratio(own.summary.macs, reference.macs)
     time = own.seconds_ratio
@@ -245,18 +247,18 @@ def _ratio(own: int | None, reference: int | None) -> str:
     return f"{own / reference:.0%}" if own is not None and reference else "an unknown share"
 
 
-def verdict(found: Comparison, reference: str) -> str:
+def verdict(comparison: Comparison, reference: str) -> str:
     """Which variants the tests tell apart from the reference, on which side, and which they do not.
 
     For example `Worse than max pooling: stride; not to be told apart from max pooling: average.`
 
     Args:
-        found: a comparison on a metric of which more is better.
+        comparison: a comparison on a metric of which more is better.
         reference: the reference in words.
     """
     parts = []
     for place, kind in SIDES.items():
-        names = [str(variant.name) for variant in found.others if side(variant) == place]
+        names = [str(variant.name) for variant in comparison.others if side(variant) == place]
         if names:
             parts.append(f"{kind} {reference}: {', '.join(names)}")
     text = "; ".join(parts)

@@ -136,8 +136,8 @@ def few_shot_accuracies(
 
     Example:
         >>> from cnn.data import datasets
-        >>> found = few_shot_accuracies(datasets.load("digits"), pixels, examples=(1, 20), seed=0)
-        >>> found[1] < 0.7 < 0.9 < found[20]
+        >>> accuracies = few_shot_accuracies(datasets.load("digits"), pixels, examples=(1, 20), seed=0)
+        >>> accuracies[1] < 0.7 < 0.9 < accuracies[20]
         True
     """
     drawn = draw_examples(dataset.train_labels, max(examples), seed)

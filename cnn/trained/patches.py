@@ -3,8 +3,8 @@
 Example:
     >>> images = np.arange(8, dtype=np.uint8).reshape(2, 2, 2, 1)
     >>> outputs = [images.astype(np.float32)]  # of a filter whose response is the cell itself
-    >>> found = exciting_patches(images, outputs, lambda row, column: ((row, column), (1, 2)), filters=[0], count=1)
-    >>> found.activations.tolist(), found.images.tolist(), found.pixels[0, 0, ..., 0].tolist()
+    >>> exciting = exciting_patches(images, outputs, lambda row, column: ((row, column), (1, 2)), filters=[0], count=1)
+    >>> exciting.activations.tolist(), exciting.images.tolist(), exciting.pixels[0, 0, ..., 0].tolist()
     ([[7.0]], [[1]], [[7.0, nan]])
 """
 

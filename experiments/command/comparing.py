@@ -11,7 +11,7 @@ from experiments.command.experiment import Draw, Report
 
 def report(
     results: Results,
-    found: Comparison,
+    comparison: Comparison,
     sentence: str,
     pictures: Mapping[str, Draw],
     titles: Mapping[str, str] | None = None,
@@ -21,7 +21,7 @@ def report(
 
     Args:
         results: the results of the study.
-        found: the comparison for the table.
+        comparison: the comparison for the table.
         sentence: the result in words; what a reader must know beside it is added.
         pictures: for each picture its name and the function that draws it.
         titles: heads of the table's measured columns, by the measurement's name; by default the metric alone.
@@ -29,10 +29,10 @@ def report(
     """
     study = results.plan.study
     dataset = study.config.dataset
-    sentence = " ".join(filter(None, [sentence, one_rate(results), words.notes(found, dataset)]))
-    answer = ComparisonAnswer(study.experiment, dataset, found, sentence, more or {})
-    table = tables.comparison_tables(found, titles)
-    said = tables.explained(table, str(found.reference))
+    sentence = " ".join(filter(None, [sentence, one_rate(results), words.notes(comparison, dataset)]))
+    answer = ComparisonAnswer(study.experiment, dataset, comparison, sentence, more or {})
+    table = tables.comparison_tables(comparison, titles)
+    said = tables.explained(table, str(comparison.reference))
     text = "\n\n".join([table, *matched_networks(results), said, sentence])
     return Report(answer=answer, text=text, pictures=pictures)
 

@@ -23,7 +23,8 @@ def test_sweeps_follow_the_model():
     assert accuracy.mean(axis=(0, 2)) == pytest.approx(truth, abs=3e-4)
     # seed + trial + binomial: 0.003^2 + 0.002^2 + 0.9 x 0.1 / 5000 = 9e-6 + 4e-6 + 18e-6 = 31e-6
     assert accuracy[:, 0].var() == pytest.approx(31e-6, rel=0.05)
-    shallow, deep = accuracy[:, 0].ravel(), accuracy[:, 1].ravel()
+    shallow = accuracy[:, 0].ravel()
+    deep = accuracy[:, 1].ravel()
     # What a seed does to both, and the images that are drawn once: 0.4 x (0.9 - 0.9 x 0.95) / 5000 = 3.6e-6
     assert np.cov(shallow, deep)[0, 1] == pytest.approx(9e-6 + 3.6e-6, rel=0.1)
 

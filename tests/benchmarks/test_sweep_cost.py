@@ -36,10 +36,11 @@ def test_lines_are_those_of_least_squares():
 @pytest.mark.parametrize("examples", [100, 1437, 3000])
 def test_digits_are_cut_or_repeated(tmp_path, examples):
     sweep_cost._write_digits(tmp_path / "d.npz", examples)
-    digits, found = datasets.load("digits"), datasets.load(str(tmp_path / "d.npz"))
-    assert found.train_images.shape == (examples, 8, 8, 1) and len(found.train_labels) == examples
-    assert np.array_equal(found.train_images[examples - 1], digits.train_images[(examples - 1) % 1437])
-    assert np.array_equal(found.test_images, digits.test_images)
+    digits = datasets.load("digits")
+    written = datasets.load(str(tmp_path / "d.npz"))
+    assert written.train_images.shape == (examples, 8, 8, 1) and len(written.train_labels) == examples
+    assert np.array_equal(written.train_images[examples - 1], digits.train_images[(examples - 1) % 1437])
+    assert np.array_equal(written.test_images, digits.test_images)
 
 
 @pytest.mark.slow

@@ -31,7 +31,9 @@ TINY = Problem((8, 8, 3), NetworkConfig(blocks=2, width=4, hidden=16), 16)
     ],
 )
 def test_operations_of_a_step(name, macs):
-    forward, weights, inputs = sum(macs), sum(macs), sum(macs[1:])
+    forward = sum(macs)
+    weights = sum(macs)
+    inputs = sum(macs[1:])
     assert gflop(PROBLEMS[name]) == pytest.approx(PROBLEMS[name].batch_size * 2 * (forward + weights + inputs) / 1e9)
 
 

@@ -226,8 +226,8 @@ def test_failed_build_leaves_nothing(tmp_path):
 def test_folder_that_cannot_be_written(tmp_path, recorder):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    found, mark = cache.load(blocked, "toy", content, recorder)
-    assert same(found, content()) and mark == fingerprint(content())
+    built, mark = cache.load(blocked, "toy", content, recorder)
+    assert same(built, content()) and mark == fingerprint(content())
     assert len(recorder.lines) == 1 and "stay in memory" in recorder.lines[0]
 
 
@@ -238,7 +238,7 @@ def test_concurrent_writers_get_the_same_entry(tmp_path, damaged_before):
         DAMAGE["image byte"](tmp_path / "toy")
     writers = 6
     meet = threading.Barrier(writers)
-    found = []
+    loaded = []
     failures = []
 
     def build() -> Content:
@@ -247,7 +247,7 @@ def test_concurrent_writers_get_the_same_entry(tmp_path, damaged_before):
 
     def write() -> None:
         try:
-            found.append(cache.load(tmp_path, "toy", build)[0])
+            loaded.append(cache.load(tmp_path, "toy", build)[0])
         except BaseException as error:
             failures.append(error)
 
@@ -256,7 +256,7 @@ def test_concurrent_writers_get_the_same_entry(tmp_path, damaged_before):
         thread.start()
     for thread in threads:
         thread.join()
-    assert failures == [] and len(found) == writers and all(same(one, content()) for one in found)
+    assert failures == [] and len(loaded) == writers and all(same(one, content()) for one in loaded)
     assert same(cache.load(tmp_path, "toy", must_not_build)[0], content())
     assert names(tmp_path) == ["toy"]
 

@@ -20,13 +20,13 @@ def test_digits(tmp_path):
     assert first.class_names == tuple("0123456789") and first.image_shape == (8, 8, 1) and first.classes == 10
     assert first.fingerprint == "d8578e386c2a"  # the test part is fixed
     published = sklearn.datasets.load_digits()
-    found = (
+    images_and_labels = (
         np.concatenate([first.train_images, first.test_images])[..., 0],
         np.concatenate([first.train_labels, first.test_labels]),
     )
     pairs = [
         sorted((image.astype(np.uint8).tobytes(), int(label)) for image, label in zip(*part, strict=True))
-        for part in (found, (published.images, published.target))
+        for part in (images_and_labels, (published.images, published.target))
     ]
     assert pairs[0] == pairs[1]
     shares = np.bincount(first.test_labels) / np.bincount(published.target)
@@ -84,14 +84,14 @@ REAL = {  # shape, training images, mean / 255 and deviation / 255 as published 
 )
 def test_real_data(real_data_dir, real_cache, name, expected):
     shape, count, mean, deviation = expected
-    found = datasets.load(name, data_dir=real_data_dir, cache_dir=real_cache)
-    assert found.image_shape == shape and len(found.train_images) == count and len(found.test_images) == 10000
-    assert np.bincount(found.train_labels).sum() == count and np.all(np.bincount(found.test_labels) > 800)
-    found_mean, found_deviation = splits.channel_statistics(found.train_images)
+    dataset = datasets.load(name, data_dir=real_data_dir, cache_dir=real_cache)
+    assert dataset.image_shape == shape and len(dataset.train_images) == count and len(dataset.test_images) == 10000
+    assert np.bincount(dataset.train_labels).sum() == count and np.all(np.bincount(dataset.test_labels) > 800)
+    found_mean, found_deviation = splits.channel_statistics(dataset.train_images)
     np.testing.assert_allclose(found_mean / 255, mean, atol=5e-5)
     np.testing.assert_allclose(found_deviation / 255, deviation, atol=5e-5)
     if name == "cifar10":
-        assert found.class_names[0] == "airplane" and np.all(np.bincount(found.train_labels) == 5000)
+        assert dataset.class_names[0] == "airplane" and np.all(np.bincount(dataset.train_labels) == 5000)
 
 
 @pytest.mark.slow
@@ -105,12 +105,12 @@ def test_second_load_of_cifar10_is_quick(real_data_dir, real_cache):
 @pytest.mark.slow
 @pytest.mark.real_data
 def test_statistics_of_cifar10_are_quick(real_data_dir, real_cache):
-    found = datasets.load("cifar10", data_dir=real_data_dir, cache_dir=real_cache)
-    train, _ = splits.split(found.train_labels, 0.1, 0)
+    dataset = datasets.load("cifar10", data_dir=real_data_dir, cache_dir=real_cache)
+    train, _ = splits.split(dataset.train_labels, 0.1, 0)
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
-        splits.channel_statistics(found.train_images, train)
+        splits.channel_statistics(dataset.train_images, train)
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.5  # 0.06 s measured
 
@@ -189,6 +189,6 @@ def test_a_source_that_knows_no_such_data_set_leaves_it_to_the_next(tmp_path, mo
     first = Source("nothing", lambda name: True, lambda *_: None)
     second = Source("blank", lambda name: name == "blank", lambda *_: Entry("blank", lambda: content))
     monkeypatch.setattr(datasets, "SOURCES", (first, second))
-    found = datasets.load("blank", cache_dir=tmp_path / "cache")
-    assert found.train_images is images and found.fingerprint == fingerprint(content) and found.slug == "blank"
+    dataset = datasets.load("blank", cache_dir=tmp_path / "cache")
+    assert dataset.train_images is images and dataset.fingerprint == fingerprint(content) and dataset.slug == "blank"
     assert list(tmp_path.iterdir()) == []  # without a key nothing is kept

@@ -17,10 +17,10 @@ def at(image, row, column):
 @pytest.mark.parametrize(("down", "right"), [(0, 0), (1, 0), (-2, 0), (0, 3), (0, -1), (9, -9)])
 def test_moved_images_repeat_their_edge(down, right):
     moved = preprocess.moved(IMAGES, down, right)
-    for image, found in zip(IMAGES[:3], moved[:3], strict=True):
+    for image, after in zip(IMAGES[:3], moved[:3], strict=True):
         for row in range(5):
             for column in range(7):
-                np.testing.assert_array_equal(found[row, column], at(image, row - down, column - right))
+                np.testing.assert_array_equal(after[row, column], at(image, row - down, column - right))
 
 
 @pytest.mark.parametrize(("flip", "shift"), [(True, 0), (False, 2), (True, 2)])
@@ -31,9 +31,9 @@ def test_an_augmented_image_is_one_of_those_that_may_be(flip, shift):
     choices = [preprocess.moved(IMAGES, *move) for move in moves]
     if flip:
         choices += [preprocess.moved(IMAGES[:, :, ::-1], *move) for move in moves]
-    found = [[np.array_equal(image, choice[n]) for choice in choices] for n, image in enumerate(augmented)]
-    assert all(map(any, found))
-    assert len({row.index(True) for row in found}) > min(len(choices) // 3, 8)
+    equal = [[np.array_equal(image, choice[n]) for choice in choices] for n, image in enumerate(augmented)]
+    assert all(map(any, equal))
+    assert len({row.index(True) for row in equal}) > min(len(choices) // 3, 8)
 
 
 def test_without_augmentation_the_images_are_as_they_are():

@@ -17,21 +17,21 @@ def tiny(fingerprint="0123456789ab"):
 
 def test_subset_by_hand():
     whole = tiny()
-    found = splits.subset(whole, [3, 1])
-    assert found.name == "tiny, classes 3,1" and found.class_names == ("d", "b") and found.classes == 2
-    assert found.slug == "tiny_classes_3_1"
-    np.testing.assert_array_equal(found.train_images, whole.train_images[[1, 3, 5]])
-    np.testing.assert_array_equal(found.test_images, whole.test_images[[0, 1, 2]])
-    assert found.train_labels.tolist() == [1, 0, 1] and found.test_labels.tolist() == [0, 0, 1]
-    assert found.train_labels.dtype == found.test_labels.dtype == np.int32
+    part = splits.subset(whole, [3, 1])
+    assert part.name == "tiny, classes 3,1" and part.class_names == ("d", "b") and part.classes == 2
+    assert part.slug == "tiny_classes_3_1"
+    np.testing.assert_array_equal(part.train_images, whole.train_images[[1, 3, 5]])
+    np.testing.assert_array_equal(part.test_images, whole.test_images[[0, 1, 2]])
+    assert part.train_labels.tolist() == [1, 0, 1] and part.test_labels.tolist() == [0, 0, 1]
+    assert part.train_labels.dtype == part.test_labels.dtype == np.int32
     assert whole.train_labels.tolist() == [0, 1, 2, 3, 2, 1, 0]
 
 
 def test_subset_of_all_classes_shares_the_images():
     whole = tiny()
-    found = splits.subset(whole, [1, 0, 2, 3])
-    assert found.train_images is whole.train_images and found.test_images is whole.test_images
-    assert found.train_labels.tolist() == [1, 0, 2, 3, 2, 0, 1] and found.class_names == ("b", "a", "c", "d")
+    part = splits.subset(whole, [1, 0, 2, 3])
+    assert part.train_images is whole.train_images and part.test_images is whole.test_images
+    assert part.train_labels.tolist() == [1, 0, 2, 3, 2, 0, 1] and part.class_names == ("b", "a", "c", "d")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_name_of_a_subset(tmp_path, classes, text):
 def test_fingerprints_of_subsets_differ():
     choices = [(0, 1), (1, 0), (0, 1, 2), (0, 2), (0, 1, 2, 3)]
     sets = [splits.subset(tiny(fingerprint=mark), classes) for mark in ("a" * 12, "b" * 12) for classes in choices]
-    assert len({found.fingerprint for found in sets}) == 10 and all(len(found.fingerprint) == 12 for found in sets)
+    assert len({part.fingerprint for part in sets}) == 10 and all(len(part.fingerprint) == 12 for part in sets)
     assert splits.subset(tiny(), (0, 2)).fingerprint == splits.subset(tiny(), [0, 2]).fingerprint
 
 

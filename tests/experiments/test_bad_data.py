@@ -115,5 +115,5 @@ def test_a_damaged_cache_is_said_and_made_anew(ask, trained, tmp_path, damage):
     damage(tmp_path / "cache" / "digits")
     done = ask("train", "--cache_dir=cache", *SMALL)
     assert done.returncode == 0 and "is damaged (" in done.stderr and "building it again" in done.stderr
-    found, expected = (json.loads((folder / "w" / "result.json").read_text()) for folder in (tmp_path, trained))
-    assert found["test_accuracy"] == expected["test_accuracy"]
+    again, expected = (json.loads((folder / "w" / "result.json").read_text()) for folder in (tmp_path, trained))
+    assert again["test_accuracy"] == expected["test_accuracy"]

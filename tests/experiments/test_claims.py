@@ -151,6 +151,19 @@ def test_what_a_convolution_for_reduction_adds_is_counted(ask, tmp_path):
     assert 'worse than pooling" does' in said or 'worse than pooling" holds' in said
 
 
+def test_features_of_a_network_that_is_too_small_for_an_mlp_are_compared_without_one(ask, tmp_path):
+    """One unit more or less changes an MLP of 2,229 parameters by more than 2 %."""
+    done = ask("features", *TINY)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "No MLP has as many parameters as this small network within 2 %, so no hidden units are compared." in said
+    assert "random filters, " in said and "pixels, " in said and "hidden units of an MLP" not in said
+    assert list(pd.read_csv(tmp_path / "w" / "results.csv")["network"].unique()) == ["convnet"]
+    answer = json.loads((tmp_path / "w" / "answer.json").read_text())
+    kinds = [variant["features"] for variant in answer["variants"]]
+    assert kinds == ["learnt filters", "random filters", "principal components", "pixels"]
+
+
 STATEMENTS = {
     "why_convnets": "a 1-D layer does not preserve spatial relationships",
     "localize": "better for localisation and detection",

@@ -23,9 +23,9 @@ def script(tmp_path):
 
 
 def test_every_experiment_asks_a_question():
-    found = main.questions()
-    assert found.keys() == set(EXPERIMENTS)
-    assert all(question.endswith("?") for question in found.values())
+    questions = main.questions()
+    assert questions.keys() == set(EXPERIMENTS)
+    assert all(question.endswith("?") for question in questions.values())
 
 
 @pytest.mark.parametrize("asked", [[sys.executable, "-W", "error", "-m", "experiments"]], ids=["python -m experiments"])

@@ -104,11 +104,11 @@ def test_objects_that_are_found_are_counted(wrong):
     """Of four scenes of one object each, the boxes of the first `wrong` lie elsewhere."""
     boxes = np.array([[[0.3, 0.3, 0.4, 0.4]]] * 4, np.float32)
     labels = np.arange(4).reshape(4, 1)
-    found = boxes.copy()
-    found[:wrong, 0, :2] = 0.8
+    placed = boxes.copy()
+    placed[:wrong, 0, :2] = 0.8
     logits = 10 * np.eye(4, dtype=np.float32)[labels]
     values, arrays = localize.measured(
-        tasks.Found(jnp.asarray(logits), found), tasks.Found(labels, boxes), np.zeros((2, 8, 8, 1), np.uint8)
+        tasks.Found(jnp.asarray(logits), placed), tasks.Found(labels, boxes), np.zeros((2, 8, 8, 1), np.uint8)
     )
     share = (4 - wrong) / 4
     assert values == pytest.approx({"class_accuracy": 1.0, "mean_iou": share, "average_precision": share})
@@ -116,8 +116,8 @@ def test_objects_that_are_found_are_counted(wrong):
 
 
 def test_features_by_kind_keep_to_their_own_numbers():
-    found = {"learnt filters, 5": 0.7, "pixels, 5": 0.5}
-    done = Result("done", val_accuracy=0.9, test_accuracy=0.8, train_seconds=2.0, measured=found)
+    accuracies = {"learnt filters, 5": 0.7, "pixels, 5": 0.5}
+    done = Result("done", val_accuracy=0.9, test_accuracy=0.8, train_seconds=2.0, measured=accuracies)
     hidden = dataclasses.replace(done, test_accuracy=0.6, measured={"hidden units of an MLP, 5": 0.4})
     trials = [
         *(Row("tune", "convnet", rate, 7, Result("done", val_accuracy=rate)) for rate in (1e-3, 3e-3)),
@@ -127,8 +127,8 @@ def test_features_by_kind_keep_to_their_own_numbers():
         Row("compare", "mlp", 1e-3, 0, hidden),
     ]
     costs = {"learnt filters": Cost(10, 100), "random filters": Cost(10, 100), "hidden units of an MLP": Cost(9, 8)}
-    found = features.by_kind(trials, (5, 20), costs)
-    rows = {(row.variant, row.seed): row for row in found if row.phase == "compare"}
+    kinds = features.by_kind(trials, (5, 20), costs)
+    rows = {(row.variant, row.seed): row for row in kinds if row.phase == "compare"}
     assert len(rows) == 9 and {seed for _, seed in rows} == {0, 1}
     learnt = rows["learnt filters", 0]
     assert [learnt.result.value(name) for name in ("5", "test_accuracy", "parameters")] == [0.7, 0.8, 10]
@@ -138,7 +138,7 @@ def test_features_by_kind_keep_to_their_own_numbers():
     assert pixels.result.value("5") == 0.5 and pixels.learning_rate is None
     assert [pixels.result.value(name) for name in ("20", "test_accuracy", "parameters")] == [None, None, None]
     assert rows["random filters", 0].result.parameters == 10
-    rates = {summary.variant: (summary.learning_rate, summary.learning_rate_at_edge) for summary in summarize(found)}
+    rates = {summary.variant: (summary.learning_rate, summary.learning_rate_at_edge) for summary in summarize(kinds)}
     assert rates["learnt filters"] == (3e-3, True) and rates["hidden units of an MLP"] == (1e-3, True)
     assert rates["random filters"] == rates["pixels"] == (None, False)
 

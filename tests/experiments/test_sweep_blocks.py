@@ -49,9 +49,9 @@ def test_a_sweep_killed_again_and_again_ends_as_one_never_touched(command, ask, 
         process.kill()
         process.communicate(timeout=60)
         assert process.returncode == -signal.SIGKILL
-        found = {path: path.stat().st_mtime_ns for path in trials.glob("*/result.json")}
-        assert kept.items() <= found.items()
-        kept = found
+        present = {path: path.stat().st_mtime_ns for path in trials.glob("*/result.json")}
+        assert kept.items() <= present.items()
+        kept = present
     assert command("sweep_blocks", *flags).returncode == 0
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     assert ask("sweep_blocks", *flags, "--workdir=other").returncode == 0

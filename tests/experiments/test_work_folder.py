@@ -213,9 +213,9 @@ class WorkFolder(RuleBasedStateMachine):
     @rule(chance=strategies.integers(0, 2**32), damage=strategies.sampled_from(sorted(DAMAGES)))
     def damage(self, chance, damage):
         chance = random.Random(chance)
-        found = sorted(path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink())
-        if found:
-            DAMAGES[damage](chance.choice(found), chance)
+        present = sorted(path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink())
+        if present:
+            DAMAGES[damage](chance.choice(present), chance)
             self.touched = True
             self.counted[damage] += 1
 
@@ -228,7 +228,8 @@ class WorkFolder(RuleBasedStateMachine):
             first, second = random.Random(chance).sample(trials, 2)
             if not whole:
                 name = random.Random(chance).choice(["config.json", "result.json", "test_answers.npy"])
-                first, second = first / name, second / name
+                first = first / name
+                second = second / name
             if first.exists() and second.exists():
                 aside = self.place / "aside"
                 first.rename(aside)

@@ -205,33 +205,33 @@ class Compiles:
 
 def kill_until_done(run, folder, compiled, when, kills):
     """SIGKILL a run again and again, then let it finish; the kills that hit a process with work left to do."""
-    found = []
-    while len(found) < kills and not (folder / LAST[run[0]]).exists():
+    hits = []
+    while len(hits) < kills and not (folder / LAST[run[0]]).exists():
         process = start(run, folder, compiled=compiled)
         kill = when.wait(process, folder, compiled)
         process.kill()
         _, err = process.communicate(timeout=60)
         if process.returncode != -signal.SIGKILL:
             assert process.returncode == 0, err
-            return found
-        found.append(kill)
+            return hits
+        hits.append(kill)
     finish(start(run, folder, compiled=compiled))
-    return found
+    return hits
 
 
 def survive(run, tmp_path, whole, compiled, when, kills):
     """Kill so often in all, in as many folders as that takes; each must end as the untouched run did. The kills."""
-    found = []
+    landed = []
     empty = 0
     for number in itertools.count():
         folder = Path(tmp_path) / f"killed-{number}"
-        hits = kill_until_done(run, folder, compiled, when, kills - len(found))
+        hits = kill_until_done(run, folder, compiled, when, kills - len(landed))
         assert_same(folder, whole)
-        found += hits
-        if len(found) == kills:
-            return found
+        landed += hits
+        if len(landed) == kills:
+            return landed
         empty = 0 if hits else empty + 1
-        assert empty < 5, f"{empty} runs one after another ended before a kill: {len(found)} of {kills} kills"
+        assert empty < 5, f"{empty} runs one after another ended before a kill: {len(landed)} of {kills} kills"
 
 
 class Stop(NamedTuple):
@@ -283,14 +283,14 @@ def interrupted(err, number=signal.SIGTERM):
     return command
 
 
-def stop_until_done(run, folder, compiled, random, seconds, stops, found):
+def stop_until_done(run, folder, compiled, random, seconds, stops, stopped):
     """Stop a run again and again at random moments, then let it finish; add the stops that met work left to do.
 
     The signals take turns. One stop in four comes within `seconds` of the start, one within `seconds` after the run
     has its work folder, and two after its first epoch.
     """
-    while len(found) < stops and not (folder / LAST[run[0]]).exists():
-        number = list(STOPS)[len(found) % len(STOPS)]
+    while len(stopped) < stops and not (folder / LAST[run[0]]).exists():
+        number = list(STOPS)[len(stopped) % len(STOPS)]
         phase = random.choice(["begun", "opened", "trained", "trained"])
         since = time.time()
         process = start(run, folder, compiled=compiled)
@@ -312,18 +312,18 @@ def stop_until_done(run, folder, compiled, random, seconds, stops, found):
         assert process.returncode == 128 + number, f"a stop was lost: status {process.returncode} after {number}: {err}"
         interrupted(err, number)
         if not ended:
-            found.append(Stop(number, phase, bool(saved(folder) - there), took))
+            stopped.append(Stop(number, phase, bool(saved(folder) - there), took))
     finish(start(run, folder, compiled=compiled))
 
 
 def stay_the_same(run, tmp_path, whole, compiled, random, seconds, stops):
     """Stop so often in all, in as many folders as that takes; each must end as the untouched run did. The stops."""
-    found = []
+    stopped = []
     for folder in (Path(tmp_path) / f"stopped-{number}" for number in itertools.count()):
-        stop_until_done(run, folder, compiled, random, seconds, stops, found)
+        stop_until_done(run, folder, compiled, random, seconds, stops, stopped)
         assert_same(folder, whole)
-        if len(found) == stops:
-            return found
+        if len(stopped) == stops:
+            return stopped
 
 
 class Untouched(NamedTuple):

@@ -207,14 +207,14 @@ def test_on_a_terminal_the_line_comes_after_the_bar_and_the_cursor_is_shown(trai
 def stop_at_random(run, whole, tmp_path, compiled, seed, stops):
     """Real processes, stopped at random moments; what they left is said, with the numbers."""
     print(f"seed {seed}")
-    found = stay_the_same(RUNS[run], tmp_path, whole.folder, compiled, random.Random(seed), 1.0, stops)
-    seconds = [stop.seconds for stop in found]
-    phases = ", ".join(f"{sum(stop.phase == phase for stop in found)} {phase}" for phase in PHASES)
-    saving = sum(stop.saved for stop in found)
-    print(f"{run}: {len(found)} stops ({phases}), of which {saving} saved")
+    stopped = stay_the_same(RUNS[run], tmp_path, whole.folder, compiled, random.Random(seed), 1.0, stops)
+    seconds = [stop.seconds for stop in stopped]
+    phases = ", ".join(f"{sum(stop.phase == phase for stop in stopped)} {phase}" for phase in PHASES)
+    saving = sum(stop.saved for stop in stopped)
+    print(f"{run}: {len(stopped)} stops ({phases}), of which {saving} saved")
     print(f"seconds until it left: median {statistics.median(seconds):.2f}, most {max(seconds):.2f}")
-    assert {stop.phase for stop in found} == PHASES.keys() and saving >= stops // 10
-    assert {sum(stop.number == number for stop in found) for number in STOPS} == {stops // len(STOPS)}
+    assert {stop.phase for stop in stopped} == PHASES.keys() and saving >= stops // 10
+    assert {sum(stop.number == number for stop in stopped) for number in STOPS} == {stops // len(STOPS)}
     assert max(seconds) < BOUND
 
 

@@ -92,14 +92,14 @@ def test_a_missing_trial_takes_its_depth_out_of_the_ranking_whatever_became_of_i
         del rows[place]
     else:
         rows[place] = row(blocks=2, seed=1, status=missing if missing != "no accuracy" else "done")
-    found = answered(rows)
-    one, two, three = found.depths
-    assert found.recommended == 3  # 2 would be, with all of its seeds
+    result = answered(rows)
+    one, two, three = result.depths
+    assert result.recommended == 3  # 2 would be, with all of its seeds
     assert two.shortfall is two.allowance is None
     assert (one.shortfall, three.shortfall) == (pytest.approx(0.01), 0.0)
     # 2 against 3 on the seeds that both have, 0 and 2: differences 0.01, 0.00
     assert two.p_adjusted == pytest.approx(0.5) and two.summary.test.mean == pytest.approx(0.985)
-    json.dumps(found.to_json(), allow_nan=False)
+    json.dumps(result.to_json(), allow_nan=False)
 
 
 accuracy = st.integers(0, 360).map(lambda right: right / 360)
@@ -126,7 +126,8 @@ def test_rule_properties(values, margin, more):
 @settings(deadline=None)
 def test_rule_is_its_definition(values, margin):
     def standard_error(differences):
-        n, mean = len(differences), math.fsum(differences) / len(differences)
+        n = len(differences)
+        mean = math.fsum(differences) / n
         return math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / (n - 1) / n) if n > 1 else 0.0
 
     means = [math.fsum(depth) / len(depth) for depth in values.tolist()]
@@ -151,8 +152,8 @@ def test_answer():
         *(row("tune", blocks=1, rate=rate, seed=9, val=val) for rate, val in [(1e-4, 0.5), (1e-3, 0.9)]),
     ]
     correct = {1: np.array([[True] * 9 + [False]] * 2), 2: None}
-    found = answered(rows, match="macs", correct=correct)
-    plain = found.to_json()
+    result = answered(rows, match="macs", correct=correct)
+    plain = result.to_json()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     top = {"recommended_blocks", "rule", "margin", "indistinguishable", "dataset", "match", "depths"}
     assert set(plain) == top | {"learning_rates", "deeper_fits"}
@@ -180,35 +181,35 @@ def test_answer():
     assert zero["shortfall"] == pytest.approx(0.065)
     # Differences 1 - 2 have deviation 0.01 sqrt 2, SE 0.01
     assert (zero["allowance"], two["allowance"]) == pytest.approx((0.005, 0.01))
-    assert "1 block: 0.9750" in found.rule and "0.05 x error" in found.rule
+    assert "1 block: 0.9750" in result.rule and "0.05 x error" in result.rule
 
 
 def test_answer_tells_apart():
     # Differences 2 - 1: 0.049, 0.05, 0.051: mean 0.05, SE 0.001 / sqrt 3, t = 86.6: p far below 0.05
-    found = answered(compared({1: [0.921, 0.92, 0.919], 2: [0.97, 0.97, 0.97]}))
-    assert found.recommended == 2 and found.indistinguishable == ()
-    one, two = found.depths
+    result = answered(compared({1: [0.921, 0.92, 0.919], 2: [0.97, 0.97, 0.97]}))
+    assert result.recommended == 2 and result.indistinguishable == ()
+    one, two = result.depths
     assert one.p_adjusted < 0.001
     assert two.summary.test.std == 0.0 and two.summary.test.low is None  # zero variance
 
 
 def test_answer_of_one_seed():
-    found = answered(compared({1: [0.9], 2: [0.97]}))
-    assert found.recommended == 2 and found.indistinguishable == (1,)
+    result = answered(compared({1: [0.9], 2: [0.97]}))
+    assert result.recommended == 2 and result.indistinguishable == (1,)
     names = ("val_std", "val_low", "val_high", "test_std", "test_low", "test_high", "p_adjusted")
-    assert all(depth[name] is None for depth in found.to_json()["depths"] for name in names)
-    assert "of one seed SE is unknown, so the share of the error alone counts" in found.rule
+    assert all(depth[name] is None for depth in result.to_json()["depths"] for name in names)
+    assert "of one seed SE is unknown, so the share of the error alone counts" in result.rule
     assert "unknown" not in answered(compared({1: [0.9, 0.91], 2: [0.97, 0.98]})).rule
-    json.dumps(found.to_json(), allow_nan=False)
+    json.dumps(result.to_json(), allow_nan=False)
 
 
 def test_a_failed_trial_is_counted_and_keeps_its_depth_out():
     rows = [*compared({1: [0.9, 0.91]}), row(blocks=2, test=0.9, status="failed")]
-    found = answered(rows)
-    assert found.depths[1].summary.failed == 1 and found.recommended == 1 and found.best is found.depths[0]
+    result = answered(rows)
+    assert result.depths[1].summary.failed == 1 and result.recommended == 1 and result.best is result.depths[0]
 
 
 def test_an_answer_survives_json():
     rows = compared({0: [0.95, 0.96, 0.97], 1: [0.97, 0.98, None], 2: [0.98, 0.98, 0.98]})
-    found = answered(rows, correct={2: np.eye(3, 40) > 0})
-    assert answer.Answer.from_json(json.loads(json.dumps(found.to_json()))) == found
+    result = answered(rows, correct={2: np.eye(3, 40) > 0})
+    assert answer.Answer.from_json(json.loads(json.dumps(result.to_json()))) == result

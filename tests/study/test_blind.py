@@ -27,14 +27,14 @@ def swept(dataset, folder):
     """The results of a sweep without its test accuracies, these alone, and what it chose."""
     results = run(study(dataset, CONFIG), folder)
     correct = {blocks: results.correct(blocks) for blocks in CONFIG.blocks}
-    found = answer.answer(results.rows, dataset="digits", match="width", margin=0.05, correct=correct)
+    answered = answer.answer(results.rows, dataset="digits", match="width", margin=0.05, correct=correct)
     rows = [
         (row.phase, row.variant, row.learning_rate, row.seed, row.result.status, row.result.val_accuracy)
         for row in results.rows
     ]
     accuracies = [row.result.test_accuracy for row in results.rows if row.result.test_accuracy is not None]
-    chosen = [found.recommended, found.rule]
-    chosen += [[depth.to_json()[name] for name in CHOICES] for depth in found.depths]
+    chosen = [answered.recommended, answered.rule]
+    chosen += [[depth.to_json()[name] for name in CHOICES] for depth in answered.depths]
     return rows, accuracies, chosen
 
 

@@ -24,13 +24,13 @@ BETTER = [0.9851, 0.975, 0.995]
     ],
 )
 def test_a_statement_holds_where_the_tests_put_the_variant_on_its_side(accuracies, side, said):
-    found = compared_pooling({"max": MAX, "stride": accuracies})
-    assert claims.stated("s", "digits", [claims.Expected(found, "stride", side)]).endswith(said)
+    poolings = compared_pooling({"max": MAX, "stride": accuracies})
+    assert claims.stated("s", "digits", [claims.Expected(poolings, "stride", side)]).endswith(said)
 
 
 def test_one_variant_on_another_side_is_enough_and_is_named_with_its_measure():
-    found = compared_pooling({"max": MAX, "stride": WORSE, "average": NEAR, "unknown": [None] * 3})
-    expected = [claims.Expected(found, name, "worse", "IoU") for name in ("stride", "average", "unknown")]
+    poolings = compared_pooling({"max": MAX, "stride": WORSE, "average": NEAR, "unknown": [None] * 3})
+    expected = [claims.Expected(poolings, name, "worse", "IoU") for name in ("stride", "average", "unknown")]
     assert claims.stated("s", "digits", expected).endswith(
         "does not hold on digits: not to be told apart from max in IoU: average."
     )

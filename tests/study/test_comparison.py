@@ -1,6 +1,7 @@
 """Comparisons against hand arithmetic and SciPy."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from tests.study.trials import MAX, STRIDE, compared_pooling, row
 
 
 def test_differences_are_paired_by_seed():
-    found = compared_pooling({"max": MAX, "stride": STRIDE})
-    reference, stride = found.to_json()["variants"]
+    poolings = compared_pooling({"max": MAX, "stride": STRIDE})
+    reference, stride = poolings.to_json()["variants"]
     assert reference["difference"] is None and reference["pooling"] == "max"
     difference = np.array(STRIDE) - np.array(MAX)
     low, high = stats.t.interval(0.95, 2, loc=difference.mean(), scale=stats.sem(difference))
@@ -21,7 +22,7 @@ def test_differences_are_paired_by_seed():
     wanted["p_adjusted"] = stats.ttest_rel(STRIDE, MAX).pvalue
     assert stride["difference"] == pytest.approx(wanted)
     assert stride["measured"]["test_accuracy"]["mean"] == pytest.approx(np.mean(STRIDE))
-    json.dumps(found.to_json(), allow_nan=False)
+    json.dumps(poolings.to_json(), allow_nan=False)
 
 
 def test_p_values_are_adjusted_for_the_number_of_variants():
@@ -30,32 +31,51 @@ def test_p_values_are_adjusted_for_the_number_of_variants():
     assert both["stride"].p_adjusted == pytest.approx(2 * alone)
 
 
+def test_p_values_of_one_family_are_adjusted_for_all_of_its_comparisons():
+    # Two seeds: p = 1 - 2 atan(t) / pi. Differences 6 and 7: t = 13, p = 0.04888; 0 and 1: t = 1, p = 0.5.
+    alone = compared_pooling({"max": [0.9, 0.9], "stride": [0.96, 0.97]})
+    beside = compared_pooling({"max": [0.9, 0.9], "average": [0.9, 0.91]})
+    p = 1 - 2 * math.atan(13) / math.pi
+    assert alone["stride"].p_adjusted == pytest.approx(p) and p < 0.05
+    together = comparison.in_one_family(alone, beside)
+    assert together[0]["stride"].p_adjusted == pytest.approx(2 * p)  # Holm's first step of two tests
+    assert together[1]["average"].p_adjusted == pytest.approx(0.5)
+    assert together[0]["stride"].difference == alone["stride"].difference
+    assert together[0]["max"].p_adjusted is None
+
+
+def test_a_comparison_without_a_test_adds_none_to_its_family():
+    alone = compared_pooling({"max": MAX, "stride": STRIDE})
+    first, untested = comparison.in_one_family(alone, compared_pooling({"max": MAX, "average": [0.9]}))
+    assert first == alone and untested["average"].p_adjusted is None
+
+
 def test_only_common_seeds_are_compared_and_the_unfinished_are_counted():
-    found = compared_pooling({"max": MAX, "stride": [0.95, None, 0.95]})
-    stride = found["stride"]
+    poolings = compared_pooling({"max": MAX, "stride": [0.95, None, 0.95]})
+    stride = poolings["stride"]
     assert stride.difference.n == 2 and stride.summary.diverged == 1 and stride.summary.tried == 3
     assert stride.difference.mean == pytest.approx(0.95 - 0.985)
 
 
 @pytest.mark.parametrize("other", [[None, None, None], [None, 0.9]])
 def test_what_is_unknown_stays_unknown(other):
-    found = compared_pooling({"max": [0.9, None], "stride": other})
-    stride = found["stride"]
+    poolings = compared_pooling({"max": [0.9, None], "stride": other})
+    stride = poolings["stride"]
     assert stride.difference.mean is None and stride.p_adjusted is None
     assert stride.seconds_ratio.mean is None
-    json.dumps(found.to_json(), allow_nan=False)
+    json.dumps(poolings.to_json(), allow_nan=False)
 
 
 def test_time_is_compared_seed_by_seed():
     # max and stride; the last two seeds trained together
     seconds = {"max": [10.0, 20.0, 40.0, 40.0], "stride": [5.0, 12.0, 28.0, 28.0]}
     rows = [row(blocks=name, seed=seed, test=0.9, seconds=seconds[name][seed]) for seed in range(4) for name in seconds]
-    found = comparison.compare(rows, column="pooling", reference="max")
-    assert found["max"].seconds_ratio is None
+    poolings = comparison.compare(rows, column="pooling", reference="max")
+    assert poolings["max"].seconds_ratio is None
     logs = np.log([0.5, 0.6, 0.7])  # on a scale where half and twice are equally far from 1
     low, high = np.exp(stats.t.interval(0.95, 2, loc=logs.mean(), scale=stats.sem(logs)))
     wanted = {"n": 3, "mean": np.cbrt(0.5 * 0.6 * 0.7), "std": logs.std(ddof=1), "low": low, "high": high}
-    assert found["stride"].seconds_ratio.to_json() == pytest.approx(wanted)
+    assert poolings["stride"].seconds_ratio.to_json() == pytest.approx(wanted)
 
 
 def test_other_measurements_have_a_mean_each():
@@ -65,28 +85,28 @@ def test_other_measurements_have_a_mean_each():
         for name, values in {"max": MAX, "stride": STRIDE}.items()
         for seed, value in enumerate(values)
     ]
-    found = comparison.compare(rows, column="pooling", reference="max", others=("moved_1",))
-    assert found["max"].measured["moved_1"].mean == pytest.approx(0.6)
-    stride = found["stride"].measured["moved_1"]
+    poolings = comparison.compare(rows, column="pooling", reference="max", others=("moved_1",))
+    assert poolings["max"].measured["moved_1"].mean == pytest.approx(0.6)
+    stride = poolings["stride"].measured["moved_1"]
     assert stride == Estimate(3, stride.mean, 0.0, None, None) and stride.mean == pytest.approx(0.4)
 
 
 def test_variants_that_are_words_keep_their_order():
-    found = compared_pooling({"max": [0.97, 0.97], "average": [0.97, 0.97]})
-    assert [each.name for each in found.variants] == ["max", "average"]
-    assert [each.name for each in found.others] == ["average"]
+    poolings = compared_pooling({"max": [0.97, 0.97], "average": [0.97, 0.97]})
+    assert [each.name for each in poolings.variants] == ["max", "average"]
+    assert [each.name for each in poolings.others] == ["average"]
 
 
 def test_a_metric_may_be_anything_measured():
     rows = [row(blocks=name, seed=0, test=0.9, test_error=0.1 * place) for place, name in enumerate(("a", "b"))]
-    found = comparison.compare(rows, column="model", reference="a", metric="test_error")
-    assert found["b"].difference.mean == pytest.approx(0.1) and found.metric == "test_error"
+    models = comparison.compare(rows, column="model", reference="a", metric="test_error")
+    assert models["b"].difference.mean == pytest.approx(0.1) and models.metric == "test_error"
 
 
 def test_the_answer_names_experiment_and_data():
-    found = compared_pooling({"max": MAX, "stride": STRIDE})
-    values = comparison.ComparisonAnswer("downsampling", "mnist", found, "So it is.", {"again": found}).to_json()
+    poolings = compared_pooling({"max": MAX, "stride": STRIDE})
+    values = comparison.ComparisonAnswer("downsampling", "mnist", poolings, "So it is.", {"again": poolings}).to_json()
     assert list(values) == ["experiment", "dataset", "by", "reference", "metric", "variants", "again", "sentence"]
-    assert values["again"] == found.to_json() and values["by"] == "pooling"
+    assert values["again"] == poolings.to_json() and values["by"] == "pooling"
     with pytest.raises(KeyError, match="average"):
-        found["average"]
+        poolings["average"]

@@ -53,7 +53,8 @@ VARIES = {"images": (0.01, 1.0), "both": (0.1, 1.0), "seeds": (0.3, 0.5)}  # dev
 
 
 def share_held(seeds, varies, interval, repeats=400):
-    generator, held = np.random.default_rng(2), 0
+    generator = np.random.default_rng(2)
+    held = 0
     for _ in range(repeats):
         correct, truth = correct_images(seeds, 200, *VARIES[varies], generator)
         low, high = interval(correct)
@@ -73,7 +74,8 @@ def test_bootstrap_intervals_hold_the_true_share_in_95_percent_or_somewhat_more(
 
 
 def plain_percentiles(correct):
-    generator, (seeds, images) = np.random.default_rng(0), correct.shape
+    generator = np.random.default_rng(0)
+    seeds, images = correct.shape
     seed_counts = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=500)
     image_counts = generator.multinomial(images, np.full(images, 1 / images), size=500)
     return np.quantile(((seed_counts @ correct) * image_counts).sum(axis=1) / correct.size, [0.025, 0.975])
@@ -86,7 +88,8 @@ def test_plain_percentiles_of_few_seeds_would_not():
 def test_tests_find_a_difference_where_there_is_none_in_5_percent_of_the_families(monkeypatch):
     monkeypatch.setattr(gc, "collect", lambda: 0)  # statsmodels does at each call, which takes longer than all else
     accuracy = simulation.sweeps((0.98,) * 4, 5, NOISE, 500, np.random.default_rng(3))
-    single, family = 0, 0
+    single = 0
+    family = 0
     for first, *others in accuracy:
         p_values = {place: statistics.paired_p_value(first, other) for place, other in enumerate(others)}
         single += p_values[0] < 0.05
@@ -114,15 +117,17 @@ def _number(text):
 
 def disagreement(rows, repeats):
     """The p-value of: these picks and the recorded ones come from one rule. Chi-square of each row, added."""
-    total, freedom = 0.0, 0
+    total = 0.0
+    freedom = 0
     record, of = recorded()
     for row, old in zip(rows, record, strict=True):
         assert [row[name] for name in list(row)[:4]] == [old[name] for name in list(old)[:4]]
         counts = np.array([[run[f"picks {d}"] * n for d in range(4)] for run, n in ((row, repeats), (old, of))])
         counts = np.round(counts[:, counts.sum(axis=0) >= 10])  # what is rarer would not be near chi-square
         if counts.shape[1] > 1:
-            found = stats.chi2_contingency(counts, correction=False)
-            total, freedom = total + found.statistic, freedom + found.dof
+            test = stats.chi2_contingency(counts, correction=False)
+            total += test.statistic
+            freedom += test.dof
     assert freedom > 50
     return stats.chi2.sf(total, freedom)
 
@@ -158,7 +163,8 @@ CHOOSE = rule.choose
 @pytest.mark.parametrize("other", [half_the_margin, no_standard_error, unpaired])
 def test_another_rule_would_be_seen(monkeypatch, other):
     monkeypatch.setattr(rule, "choose", other)
-    rows, names = simulation.simulate(150, seed=4), [row["noise-free"] for row in recorded()[0]]
+    rows = simulation.simulate(150, seed=4)
+    names = [row["noise-free"] for row in recorded()[0]]
     rows = [row | {"noise-free": name} for row, name in zip(rows, names, strict=True)]
     assert disagreement(rows, 150) < RARE
 

@@ -22,16 +22,16 @@ def test_trials_that_stopped_at_different_steps_are_not_run_together(digits, tmp
     trials = [own.trial("compare", 1, 1e-3, seed) for seed in range(3)]
     folder = StudyFolder(tmp_path)
     (folder.trial(trials[1]).path / "checkpoints" / "7").mkdir(parents=True)
-    found = [[trial.config.seed for trial in group] for group in groups(folder, trials, 4)]
-    assert found[0] == [1] and sorted(itertools.chain(*found)) == [0, 1, 2]
+    seeds = [[trial.config.seed for trial in group] for group in groups(folder, trials, 4)]
+    assert seeds[0] == [1] and sorted(itertools.chain(*seeds)) == [0, 1, 2]
 
 
 def test_groups_are_no_larger_than_asked_and_share_a_program(digits, tmp_path):
     own = study(digits)
     trials = [own.trial("tune", blocks, rate, 9) for blocks in (0, 1) for rate in (1e-3, 2e-3, 3e-3)]
-    found = list(groups(StudyFolder(tmp_path), trials, 2))
-    assert [len(group) for group in found] == [2, 1, 2, 1] and list(itertools.chain(*found)) == trials
-    assert all(len({trial.variant for trial in group}) == 1 for group in found)
+    grouped = list(groups(StudyFolder(tmp_path), trials, 2))
+    assert [len(group) for group in grouped] == [2, 1, 2, 1] and list(itertools.chain(*grouped)) == trials
+    assert all(len({trial.variant for trial in group}) == 1 for group in grouped)
 
 
 def test_what_runs_elsewhere_keeps_to_the_same_protocol():

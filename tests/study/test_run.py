@@ -55,10 +55,10 @@ def test_a_study_tunes_then_compares_and_does_nothing_twice(digits, whole, count
     assert said.notes["comparing: trials"][-1].endswith(", seed 1")
     again = run(study(digits), results.workdir)
     assert again.rows == results.rows and counted == [] and table(results.workdir) == saved
-    for found in (results, again):  # from memory, and from the folder
+    for each in (results, again):  # from memory, and from the folder
         for blocks in (0, 1):
             accuracies = [row.result.test_accuracy for row in compared if row.variant == blocks]
-            assert found.correct(blocks).mean(axis=1).tolist() == pytest.approx(accuracies)
+            assert each.correct(blocks).mean(axis=1).tolist() == pytest.approx(accuracies)
 
 
 def test_what_a_kill_left_in_a_finished_trial_goes_with_the_next_run(digits, tmp_path):
@@ -133,12 +133,12 @@ def test_log_spaced_rates_keep_their_images_and_arrays(digits, tmp_path):
     executor.ran.clear()
     again = run(study(digits, config), tmp_path, executor=executor)
     assert executor.ran == [] and again.rows == first.rows
-    for found in (first, again):
+    for each in (first, again):
         for blocks, rate in best.items():
-            assert {row.learning_rate for row in in_phase(found.rows, "compare") if row.variant == blocks} == {rate}
-            assert found.correct(blocks).shape == (2, 20)
-            assert found.arrays(blocks, seed=1)["rate"].tolist() == [rate]
-        assert found.arrays(0, seed=7) == {}
+            assert {row.learning_rate for row in in_phase(each.rows, "compare") if row.variant == blocks} == {rate}
+            assert each.correct(blocks).shape == (2, 20)
+            assert each.arrays(blocks, seed=1)["rate"].tolist() == [rate]
+        assert each.arrays(0, seed=7) == {}
     assert [float(line["learning_rate"]) for line in table(tmp_path)] == [row.learning_rate for row in first.rows]
 
 
@@ -149,11 +149,11 @@ def test_a_diverged_trial_is_counted_and_never_averaged_in(digits, tmp_path):
     assert all(row.result.val_accuracy is row.result.test_accuracy is None for row in results.rows)
     correct = {blocks: results.correct(blocks) for blocks in (0, 1)}
     assert correct == {0: None, 1: None}
-    found = answer.answer(results.rows, dataset="digits", match="width", margin=0.05, correct=correct)
-    assert found.recommended is None
-    counts = [(depth.summary.n, depth.summary.diverged, depth.summary.test.mean) for depth in found.depths]
+    answered = answer.answer(results.rows, dataset="digits", match="width", margin=0.05, correct=correct)
+    assert answered.recommended is None
+    counts = [(depth.summary.n, depth.summary.diverged, depth.summary.test.mean) for depth in answered.depths]
     assert counts == [(0, 2, None)] * 2
-    assert "0 of 2" in tables.answer_tables(found) and "diverged" in words.answer_sentence(found)
+    assert "0 of 2" in tables.answer_tables(answered) and "diverged" in words.answer_sentence(answered)
 
 
 def test_finished_rows_stay_while_a_grown_grid_tunes_again(digits, tmp_path, monkeypatch):

@@ -81,7 +81,8 @@ def test_bootstrap_against_every_resample():
 
 def test_bootstrap_is_wider_than_either_source_alone():
     generator = np.random.default_rng(0)
-    skill, ease = generator.uniform(0.7, 0.99, (6, 1)), generator.uniform(0, 1, (1, 300))
+    skill = generator.uniform(0.7, 0.99, (6, 1))
+    ease = generator.uniform(0, 1, (1, 300))
     correct = ease < skill
     low, high = statistics.bootstrap_interval(correct)
     over_seeds = correct.mean(axis=1).std(ddof=1) / math.sqrt(6)
@@ -110,25 +111,25 @@ def test_bootstrap_is_fixed_by_its_seed_and_knows_its_limits():
     ],
 )
 def test_moments(values, expected):
-    found = statistics.moments(values)
+    estimate = statistics.moments(values)
     count, mean, deviation, low = expected
-    assert (found.n, found.mean, found.std) == (count, pytest.approx(mean), pytest.approx(deviation))
-    assert found.low == (None if low is None else pytest.approx(low, abs=1e-6))
-    assert (found.high is None) == (low is None)
+    assert (estimate.n, estimate.mean, estimate.std) == (count, pytest.approx(mean), pytest.approx(deviation))
+    assert estimate.low == (None if low is None else pytest.approx(low, abs=1e-6))
+    assert (estimate.high is None) == (low is None)
 
 
 def test_the_interval_of_an_accuracy_stays_within_0_and_1():
-    found = statistics.moments([0.99, 0.97])
-    assert (found.low, found.high) == (pytest.approx(0.98 - T[1] * 0.01, abs=1e-6), 1.0)
+    estimate = statistics.moments([0.99, 0.97])
+    assert (estimate.low, estimate.high) == (pytest.approx(0.98 - T[1] * 0.01, abs=1e-6), 1.0)
     assert statistics.differences([0.9, -0.9]).low == -1.0
 
 
 def test_ratios_are_averaged_on_a_log_scale():
-    found = statistics.ratios([0.25, 1.0])
+    estimate = statistics.ratios([0.25, 1.0])
     half_width = T[1] * math.log(4) / 2
-    assert found.mean == pytest.approx(0.5)
+    assert estimate.mean == pytest.approx(0.5)
     ends = (0.5 * math.exp(-half_width), 0.5 * math.exp(half_width))
-    assert (found.low, found.high) == pytest.approx(ends, rel=1e-5)
+    assert (estimate.low, estimate.high) == pytest.approx(ends, rel=1e-5)
     assert statistics.ratios([NAN]).mean is None and statistics.ratios([0.5]).low is None
 
 
@@ -138,6 +139,6 @@ def test_the_detectable_difference_is_found_in_four_of_five_studies(seeds, tests
     values = stats.zscore(np.arange(seeds), ddof=1)  # their deviation is 1
     true = statistics.detectable_difference(values, tests)
     studies = np.random.default_rng(0).normal(true, 1, (4000, seeds))
-    found = stats.ttest_1samp(studies, 0, axis=1).pvalue < 0.05 / tests
-    assert found.mean() == pytest.approx(0.8, abs=4 * math.sqrt(0.8 * 0.2 / 4000))
+    significant = stats.ttest_1samp(studies, 0, axis=1).pvalue < 0.05 / tests
+    assert significant.mean() == pytest.approx(0.8, abs=4 * math.sqrt(0.8 * 0.2 / 4000))
     assert statistics.detectable_difference([0.1], tests) is None

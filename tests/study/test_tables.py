@@ -19,8 +19,8 @@ def cells(table):
 
 
 def test_answer():
-    found = tables.answer_tables(answered(compared({1: [0.96, 0.98], 2: [0.96, 0.99], 3: [None]})))
-    table, tests = map(cells, found.split("\n\n"))
+    printed = tables.answer_tables(answered(compared({1: [0.96, 0.98], 2: [0.96, 0.99], 3: [None]})))
+    table, tests = map(cells, printed.split("\n\n"))
     assert table[0] == ["blocks", "test %", "val %", "n", "rate", "parameters", "MACs", "seconds"]
     # 0.97 +- 12.7062 x 0.01 and 0.975 +- 12.7062 x 0.015; differences 0, 0.01: t = 1, p = 1 - 2 atan(1) / pi = 0.5.
     # 2 is best by 0.005, with SE 0.005, so 1 is within reach.
@@ -35,8 +35,8 @@ def test_answer():
 
 
 def test_answer_of_one_seed_has_no_interval_and_no_column_of_p_values():
-    found = tables.answer_tables(answered(compared({1: [0.9], 2: [0.97]})))
-    assert "[" not in found and "p" not in cells(found)[0]
+    table = tables.answer_tables(answered(compared({1: [0.9], 2: [0.97]})))
+    assert "[" not in table and "p" not in cells(table)[0]
 
 
 def test_comparison():
@@ -62,15 +62,15 @@ def test_differences_that_are_written_as_0_have_no_sign():
 
 def test_other_measurements_have_a_column_each():
     rows = [row(blocks=name, test=0.9, moved_1=0.5) for name in ("max", "stride")]
-    found = compare(rows, column="pooling", reference="max", others=("moved_1",))
-    head = cells(tables.comparison_tables(found, {"test_accuracy": "as it is %", "moved_1": "moved %"}))[0]
+    comparison = compare(rows, column="pooling", reference="max", others=("moved_1",))
+    head = cells(tables.comparison_tables(comparison, {"test_accuracy": "as it is %", "moved_1": "moved %"}))[0]
     assert head[:3] == ["pooling", "as it is %", "moved %"]
 
 
 def test_a_metric_of_another_name_has_its_own_head():
     rows = [row(blocks=name, test_error=0.1) for name in ("lenet5", "lenet5_1998")]
-    found = compare(rows, column="model", reference="lenet5", metric="test_error")
-    assert cells(tables.comparison_tables(found))[0][1] == "test error %"
+    comparison = compare(rows, column="model", reference="lenet5", metric="test_error")
+    assert cells(tables.comparison_tables(comparison))[0][1] == "test error %"
 
 
 def test_a_comparison_of_much_is_split_and_each_part_begins_with_the_first_column():
@@ -80,9 +80,9 @@ def test_a_comparison_of_much_is_split_and_each_part_begins_with_the_first_colum
         for name in ("convnet", "convnet, permuted")
         for seed in (0, 1)
     ]
-    found = compare(rows, column="network", reference="convnet", others=tuple(measured))
+    comparison = compare(rows, column="network", reference="convnet", others=tuple(measured))
     titles = {"test_accuracy": "test %", **{name: f"{name} %" for name in measured}}
-    parts = tables.comparison_tables(found, titles).split("\n\n")
+    parts = tables.comparison_tables(comparison, titles).split("\n\n")
     assert len(parts) > 1 and all(cells(part)[0][0] == "network" for part in parts)
     assert all([line[0] for line in cells(part)[1:]] == ["convnet", "convnet, permuted"] for part in parts)
     heads = [head for part in parts for head in cells(part)[0][1:]]
@@ -123,8 +123,8 @@ def test_no_table_is_wider_than_100_characters(columns):
 
 
 def test_what_occurs_is_explained_and_nothing_else():
-    found = tables.answer_tables(answered(compared({1: [0.96, 0.98], 2: [0.96, 0.99]})))
-    assert tables.explained(found, "1 block").splitlines() == [
+    table = tables.answer_tables(answered(compared({1: [0.96, 0.98], 2: [0.96, 0.99]})))
+    assert tables.explained(table, "1 block").splitlines() == [
         "*: the recommended number of blocks.",
         "[a, b]: 95 % interval of the mean over seeds (Student's t): for other splits, initial weights and",
         "  orders, given these images, this test set and the chosen learning rate.",

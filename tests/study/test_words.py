@@ -48,11 +48,11 @@ def sentence(accuracies, dataset="mnist"):
     ],
 )
 def test_sentence(accuracies, dataset, parts):
-    found = answered(compared(accuracies), dataset)
-    text = words.answer_sentence(found)
+    answer = answered(compared(accuracies), dataset)
+    text = words.answer_sentence(answer)
     assert all(part in text for part in parts), text
     assert ("360" in text) == (dataset == "digits")
-    assert ("diverged" in text) == any(depth.summary.diverged for depth in found.depths)
+    assert ("diverged" in text) == any(depth.summary.diverged for depth in answer.depths)
     assert "edge" not in text
 
 
@@ -86,10 +86,10 @@ def test_sentence_says_in_which_direction_depths_differ(other, said):
 def test_sentence_names_what_collapsed():
     rows = compared({1: [0.9, 0.91], 2: [0.95, 0.1]})
     rows[-1] = dataclasses.replace(rows[-1], result=dataclasses.replace(rows[-1].result, collapsed=True))
-    found = answered(rows)
-    assert found.recommended == 1  # a depth with a collapsed seed is not ranked, as with a diverged one
-    assert found.depths[1].summary.test.mean == 0.95 and found.depths[1].summary.collapsed == 1
-    assert "Trials collapsed: 1 of 2 at 2 blocks; they end no better than" in words.answer_sentence(found)
+    answer = answered(rows)
+    assert answer.recommended == 1  # a depth with a collapsed seed is not ranked, as with a diverged one
+    assert answer.depths[1].summary.test.mean == 0.95 and answer.depths[1].summary.collapsed == 1
+    assert "Trials collapsed: 1 of 2 at 2 blocks; they end no better than" in words.answer_sentence(answer)
 
 
 @pytest.mark.parametrize("fits, best, warned", [(True, 2, True), (False, 2, False), (True, 1, False)])
@@ -133,28 +133,28 @@ def test_notes_of_a_comparison():
         *tuned([(1e-3, 8, 0.5), (3e-3, 8, 0.9)]),
         *compared({1: [0.9, 0.9, 0.9, 0.9, None]}, rate=3e-3),
     ]
-    found = compare(rows, column="at", reference=1)
-    assert words.notes(found, "mnist") == (
+    comparison = compare(rows, column="at", reference=1)
+    assert words.notes(comparison, "mnist") == (
         "The best learning rate lies at the edge of the grid (0.003 for 1), so a wider grid may do better. "
         "Trials diverged: 1 of 5 at 1."
     )
-    assert words.notes(found, "digits").endswith("360 test images of digits cannot separate close variants.")
+    assert words.notes(comparison, "digits").endswith("360 test images of digits cannot separate close variants.")
     assert words.notes(compared_pooling({"max": MAX}), "mnist") == ""
 
 
 @pytest.mark.parametrize("other", [[None, None, None], [None, 0.9]])
 def test_what_is_unknown_is_said(other):
-    found = compared_pooling({"max": [0.9, None], "stride": other})
-    assert words.versus(found, "stride").endswith("(no common seed finished)")
-    assert words.share(found, "stride") == "100% of the parameters and 100% of the multiply-accumulates"
-    assert words.verdict(found, "max pooling") == "Not to be told apart from max pooling: stride."
+    comparison = compared_pooling({"max": [0.9, None], "stride": other})
+    assert words.versus(comparison, "stride").endswith("(no common seed finished)")
+    assert words.share(comparison, "stride") == "100% of the parameters and 100% of the multiply-accumulates"
+    assert words.verdict(comparison, "max pooling") == "Not to be told apart from max pooling: stride."
 
 
 def test_one_seed_has_a_mean_and_no_interval():
-    found = compared_pooling({"max": [0.98], "stride": [0.96]})
-    assert words.accuracy(found, "stride") == "96.00 % (n=1)"
-    assert words.versus(found, "stride") == "2.00 points less"
-    assert words.share(found, "stride").endswith("and 100% of the training time (1 timing)")
+    comparison = compared_pooling({"max": [0.98], "stride": [0.96]})
+    assert words.accuracy(comparison, "stride") == "96.00 % (n=1)"
+    assert words.versus(comparison, "stride") == "2.00 points less"
+    assert words.share(comparison, "stride").endswith("and 100% of the training time (1 timing)")
 
 
 @pytest.mark.parametrize(
@@ -170,15 +170,15 @@ def test_one_seed_has_a_mean_and_no_interval():
     ],
 )
 def test_the_interval_has_the_sign_of_the_words(mean, low, high, said):
-    found = comparison_of("stride", difference=Estimate(5, mean, 0.01, low, high), p_adjusted=0.03)
-    assert words.versus(found, "stride") == said
+    comparison = comparison_of("stride", difference=Estimate(5, mean, 0.01, low, high), p_adjusted=0.03)
+    assert words.versus(comparison, "stride") == said
 
 
 def test_a_share_is_of_the_references_cost():
     small = row(blocks="small", seconds=8.0)
     large = row(blocks="large", seconds=10.0)
-    found = compare([large, small], column="size", reference="large")
-    assert words.share(found, "small") == (
+    comparison = compare([large, small], column="size", reference="large")
+    assert words.share(comparison, "small") == (
         "100% of the parameters, 100% of the multiply-accumulates and 80% of the training time (1 timing)"
     )
 
@@ -187,10 +187,10 @@ def test_the_interval_of_a_time_is_said():
     rows = compared({"max": [*MAX, 0.9], "stride": [*STRIDE, 0.9]})
     seconds = [10.0, 20.0, 40.0, 40.0, 5.0, 12.0, 28.0, 28.0]  # of max, of stride; the last two ran together
     rows = [row(blocks=each.variant, seed=each.seed, seconds=own) for each, own in zip(rows, seconds, strict=True)]
-    found = compare(rows, column="pooling", reference="max")
+    comparison = compare(rows, column="pooling", reference="max")
     logs = np.log([0.5, 0.6, 0.7])
     low, high = np.exp(stats.t.interval(0.95, 2, loc=logs.mean(), scale=stats.sem(logs)))
-    assert words.share(found, "stride") == (
+    assert words.share(comparison, "stride") == (
         "100% of the parameters, 100% of the multiply-accumulates and 59% of the training time "
         f"(95% interval {100 * low:.0f} to {100 * high:.0f}, 3 timings)"
     )
@@ -199,8 +199,10 @@ def test_the_interval_of_a_time_is_said():
 def test_the_verdict_names_every_variant_on_its_side():
     better = [value + 0.005 for value in MAX]
     better[0] += 0.0001  # else the difference has no variance
-    found = compared_pooling({"max": MAX, "stride": [0.5, 0.49, 0.5], "average": [0.981, 0.969, 0.99], "wide": better})
-    assert words.verdict(found, "max pooling") == (
+    comparison = compared_pooling(
+        {"max": MAX, "stride": [0.5, 0.49, 0.5], "average": [0.981, 0.969, 0.99], "wide": better}
+    )
+    assert words.verdict(comparison, "max pooling") == (
         "Worse than max pooling: stride; not to be told apart from max pooling: average; better than max pooling: wide."
     )
 
@@ -269,14 +271,14 @@ def test_lower_rates_are_asked_for_where_every_trial_diverged():
 )
 def test_the_flag_that_grows_is_replaced_however_it_was_given(given):
     command = ["python", "-m", "experiments.sweep_blocks", *given, "--epochs=2"]
-    found = following(at_best({1: 1e-3, 2: 1e-3}, ALIKE), command=command)
-    assert found == "python -m experiments.sweep_blocks --epochs=2 --seeds=10"
+    line = following(at_best({1: 1e-3, 2: 1e-3}, ALIKE), command=command)
+    assert line == "python -m experiments.sweep_blocks --epochs=2 --seeds=10"
 
 
 def test_log_spaced_rates_are_repeated_to_the_last_digit():
     rates = np.geomspace(1e-4, 1e-2, 5).tolist()
     rows = [row("tune", rate=rate, seed=9, val=rate) for rate in rates]
     rows += compared({1: [0.97, 0.96]}, rate=rates[-1])
-    found = following(rows, learning_rates=tuple(rates), blocks=(1,))
-    listed = shlex.split(found)[-1].removeprefix("--learning_rates=").split(",")
+    line = following(rows, learning_rates=tuple(rates), blocks=(1,))
+    listed = shlex.split(line)[-1].removeprefix("--learning_rates=").split(",")
     assert list(map(float, listed[:-1])) == rates and float(listed[-1]) == 0.03

@@ -24,8 +24,8 @@ def objects(*rows):
 
 def scored(true, detections, threshold=0.5):
     """Average precision of (confidence, image, class, box)."""
-    found = objects(*(row[1:] for row in detections))
-    return average_precision(objects(*true), found, np.array([row[0] for row in detections], float), threshold)
+    detected = objects(*(row[1:] for row in detections))
+    return average_precision(objects(*true), detected, np.array([row[0] for row in detections], float), threshold)
 
 
 @pytest.mark.parametrize(
@@ -170,13 +170,13 @@ def test_neither_the_order_of_rows_nor_the_names_of_images_count(true, detection
 @property_test
 @given(st.lists(st.tuples(st.booleans(), confidence), min_size=1, max_size=12))
 def test_one_box_an_image_is_information_retrieval(rows):
-    """Each image holds an object, found or missed, so scikit-learn's curve, less the images that were missed."""
+    """Each image holds an object, hit or missed, so scikit-learn's curve, less the images that were missed."""
     true = [(image, 0, A) for image in range(len(rows))]
-    detections = [(sure, image, 0, A if found else B) for image, (found, sure) in enumerate(rows)]
-    hits = sum(found for found, _ in rows)
+    detections = [(sure, image, 0, A if hit else B) for image, (hit, sure) in enumerate(rows)]
+    hits = sum(hit for hit, _ in rows)
     expected = 0.0
     if hits:
-        precision, recall, _ = precision_recall_curve([found for found, _ in rows], [sure for _, sure in rows])
+        precision, recall, _ = precision_recall_curve([hit for hit, _ in rows], [sure for _, sure in rows])
         precision = np.maximum.accumulate(precision[:-1])
         recall = recall[:-1]  # both by ascending confidence
         expected = -np.diff(recall, append=0.0) @ precision * hits / len(rows)

@@ -16,19 +16,19 @@ from tests.trained.untrained import random_images
 def test_principal_components_are_the_singular_vectors(count, shape, kept):
     images = random_images(count, shape)
     images[..., 0] //= np.arange(1, shape[0] * shape[1] + 1, dtype=np.uint8).reshape(1, *shape[:2])  # unlike variances
-    found = features.principal_components(images).transform(features.pixels(images))
+    components = features.principal_components(images).transform(features.pixels(images))
     rows = images.reshape(count, -1).astype(float)
     rows -= rows.mean(axis=0)
     left, values, _ = np.linalg.svd(rows, full_matrices=False)
-    assert found.shape == (count, kept)
-    np.testing.assert_allclose(np.abs(found), np.abs(left * values)[:, :kept], atol=0.5)  # the sign is free
+    assert components.shape == (count, kept)
+    np.testing.assert_allclose(np.abs(components), np.abs(left * values)[:, :kept], atol=0.5)  # the sign is free
 
 
 def test_principal_components_of_many_images_are_those_of_every_other():
     images = random_images(features.ENOUGH + 2, (3, 3, 1))
-    found, expected = (features.principal_components(part).components_ for part in (images, images[::2]))
-    np.testing.assert_array_equal(found, expected)
-    assert not np.array_equal(found, features.principal_components(images[1::2]).components_)
+    components, expected = (features.principal_components(part).components_ for part in (images, images[::2]))
+    np.testing.assert_array_equal(components, expected)
+    assert not np.array_equal(components, features.principal_components(images[1::2]).components_)
 
 
 @pytest.mark.parametrize("k", [1, 3, 10])
@@ -86,8 +86,9 @@ def test_accuracy_against_the_penalised_likelihood_itself(k):
     best = scipy.optimize.minimize(objective, np.zeros((dimensions + 1) * classes)).x
     scores = (tests - center) / scale @ best[:-classes].reshape(dimensions, classes) + best[-classes:]
     expected = (scores.argmax(axis=1) == labels).mean()
-    found = features.few_shot_accuracy(examples, tests, labels)
-    assert 0.5 < found < 1 and found == pytest.approx(expected, abs=1.5 / len(labels))  # one image may lie on a border
+    accuracy = features.few_shot_accuracy(examples, tests, labels)
+    one_image = 1.5 / len(labels)  # one may lie on a border
+    assert 0.5 < accuracy < 1 and accuracy == pytest.approx(expected, abs=one_image)
 
 
 TRANSFORMS = {
@@ -102,8 +103,8 @@ TRANSFORMS = {
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 def test_accuracy_does_not_depend_on_shift_turn_and_scale(transform):
     examples, tests, labels = blobs()
-    found = features.few_shot_accuracy(transform(examples), transform(tests), labels)
-    assert found == pytest.approx(features.few_shot_accuracy(examples, tests, labels), abs=1.5 / len(labels))
+    accuracy = features.few_shot_accuracy(transform(examples), transform(tests), labels)
+    assert accuracy == pytest.approx(features.few_shot_accuracy(examples, tests, labels), abs=1.5 / len(labels))
 
 
 def test_equal_examples_tell_nothing_apart():
@@ -124,10 +125,10 @@ def test_raw_pixels_of_many_dimensions_converge(k):
 
 def test_accuracies_after_more_examples_are_those_of_more_examples():
     digits = datasets.load("digits")
-    found = features.few_shot_accuracies(digits, features.pixels, (1, 5), seed=3)
+    accuracies = features.few_shot_accuracies(digits, features.pixels, (1, 5), seed=3)
     for k in (1, 5):
         drawn = features.draw_examples(digits.train_labels, k, seed=3)
         rows = features.pixels(digits.train_images[drawn.ravel()]).reshape(10, k, 64)
         test = features.pixels(digits.test_images)
-        assert found[k] == features.few_shot_accuracy(rows, test, digits.test_labels)
-    assert list(found) == [1, 5] and found[1] < found[5]
+        assert accuracies[k] == features.few_shot_accuracy(rows, test, digits.test_labels)
+    assert list(accuracies) == [1, 5] and accuracies[1] < accuracies[5]

@@ -44,10 +44,10 @@ def test_patches_against_loops(batch_size, count, levels):
     def window(row, column):  # reaches beyond the border on every side, at the end with no cell of the image left
         return (2 * row - 1, 3 * column - 2), (4, 5)
 
-    found = patches.exciting_patches(images, batches, window, [5, 0, 2], count)
+    exciting = patches.exciting_patches(images, batches, window, [5, 0, 2], count)
     expected = strongest_by_loops(images, outputs, window, [5, 0, 2], count)
-    assert found.pixels.shape == (3, min(count, 23), 4, 5, 2) and np.isnan(found.pixels).any()
-    for left, right in zip(found, expected, strict=True):
+    assert exciting.pixels.shape == (3, min(count, 23), 4, 5, 2) and np.isnan(exciting.pixels).any()
+    for left, right in zip(exciting, expected, strict=True):
         np.testing.assert_array_equal(left, right)
 
 
@@ -56,12 +56,14 @@ def test_a_patch_gives_its_activation():
     trained = dataclasses.replace(make(), mean=np.zeros(2, np.float32), deviation=np.ones(2, np.float32))
     images = random_images(300)
     batches = trained.activations("block1/conv1", images)
-    found = patches.exciting_patches(images, batches, lambda row, column: ((row - 1, column - 1), (3, 3)), range(4), 9)
+    exciting = patches.exciting_patches(
+        images, batches, lambda row, column: ((row - 1, column - 1), (3, 3)), range(4), 9
+    )
     kernel = np.asarray(trained.variables["params"]["block1"]["conv1"]["kernel"])
-    products = np.einsum("fnhwc,hwcf->fn", np.nan_to_num(found.pixels), kernel)
-    np.testing.assert_allclose(found.activations, products, rtol=1e-4)
-    assert np.all(np.diff(found.activations, axis=1) <= 0)
-    assert all(len(set(row)) == 9 for row in found.images.tolist())
+    products = np.einsum("fnhwc,hwcf->fn", np.nan_to_num(exciting.pixels), kernel)
+    np.testing.assert_allclose(exciting.activations, products, rtol=1e-4)
+    assert np.all(np.diff(exciting.activations, axis=1) <= 0)
+    assert all(len(set(row)) == 9 for row in exciting.images.tolist())
 
 
 def test_patches_by_hand():
@@ -72,13 +74,13 @@ def test_patches_by_hand():
     images[2, 0, 1] = 7
     outputs = np.zeros((3, 3, 3, 1), np.float32)
     outputs[..., 0] = images[..., 0]
-    found = patches.exciting_patches(
+    exciting = patches.exciting_patches(
         images, [outputs[:2], outputs[2:]], lambda row, column: ((row, column), (2, 2)), [0], 2
     )
-    assert found.activations.tolist() == [[9, 7]] and found.images.tolist() == [[1, 2]]
+    assert exciting.activations.tolist() == [[9, 7]] and exciting.images.tolist() == [[1, 2]]
     outside = np.nan  # of the image
     expected = [[[9, outside], [outside, outside]], [[7, 0], [0, 0]]]
-    np.testing.assert_array_equal(found.pixels[0, :, :, :, 0], expected)
+    np.testing.assert_array_equal(exciting.pixels[0, :, :, :, 0], expected)
 
 
 def test_what_is_shown_is_what_the_network_saw():

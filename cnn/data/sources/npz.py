@@ -68,10 +68,10 @@ def _open(name: str) -> dict[str, np.ndarray]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             wrong = [key for key in KEYS if archive.files.count(key) != 1]
             if wrong:
-                found = ", ".join(map(repr, archive)) or "none"
+                held = ", ".join(map(repr, archive)) or "none"
                 number = "several arrays" if wrong[0] in archive else "no array"
                 raise RequestError(
-                    f"dataset={name!r}: has {number} {wrong[0]} (found: {found}); must hold {', '.join(KEYS)}"
+                    f"dataset={name!r}: has {number} {wrong[0]} (found: {held}); must hold {', '.join(KEYS)}"
                 )
             return {key: _member(name, archive, key) for key in KEYS}
     except RequestError:

@@ -149,8 +149,8 @@ def image_and_label(name: str, info: Any) -> tuple[str, str]:
         image = images[0]
         label = labels[0]
     else:
-        found = ", ".join(sorted(kinds)) or "none"
-        _refuse(name, f"has the features {found}", "a set with one image and one class label")
+        listed = ", ".join(sorted(kinds)) or "none"
+        _refuse(name, f"has the features {listed}", "a set with one image and one class label")
     if np.dtype(kinds[image].np_dtype) != np.uint8:
         _refuse(name, f"has images of type {np.dtype(kinds[image].np_dtype)}", "a set with uint8 images")
     return image, label
@@ -206,7 +206,7 @@ def _pixels(name: str, builder: Any, split: str, key: str, rows: list[dict[str, 
     from PIL import Image
 
     channels = builder.info.features[key].shape[-1]
-    found = []
+    decoded = []
     for row in rows:
         try:
             with Image.open(io.BytesIO(row[key])) as image:
@@ -217,8 +217,8 @@ def _pixels(name: str, builder: Any, split: str, key: str, rows: list[dict[str, 
             _refuse_damaged(name, builder.data_dir, f"split {split}: {_first_line(error)}")
         if mode not in _MODES:
             _refuse(name, f"has an image of mode {mode} in its split {split}", "a set with images of 8 bits a channel")
-        found.append(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], channels, axis=-1))
-    return found
+        decoded.append(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], channels, axis=-1))
+    return decoded
 
 
 def _batches(name: str, builder: Any, split: str, image: str) -> Iterator[list[dict[str, Any]]]:
@@ -258,8 +258,8 @@ def _builder(name: str, root: Path) -> Any:
 
 def _require_same_shape(name: str, shapes: list[tuple[int, ...]]) -> None:
     if len(set(shapes)) > 1:
-        found = f"has images of several shapes, such as {min(shapes)} and {max(shapes)}"
-        _refuse(name, found, "a set with images of one shape")
+        fault = f"has images of several shapes, such as {min(shapes)} and {max(shapes)}"
+        _refuse(name, fault, "a set with images of one shape")
 
 
 def _refuse(name: str, fault: str, accepted: str) -> NoReturn:

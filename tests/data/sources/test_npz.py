@@ -30,15 +30,15 @@ def test_not_square_and_many_channels(tmp_path):
     written = arrays()
     path = str(tmp_path / "own.npz")
     np.savez_compressed(path, **written)
-    found = datasets.load(path)
-    np.testing.assert_array_equal(found.train_images, written["x_train"])
-    np.testing.assert_array_equal(found.test_images, written["x_test"])
-    assert found.train_labels.tolist() == [2, 0, 1] * 3 and found.test_labels.tolist() == [1, 2, 1, 0]
-    assert found.class_names == ("-1", "2", "30") and found.classes == 3 and found.image_shape == (5, 7, 2)
-    assert found.name == path and found.train_labels.dtype == found.test_labels.dtype == np.int32
+    dataset = datasets.load(path)
+    np.testing.assert_array_equal(dataset.train_images, written["x_train"])
+    np.testing.assert_array_equal(dataset.test_images, written["x_test"])
+    assert dataset.train_labels.tolist() == [2, 0, 1] * 3 and dataset.test_labels.tolist() == [1, 2, 1, 0]
+    assert dataset.class_names == ("-1", "2", "30") and dataset.classes == 3 and dataset.image_shape == (5, 7, 2)
+    assert dataset.name == path and dataset.train_labels.dtype == dataset.test_labels.dtype == np.int32
     written["x_test"][0, 0, 0, 0] ^= 1
     np.savez(path, **written)
-    assert datasets.load(path).fingerprint != found.fingerprint
+    assert datasets.load(path).fingerprint != dataset.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_not_square_and_many_channels(tmp_path):
 )
 def test_integer_images_without_channels(tmp_path, images):
     np.savez(tmp_path / "own.npz", **arrays(x_train=images, x_test=images, y_test=np.array([30, -1, 2] * 3)[:, None]))
-    found = datasets.load(str(tmp_path / "own.npz"))
-    assert found.image_shape == (5, 7, 1) and found.train_images.dtype == np.uint8
-    np.testing.assert_array_equal(found.train_images[..., 0], images)
-    assert found.test_labels.tolist() == [2, 0, 1] * 3
+    dataset = datasets.load(str(tmp_path / "own.npz"))
+    assert dataset.image_shape == (5, 7, 1) and dataset.train_images.dtype == np.uint8
+    np.testing.assert_array_equal(dataset.train_images[..., 0], images)
+    assert dataset.test_labels.tolist() == [2, 0, 1] * 3
 
 
 X = np.zeros((9, 5, 7), np.uint8)

@@ -37,8 +37,8 @@ class Server:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_HEAD(self) -> None:
-                found = self.path in server.files
-                self.send_response(200 if found else 404)
+                known = self.path in server.files
+                self.send_response(200 if known else 404)
                 self.send_header("Content-Length", str(len(server.files.get(self.path, b""))))
                 self.end_headers()
 
@@ -148,10 +148,10 @@ def test_published_set_is_downloaded_once(server, monkeypatch, tmp_path, capfd, 
     folders = {"data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache"}
 
     first = datasets.load(name, **folders, progress=recorder)
-    for found, expected in zip(
+    for array, expected in zip(
         (first.train_images, first.train_labels, first.test_images, first.test_labels), arrays, strict=True
     ):
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(array, expected)
     assert first.train_labels.dtype == np.int32 and first.train_images.dtype == np.uint8
     assert first.class_names[:2] == FIRST_CLASSES[name] and first.classes == (100 if name == "cifar100" else 10)
     assert sorted(server.fetched) == sorted(server.files)

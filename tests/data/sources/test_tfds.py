@@ -93,12 +93,12 @@ def test_read(tmp_path, capfd, recorder, shape, test_split):
     }
     write(tmp_path, "toy", splits, features)
     capfd.readouterr()
-    found = load(tmp_path, "toy", progress=recorder)
+    dataset = load(tmp_path, "toy", progress=recorder)
     assert [(task.done, task.total) for task in recorder.tasks] == [(1200, 1200), (7, 7)]
-    assert found.image_shape == shape and found.class_names == ("cat", "dog", "owl") and found.name == "toy"
+    assert dataset.image_shape == shape and dataset.class_names == ("cat", "dog", "owl") and dataset.name == "toy"
     for split, images, labels in (
-        ("train", found.train_images, found.train_labels),
-        (test_split, found.test_images, found.test_labels),
+        ("train", dataset.train_images, dataset.train_labels),
+        (test_split, dataset.test_images, dataset.test_labels),
     ):
         written = [row["image"] for row in splits[split]], [row["label"] for row in splits[split]]
         assert content(images, labels) == content(*written)
@@ -118,9 +118,9 @@ def test_colours_of_other_files_than_24_bits(tmp_path):
     assert [image.mode for image, _ in files.values()] == ["L", "1", "P"]
     part = [{"image": saved(image), "label": label} for label, (image, _) in enumerate(files.values())]
     write(tmp_path, "toy", {"train": part, "test": rows(3)})
-    found = load(tmp_path, "toy")
+    dataset = load(tmp_path, "toy")
     expected = [image for _, image in files.values()]
-    assert content(found.train_images, found.train_labels) == content(expected, range(3))
+    assert content(dataset.train_images, dataset.train_labels) == content(expected, range(3))
 
 
 def test_cached_arrays_go_with_the_folder(tmp_path):

@@ -1,0 +1,82 @@
+"""What experiments say of results that are given, as hand arithmetic has it."""
+
+import dataclasses
+import math
+
+import pytest
+
+from cnn.config import NetworkConfig, StudyConfig, TrainingConfig
+from cnn.data import datasets
+from cnn.study.folder import StudyFolder
+from cnn.study.plan import plan_study
+from cnn.study.run import Results
+from cnn.study.statistics import Estimate
+from cnn.training.folder import Result
+from experiments import lenet5, one_by_one
+
+pytestmark = pytest.mark.thorough
+
+
+@pytest.fixture
+def reported(tmp_path):
+    """The report of an experiment on test accuracies by variant and seed; None is a trial that diverged."""
+
+    def report(experiment, accuracies, dataset="digits", **settings):
+        data = dataclasses.replace(datasets.load("digits"), name=dataset)
+        seeds = max(map(len, accuracies.values()))
+        config = StudyConfig(dataset, learning_rates=(1e-3,), seeds=seeds, **settings)
+        plan = plan_study(experiment.study(config, data))
+        results = {}
+        for trial in plan.comparing():
+            accuracy = accuracies[trial.variant][trial.config.seed]
+            status = "diverged" if accuracy is None else "done"
+            results[trial] = Result(status, val_accuracy=accuracy, test_accuracy=accuracy, train_seconds=1.0)
+        return experiment.EXPERIMENT.report(Results(plan, StudyFolder(tmp_path), results, {}))
+
+    return report
+
+
+def test_the_tests_of_one_by_one_are_one_family(reported):
+    # Two seeds: p = 1 - 2 atan(t) / pi. Differences of -6 and -7 points: t = -13, p = 0.04888.
+    p = 1 - 2 * math.atan(13) / math.pi
+    accuracies = {
+        "none": [0.9, 0.9],
+        "to a half": [0.84, 0.83],
+        "to a quarter": [0.9, 0.91],
+        "narrower, as to a half": [0.91, 0.82],
+        "narrower, as to a quarter": [0.89, 0.93],
+    }
+    report = reported(one_by_one, accuracies, network=NetworkConfig(blocks=3, width=16))
+    comparisons = [report.answer.comparison, *report.answer.more.values()]
+    tests = [variant for comparison in comparisons for variant in comparison.others]
+    assert len(tests) == 6 and sorted(variant.p for variant in tests)[0] == pytest.approx(p)
+    assert comparisons[0]["to a half"].p_adjusted == pytest.approx(6 * p)
+    assert "Worse than" not in report.answer.sentence and f"p = {6 * p:.2g}" in report.answer.sentence
+
+
+@pytest.mark.parametrize(
+    "accuracies, dataset, shift, said",
+    [
+        # Three seeds of deviation 0.001: the half width is 4.30265 x 0.1 / sqrt 3 = 0.25 points.
+        ([0.990, 0.991, 0.992], "mnist", 0, "0.95 %, inside the interval of lenet5_1998"),  # 0.65 to 1.15
+        ([0.988, 0.989, 0.990], "mnist", 0, "0.95 %, inside the interval of lenet5_1998"),  # 0.85 to 1.35
+        ([0.986, 0.987, 0.988], "mnist", 0, "0.95 %, below the interval of lenet5_1998"),  # 1.05 to 1.55
+        ([0.993, 0.994, 0.995], "mnist:3.0.1", 0, "0.95 %, above the interval of lenet5_1998"),  # 0.35 to 0.85
+        ([0.986, 0.987, 0.988], "mnist", 1, "0.8 % with distorted images, below the interval of lenet5_1998"),
+        ([0.991], "mnist", 0, "0.95 %"),
+        ([0.991, 0.991], "mnist", 0, "0.95 %"),  # without variance
+        ([0.991, None], "mnist", 0, "0.95 %"),
+        ([0.990, 0.991, 0.992], "fashion_mnist", 0, None),
+    ],
+)
+def test_the_papers_error_stands_beside_the_interval_on_its_own_data_alone(reported, accuracies, dataset, shift, said):
+    both = {"lenet5_1998": accuracies, "lenet5": [0.5] * len(accuracies)}  # the other network has another interval
+    sentence = reported(lenet5, both, dataset, training=TrainingConfig(shift=shift)).answer.sentence
+    if said is None:
+        assert "paper" not in sentence and "interval of" not in sentence
+    else:
+        assert f"; the paper's is {said}. All variants" in sentence
+
+
+def test_an_error_at_the_end_of_an_interval_as_it_is_shown_lies_inside():
+    assert lenet5.beside_interval(0.0095, Estimate(3, 0.01, 0.001, 0.009504, 0.011)) == "inside the interval"
