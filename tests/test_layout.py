@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = {  # from the ground up; a file imports only from those before it
     "cnn": ["errors", "progress", "files", "machine", "config", "recipes"],
     "cnn.data": [
-        *("content", "cache"),
+        *("content", "cache", "pictures"),
         *("sources.digits", "sources.npz", "sources.published", "sources.tfds"),
         *("datasets", "splits", "preprocess", "scenes", "batches"),
     ],
@@ -20,14 +20,14 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("geometry", "ops", "forms", "trace", "layers", "pooling", "normalization", "blocks", "heads", "lenet1998"),
         *("models", "summary", "matching"),
     ],
-    "cnn.trained": ["network", "features", "patches", "detection"],
+    "cnn.trained": ["network", "features", "patches", "detection", "predict"],
     "cnn.training": [
         *("tasks", "optimizer", "step", "loops.loop", "loops.threads", "loops.scan", "loops.choice", "metrics", "fit"),
         *("checkpoints", "answers", "folder", "interrupt", "record", "trial"),
     ],
     "cnn.study": [
         *("statistics", "tuning", "results", "plan", "folder", "executors", "run"),
-        *("rule", "stability", "answer", "comparison", "words", "claims", "tables"),
+        *("rule", "stability", "answer", "comparison", "words", "claims", "tables", "chosen"),
     ],
     "cnn.show": ["style", "canvas", "answer", "comparison", "network", "trace"],
     "experiments": [
@@ -41,7 +41,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         ),
         *("command.flags", "command.run"),
         *("sweep_blocks", "train", "why_convnets", "localize", "features"),
-        *("downsampling", "convolutions", "one_by_one", "lenet5", "__main__"),
+        *("downsampling", "convolutions", "one_by_one", "lenet5", "predict", "__main__"),
     ],
     "benchmarks": [
         *("processes", "describe", "report", "turns", "problems", "peers", "peers_mnist", "ours"),

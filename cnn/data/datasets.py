@@ -78,6 +78,16 @@ def base_name(name: str) -> str:
     return next((source.base_name(name) for source in SOURCES if source.takes(name)), name)
 
 
+def largest_pixel(name: str) -> int:
+    """The value of a white pixel: 16 of `digits`, 255 of every other data set.
+
+    Example:
+        >>> largest_pixel("digits"), largest_pixel("mnist")
+        (16, 255)
+    """
+    return digits.LARGEST_PIXEL if name == digits.NAME else 255
+
+
 def _refuse_unknown(name: str) -> NoReturn:
     known = [listed for source in SOURCES for listed in source.known()]
     nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)[0]

@@ -82,9 +82,14 @@ def _print(text: str, stream: Any) -> None:  # a notebook's stream has a type of
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
-def _failed(code: int, message: str, advice: str = "") -> int:
+def tell_error(message: str, advice: str = "") -> None:
+    """Print an error as one line on standard error."""
     line = " ".join(part.strip() for part in message.strip().splitlines())
     # A name may hold characters that move a terminal's cursor. They are shown, not obeyed.
     shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
     tell(f"error: {shown}{advice}")  # the advice unchanged: a name in it may have two blanks
+
+
+def _failed(code: int, message: str, advice: str = "") -> int:
+    tell_error(message, advice)
     return code

@@ -19,6 +19,7 @@ from cnn.data.content import Content, Entry, Source
 from cnn.progress import Progress
 
 NAME = "digits"
+LARGEST_PIXEL = 16
 
 
 def read() -> Content:

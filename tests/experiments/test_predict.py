@@ -1,0 +1,110 @@
+"""Predictions through the command: of a training, and of a sweep's recommended depth."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn.data import datasets
+from cnn.study.chosen import trained_in
+from cnn.trained.network import Trained
+
+pytestmark = pytest.mark.thorough
+
+SMALL = ("--epochs=4", "--batch_size=32", "--width=4", "--hidden=16")
+SWEEP = ("sweep_blocks", *SMALL, "--blocks=0,1", "--learning_rates=1e-2", "--seeds=2")
+
+
+@pytest.fixture(scope="module")
+def folders(answering, tmp_path_factory):
+    """A finished training, a finished sweep, one that kept no network, and pictures of digits."""
+    folder = tmp_path_factory.mktemp("predict")
+    for workdir, run in {
+        "trained": ("train", *SMALL, "--learning_rate=1e-2"),
+        "swept": SWEEP,
+        "empty": (*SWEEP, "--keep=none"),
+    }.items():
+        done = answering.ask(folder, *run, f"--workdir={workdir}")
+        assert done.returncode == 0, done.stderr
+    digits = datasets.load("digits")
+    (folder / "pictures").mkdir()
+    for index in range(20):
+        grey = (digits.test_images[index, ..., 0].astype(int) * 255 // 16).astype(np.uint8)
+        Image.fromarray(grey).save(folder / "pictures" / f"{index:02}-{digits.test_labels[index]}.png")
+    return folder
+
+
+@pytest.fixture
+def asked(answering, folders):
+    return lambda *flags: answering.ask(folders, "predict", *flags)
+
+
+@pytest.mark.parametrize("workdir", ["trained", "swept"])
+def test_pictures_of_digits_are_recognised(asked, folders, workdir):
+    """The network gives each picture the class that it gives the test image."""
+    done = asked(f"--workdir={workdir}", "--json", "pictures")
+    assert done.returncode == 0 and "error" not in done.stderr, done.stderr
+    answers = json.loads(done.stdout)
+    said = [answer["likeliest"][0]["class"] for answer in answers]
+    logits = trained_in(folders / workdir).outputs(datasets.load("digits").test_images[:20])
+    assert said == [str(label) for label in logits.argmax(1)]
+    assert np.mean([name == answer["file"][-5] for name, answer in zip(said, answers, strict=True)]) > 0.7
+
+
+def test_a_sweep_answers_by_its_recommended_depth(folders):
+    blocks = json.loads((folders / "swept" / "answer.json").read_text())["recommended_blocks"]
+    trained = trained_in(folders / "swept")
+    assert trained.config.network.blocks == blocks and trained.config.seed == 0
+
+
+def test_the_table_names_the_network_and_each_picture(asked):
+    done = asked("--workdir=trained", "pictures/00-1.png", "pictures/01-4.png", "--invert")
+    assert done.returncode == 0 and done.stdout.startswith("convnet, trained on digits with seed 0, test accuracy ")
+    assert "pictures/00-1.png" in done.stdout and "likeliest" in done.stdout and done.stdout.count("%") == 1 + 2 * 3
+
+
+def test_a_wrong_file_is_one_line_and_the_others_are_answered(asked, folders):
+    (folders / "bad.png").write_text("no")
+    done = asked("--workdir=trained", "bad.png", "pictures/00-1.png")
+    assert done.returncode == 1 and "pictures/00-1.png" in done.stdout
+    assert [line for line in done.stderr.splitlines() if "error" in line] == [done.stderr.splitlines()[-1]]
+    assert done.stderr.splitlines()[-1].startswith("error: bad.png: no picture")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("pictures",), "workdir='': must be a folder of train or of sweep_blocks"),
+        (("--workdir=trained",), "images=(): must name at least one picture"),
+        (("--workdir=nowhere", "pictures"), "workdir='nowhere': must be a finished folder"),
+        (("--workdir=empty", "pictures"), "holds no trained network; a sweep with --keep=first"),
+        (("--workdir=trained", "--top=3", "pictures"), "flag='top'"),
+        (("--workdir=trained", "--invert=2", "pictures"), "must be true or false"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(asked, flags, said):
+    done = asked(*flags)
+    assert done.returncode == 2 and done.stdout == "" and said in done.stderr and done.stderr.count("\n") == 1
+
+
+def damaged(folders, tmp_path, values):
+    (tmp_path / "answer.json").write_text(json.dumps(values))
+    return tmp_path
+
+
+def test_a_damaged_answer_is_refused(asked, folders, tmp_path):
+    answer = json.loads((folders / "swept" / "answer.json").read_text())
+    for values in ({}, {**answer, "depths": 3}, {**answer, "recommended_blocks": "all"}):
+        done = asked(f"--workdir={damaged(folders, tmp_path, values)}", "pictures")
+        assert done.returncode == 2 and "must be a folder of train or of sweep_blocks" in done.stderr, done.stderr
+    done = asked(f"--workdir={damaged(folders, tmp_path, {**answer, 'recommended_blocks': None})}", "pictures")
+    assert done.returncode == 2 and "recommends no number of blocks" in done.stderr
+
+
+def test_a_kept_network_is_read_by_a_process_that_knows_nothing_else(folders, command):
+    done = command("predict", f"--workdir={folders / 'trained'}", "--json", str(folders / "pictures" / "00-1.png"))
+    assert done.returncode == 0 and "error" not in done.stderr, done.stderr
+    probability = json.loads(done.stdout)[0]["likeliest"][0]["probability"]
+    image = datasets.load("digits").test_images[:1]
+    assert abs(Trained.load(folders / "trained").probabilities(image).max() - probability) < 1e-5

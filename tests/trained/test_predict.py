@@ -1,0 +1,101 @@
+"""Answers for picture files, against the network's probabilities for the same pixels."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn.errors import RequestError
+from cnn.trained.predict import picture_files, predict
+from tests.trained.untrained import DEVIATION, MEAN, make
+
+SHAPE = (8, 6)
+
+
+def classifier(channels, dataset="mine"):
+    """A network of random weights for pictures of so many channels."""
+    trained = make(blocks=1)
+    width = trained.variables["params"]["block1"]["conv1"]["kernel"][:, :, :1].repeat(channels, axis=2)
+    params = {**trained.variables["params"], "block1": {"conv1": {"kernel": width, "bias": np.zeros(4, np.float32)}}}
+    return dataclasses.replace(
+        trained,
+        config=dataclasses.replace(trained.config, dataset=dataset),
+        variables={"params": params},
+        mean=MEAN[:1].repeat(channels),
+        deviation=DEVIATION[:1].repeat(channels),
+        image_shape=(*SHAPE, channels),
+    )
+
+
+def pixels(seed, channels=3):
+    return np.random.default_rng(seed).integers(0, 256, (*SHAPE, channels), np.uint8)
+
+
+def expected(trained, images):
+    rows = trained.probabilities(np.stack(images))
+    return [sorted(zip(trained.class_names, row.tolist(), strict=True), key=lambda pair: -pair[1]) for row in rows]
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_each_picture_has_its_three_likeliest_classes(tmp_path, invert):
+    trained = classifier(3)
+    images = [pixels(seed) for seed in range(130)]  # more than a batch
+    paths = [tmp_path / f"{seed:03}.png" for seed in range(130)]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(path)
+    answers = list(predict(trained, paths, invert=invert))
+    assert [answer.path for answer in answers] == paths
+    asked = [255 - image if invert else image for image in images]
+    for answer, likeliest in zip(answers, expected(trained, asked), strict=True):
+        assert [likely.name for likely in answer.likeliest] == [name for name, _ in likeliest]
+        np.testing.assert_allclose([likely.probability for likely in answer.likeliest], [p for _, p in likeliest], 1e-5)
+
+
+def test_colours_and_sizes_become_those_of_the_network(tmp_path):
+    grey = pixels(0, 1)
+    Image.fromarray(np.repeat(grey, 3, axis=2)).save(tmp_path / "coloured.png")
+    Image.fromarray(np.kron(grey[..., 0], np.ones((5, 5), np.uint8))).save(tmp_path / "large.bmp")
+    Image.fromarray(grey[..., 0]).save(tmp_path / "grey.png")
+    trained = classifier(1)
+    coloured, large, same = (predict(trained, [tmp_path / name]) for name in ("coloured.png", "large.bmp", "grey.png"))
+    assert next(coloured).likeliest == next(same).likeliest == tuple(expected(trained, [grey])[0])
+    assert len(next(large).likeliest) == 3
+
+
+def test_pixels_of_digits_go_to_16(tmp_path):
+    trained = classifier(1, "digits")
+    image = np.linspace(0, 16, 48).round().astype(np.uint8).reshape(*SHAPE, 1)
+    Image.fromarray((image[..., 0].astype(int) * 255 // 16).astype(np.uint8)).save(tmp_path / "digit.png")
+    (answer,) = predict(trained, [tmp_path / "digit.png"])
+    assert answer.likeliest == tuple(expected(trained, [image])[0])
+
+
+def test_a_wrong_file_has_a_problem_and_the_others_are_answered(tmp_path):
+    Image.fromarray(pixels(0)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
+    (tmp_path / "c.png").write_text("no picture")
+    Image.fromarray(pixels(1)).save(tmp_path / "e.png")
+    paths = [tmp_path / f"{name}.png" for name in "abcde"]
+    answers = list(predict(classifier(3), paths))
+    assert [bool(answer.likeliest) for answer in answers] == [True, False, False, False, True]
+    assert [answer.problem is None for answer in answers] == [True, False, False, False, True]
+    assert answers[3].problem == "No such file or directory"
+
+
+def test_a_folder_stands_for_its_files(tmp_path):
+    for name in ("b/2.png", "b/1.png", "a.png", ".hidden.png", ".git/x.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    files = picture_files([tmp_path, tmp_path / "none.png"])
+    assert [str(path.relative_to(tmp_path)) for path in files] == ["a.png", "b/1.png", "b/2.png", "none.png"]
+
+
+def test_a_network_that_locates_objects_is_refused(tmp_path):
+    trained = classifier(3)
+    scene = dataclasses.replace(trained.config.scene, objects=1)
+    locating = dataclasses.replace(trained, config=dataclasses.replace(trained.config, scene=scene))
+    Image.fromarray(pixels(0)).save(tmp_path / "a.png")
+    with pytest.raises(RequestError, match=r"^objects=1: must be 0, for a class of each image$"):
+        list(predict(locating, [tmp_path / "a.png"]))
