@@ -297,7 +297,7 @@ class _Run:
         for trial in known:
             own = self.folder.trial(trial)
             own.keep_settings(settings_of(self.plan, trial), machine.provenance(self.here))
-            own.remove_leftovers()
+            own.remove_leftovers(keep=False)
         missing = [trial for trial in trials if trial not in known]
         if missing and self.elsewhere:
             changed = "; ".join(self.elsewhere)

@@ -264,16 +264,21 @@ class TrialFolder:
         files.write(self.path / _FAILURE, trace)
         self._write_result(result, settings, beside={})
 
-    def leftovers(self) -> list[Path]:
-        """Files that a finished trial does not need: checkpoints, an old trace, and what a killed process left."""
-        named = [self.path / _FAILURE, self.checkpoints().path]
+    def leftovers(self, keep: bool) -> list[Path]:
+        """Files that a finished trial does not need: an old trace, and what a killed or stopped process left.
+
+        Args:
+            keep: whether its checkpoints are to stay; else they are leftovers too.
+        """
+        named = [self.path / _FAILURE, self.path / files.HOLDER, *([] if keep else [self.checkpoints().path])]
         return [*files.temporary_files(self.path), *(path for path in named if os.path.lexists(path))]
 
-    def remove_leftovers(self) -> None:
-        """Delete the leftovers. Only the folder's one writer may call this."""
+    def remove_leftovers(self, keep: bool) -> None:
+        """Delete the leftovers, but for the writer's name. Only the folder's one writer may call this."""
         files.remove_temporary(self.path)
         files.remove(self.path / _FAILURE)
-        self.checkpoints().remove()
+        if not keep:
+            self.checkpoints().remove()
 
     def has_settings(self) -> bool:
         """Whether `config.json` is there; a result goes without it too."""

@@ -136,11 +136,10 @@ class Record:
                 self.folder.checkpoints().remove()
 
     def tidy(self, here: Machine, keep: bool) -> None:
-        """Bring the folder of a finished trial into order: its settings are there, leftovers only if `keep` is set."""
+        """Bring the folder of a finished trial into order: its settings are there, leftovers are not."""
         if self.folder is not None:
             self.folder.keep_settings(self.settings, machine.provenance(here))
-            if not keep:
-                self.folder.remove_leftovers()
+            self.folder.remove_leftovers(keep)
 
 
 def kept(snapshot: Snapshot) -> dict[str, Any]:

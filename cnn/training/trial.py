@@ -94,7 +94,7 @@ def run(
     own = None if folder is None else TrialFolder(folder)
     if own is not None:  # before the folder is locked, so that nothing is written into the folder of another run
         outcome = Record(config, dataset, own).outcome
-        if outcome and own.has_settings() and (options.keep or not own.leftovers()):
+        if outcome and own.has_settings() and not own.leftovers(options.keep):
             return outcome
     prepared = prepare_trials(config, dataset)  # first: settings that do not suit the data leave no file
     with Session(dataset) as session:

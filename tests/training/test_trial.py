@@ -282,7 +282,9 @@ def test_what_a_kill_after_the_result_left_goes_when_the_trial_is_found(session,
         (folder / name).write_text("Trace")
     result = TrialFolder(folder).result(settings(CONFIG, digits))
     if run == "alone":
+        (folder / ".writer.json").write_text("{}")
         trial.run(CONFIG, digits, folder, KEEP)
+        assert {path.name for path in folder.iterdir()} - {".lock"} == {*FINISHED, "checkpoints"}
         assert TrialFolder(folder).checkpoints().steps() == [20]
         assert trial.run(CONFIG, digits, folder).result == result
     else:
