@@ -91,8 +91,7 @@ def digits():
 
 
 def lines(folder):
-    epochs = TrialFolder(folder).metrics()
-    return [dataclasses.replace(epoch, seconds=0.0) for epoch in epochs]
+    return [dataclasses.replace(epoch, seconds=0.0) for epoch in TrialFolder(folder).metrics()]
 
 
 def kept(folder):
@@ -225,9 +224,8 @@ def test_a_folder_of_other_data_is_refused(digits, tmp_path):
 
 
 def test_settings_that_do_not_suit_the_data_write_nothing(digits, tmp_path):
-    config = dataclasses.replace(CONFIG, training=TrainingConfig(batch_size=2000))
     with pytest.raises(RequestError, match="batch_size=2000"):
-        trial.run(config, digits, tmp_path / "new")
+        trial.run(dataclasses.replace(CONFIG, training=TrainingConfig(batch_size=2000)), digits, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -426,8 +424,8 @@ def test_a_network_that_learns_nothing_has_collapsed(session):
     """At a rate of 1 all units die, and one class is the answer to every image."""
     dead = alone(session, dataclasses.replace(CONFIG, learning_rate=1.0)).result
     assert dead.status == "done" and dead.val_accuracy < 0.2 and dead.collapsed is True
-    training = TrainingConfig(epochs=4, batch_size=32)
-    alive = alone(session, dataclasses.replace(CONFIG, learning_rate=1e-2, training=training)).result
+    learning = {"learning_rate": 1e-2, "training": TrainingConfig(epochs=4, batch_size=32)}
+    alive = alone(session, dataclasses.replace(CONFIG, **learning)).result
     assert alive.val_accuracy > 0.3 and alive.collapsed is False
 
 
