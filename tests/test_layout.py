@@ -26,7 +26,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("checkpoints", "answers", "folder", "interrupt", "record", "trial"),
     ],
     "cnn.study": [
-        *("statistics", "tuning", "results", "plan", "folder", "executors", "run"),
+        *("statistics", "tuning", "results", "plan", "folder", "executors", "run", "forecast"),
         *("rule", "stability", "answer", "comparison", "words", "claims", "tables", "chosen"),
     ],
     "cnn.show": ["style", "canvas", "answer", "comparison", "network", "trace"],

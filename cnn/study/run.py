@@ -6,7 +6,7 @@ passed in memory, keyed by the trial; a file is read only if an earlier process 
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +115,11 @@ class VariantOverview:
 class Overview:
     """The plan of a study, before anything runs."""
 
-    column: str
+    plan: Plan
     phases: tuple[PhaseOverview, ...]
     variants: tuple[VariantOverview, ...]
-    grid: tuple[float, ...]  # the learning rates to choose from
-    extends: bool  # whether the grid may extend itself
+    missing: tuple[Trial, ...] = ()  # at the first rate of the grid where the best one is not known yet
+    finished: Mapping[Trial, Result] = field(default_factory=dict)
 
 
 def default_workdir(study: Study) -> Path:
@@ -180,11 +180,13 @@ def overview(study: Study, workdir: Path | None = None) -> Overview:
     tuning = plan.tuning()
     tuned = _among(finished, tuning)
     waiting = {trial.variant for trial in tuning if trial not in tuned}
-    rates = {variant: rates for variant, rates in _rates(plan, tuned).items() if variant not in waiting}
-    compared = _among(finished, plan.comparing(rates))
+    known = {variant: rates for variant, rates in _rates(plan, tuned).items() if variant not in waiting}
+    comparing = plan.comparing({variant: known.get(variant, plan.grid[:1]) for variant in study.variants})
+    compared = _among(finished, plan.comparing(known))
     phases = [PhaseOverview(TUNE, len(tuning), len(tuned))] if tuning else []
-    phases.append(PhaseOverview(COMPARE, len(study.variants) * study.config.seeds, len(compared)))
-    return Overview(study.column, tuple(phases), networks(plan), plan.grid, plan.extends)
+    phases.append(PhaseOverview(COMPARE, len(comparing), len(compared)))
+    missing = [trial for trial in (*tuning, *comparing) if trial not in tuned and trial not in compared]
+    return Overview(plan, tuple(phases), networks(plan), tuple(missing), {**tuned, **compared})
 
 
 def networks(plan: Plan) -> tuple[VariantOverview, ...]:

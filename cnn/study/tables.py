@@ -144,9 +144,9 @@ def overview_table(overview: Overview) -> str:
             Column("done", [str(phase.done) for phase in overview.phases], right=True, kept=True),
         ]
     )
-    rates = ", ".join(f"{rate:g}" for rate in overview.grid)
-    more = f"; while a best one lies at the edge, up to {STEPS} steps more" if overview.extends else ""
-    networks = network_table(overview.column, overview.variants)
+    rates = ", ".join(f"{rate:g}" for rate in overview.plan.grid)
+    more = f"; while a best one lies at the edge, up to {STEPS} steps more" if overview.plan.extends else ""
+    networks = network_table(overview.plan.study.column, overview.variants)
     return f"{phases}\n\nLearning rates: {rates}{more}.\n\n{networks}"
 
 

@@ -14,6 +14,7 @@ from cnn.data.content import Dataset
 from cnn.errors import require
 from cnn.progress import Progress, automatic
 from cnn.study import run, tables
+from cnn.study.forecast import forecast
 from experiments.command import compiled, flags, leave, numerics, quiet
 from experiments.command.experiment import Command, Config, Experiment, Options, Tool
 
@@ -45,8 +46,11 @@ def run_experiment(experiment: Experiment) -> NoReturn:
         dataset = asked.load(config.dataset)
         if asked.dry_run:
             study = experiment.study(config, dataset)
-            table = tables.overview_table(run.overview(study, asked.workdir))
-            return leave.say(f"{table}\n\nFolder: {asked.workdir or run.default_workdir(study)}")
+            planned = run.overview(study, asked.workdir)
+            parts = [tables.overview_table(planned)]
+            if planned.missing:
+                parts.append(forecast(planned.plan, planned.missing, planned.finished, asked.progress).words())
+            return leave.say("\n\n".join([*parts, f"Folder: {asked.workdir or run.default_workdir(study)}"]))
         finished = experiment.run(
             config,
             dataset,

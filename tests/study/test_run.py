@@ -285,9 +285,9 @@ def test_the_default_grid_extends_itself_for_all_depths_together(digits, tmp_pat
     again = Instant(best_at(best))
     assert run(study(digits, default), tmp_path / "w", executor=again).rows == results.rows and again.ran == []
     planned = overview(study(digits, default), tmp_path / "w")
-    assert list(planned.grid) == grid and planned.extends
+    assert list(planned.plan.grid) == grid and planned.plan.extends
 
 
 def test_a_grid_that_was_asked_for_does_not_extend(digits, tmp_path):
     results = run(study(digits), tmp_path, executor=Instant(best_at(1.0)))
-    assert results.plan.grid == (1e-3, 3e-3) and not overview(study(digits), tmp_path).extends
+    assert results.plan.grid == (1e-3, 3e-3) and not overview(study(digits), tmp_path).plan.extends

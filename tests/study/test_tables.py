@@ -1,5 +1,7 @@
 """Tables of answers, comparisons and plans: their cells, their width, and what is said below them."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,8 +9,10 @@ from hypothesis import strategies as st
 from cnn.network.summary import Cost
 from cnn.study import tables
 from cnn.study.comparison import compare
+from cnn.study.plan import plan_study
 from cnn.study.run import Overview, PhaseOverview, VariantOverview
 from cnn.study.tables import Column
+from tests.study.small import CONFIG, study
 from tests.study.trials import MAX, STRIDE, answered, compared, compared_pooling, row
 
 
@@ -151,16 +155,17 @@ def test_what_occurs_is_explained_and_nothing_else():
     assert max(map(len, compared_to_max.splitlines())) <= 100
 
 
-def test_overview():
+def test_overview(digits):
     phases = (PhaseOverview("tune", 24, 3), PhaseOverview("compare", 20, 0))
     convnet = VariantOverview("convnet", 16, 128, Cost(22_602, 100_608))
     lenet = VariantOverview("lenet5", None, None, Cost(61_706, 416_520))
-    planned = Overview("model", phases, (convnet, lenet), grid=(1e-3, 3e-3), extends=True)
+    plan = plan_study(study(digits, dataclasses.replace(CONFIG, learning_rates=())))
+    planned = Overview(plan, phases, (convnet, lenet))
     first, rates, second = tables.overview_table(planned).split("\n\n")
-    assert rates == "Learning rates: 0.001, 0.003; while a best one lies at the edge, up to 2 steps more."
+    assert rates == "Learning rates: 0.001, 0.003, 0.01, 0.03; while a best one lies at the edge, up to 2 steps more."
     assert cells(first) == [["phase", "trials", "done"], ["tune", "24", "3"], ["compare", "20", "0"]]
     assert cells(second) == [
-        ["model", "width", "hidden", "parameters", "MACs"],
+        ["blocks", "width", "hidden", "parameters", "MACs"],
         ["convnet", "16", "128", "22,602", "100,608"],
         ["lenet5", "-", "-", "61,706", "416,520"],
     ]

@@ -1,0 +1,48 @@
+"""How long a plan will take: by hand from finished trials, and beside a real run where steps are measured."""
+
+import dataclasses
+import time
+
+import pytest
+
+from cnn.study.forecast import Forecast, forecast
+from cnn.study.run import overview
+from cnn.training.folder import Result
+from tests.study.small import CONFIG, run, study
+
+
+def test_finished_trials_say_it(digits, tmp_path):
+    """80 steps take 8 s; 144 validation images a third of 9 steps' time; 360 test images of 22.5."""
+    config = dataclasses.replace(CONFIG, blocks=(0,), learning_rates=(1e-3,), seeds=3)
+    planned = overview(study(digits, config), tmp_path)
+    first, *others = planned.missing
+    assert len(others) == 2
+    done = {first: Result("done", train_seconds=8.0)}
+    said = forecast(planned.plan, others, done)
+    step = 8.0 / 80
+    assert said.seconds == pytest.approx(2 * step * (80 + 144 / 16 / 3 + 360 / 16 / 3), rel=0.01)
+    assert said == Forecast(said.seconds, measured=0, known=1)
+
+
+def test_a_trial_that_tunes_reads_no_test_image(digits, tmp_path):
+    config = dataclasses.replace(CONFIG, blocks=(0,), learning_rates=(1e-3, 3e-3), seeds=1)
+    planned = overview(study(digits, config), tmp_path)
+    tune, _, compare = planned.missing
+    assert (tune.phase, compare.phase) == ("tune", "compare")
+    done = {tune: Result("done", train_seconds=8.0)}
+    times = [forecast(planned.plan, [trial], done).seconds for trial in (tune, compare)]
+    assert times[1] - times[0] == pytest.approx(0.1 * 360 / 16 / 3)
+
+
+@pytest.mark.thorough
+def test_measured_steps_tell_what_a_run_takes(digits, tmp_path):
+    """Within a factor of 4, since a test has no quiet machine; benchmarks/dry_run.py measures it on MNIST."""
+    config = dataclasses.replace(CONFIG, blocks=(1,), learning_rates=(1e-3,), seeds=2)
+    config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=40))
+    planned = overview(study(digits, config), tmp_path)
+    said = forecast(planned.plan, planned.missing, planned.finished)
+    assert said.measured == 1 and list(tmp_path.iterdir()) == []
+    started = time.perf_counter()
+    run(study(digits, config), tmp_path)
+    took = time.perf_counter() - started
+    assert took / 4 < said.seconds < 4 * took
