@@ -22,7 +22,18 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     ],
     "cnn.trained": ["network", "features", "patches", "detection"],
     "cnn.training": [
-        *("tasks", "optimizer", "step", "loops.loop", "loops.threads", "loops.scan", "loops.choice", "metrics", "fit"),
+        *(
+            "tasks",
+            "optimizer",
+            "step",
+            "loops.loop",
+            "loops.stages",
+            "loops.threads",
+            "loops.scan",
+            "loops.choice",
+            "metrics",
+            "fit",
+        ),
         *("checkpoints", "folder", "interrupt", "record", "trial"),
     ],
     "cnn.study": [

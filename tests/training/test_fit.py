@@ -136,14 +136,15 @@ def test_another_data_set_than_the_settings_name_is_refused(digits):
         ((32, 32, 3), 32, 64, "none", 16),
         ((28, 28, 1), 32, 256, "none", 16),
         ((32, 32, 3), 32, 64, "layer", 16),
-        ((32, 32, 3), 32, 64, "batch", 64),  # needs the statistics of the whole batch
+        ((32, 32, 3), 32, 64, "batch", 16),  # sums over the whole batch join the micro-batches
+        ((32, 32, 3), 32, 64, "ghost", 32),  # whole parts of 32 images
     ],
 )
 def test_micro_batches_are_for_what_leaves_the_cache(shape, width, batch_size, normalization, micro_batch):
     images = np.zeros((256, *shape), np.uint8)
     labels = np.arange(256, dtype=np.int32) % 2
     dataset = Dataset("two", images, labels, images, labels, ("a", "b"), "", "two")
-    network = NetworkConfig(blocks=2, width=width, normalization=normalization)
+    network = NetworkConfig(blocks=2, width=width, normalization=normalization, ghost_batch=32)
     config = TrialConfig("two", network=network, training=TrainingConfig(batch_size=batch_size))
     cpu = dataclasses.replace(HERE, backend="cpu")
     assert fit.program(prepare_trials(config, dataset), cpu).micro_batch == micro_batch

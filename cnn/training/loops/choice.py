@@ -33,13 +33,14 @@ def micro_batch(config: TrialConfig, network: Chain, image_shape: Shape, machine
 
     benchmarks/lowerings.py measures this. Each micro-batch adds its gradient to a sum, so the layer's output should be
     no smaller than the gradient. With one block at 32x32 (a million parameters), 16 images at once take longer than 32.
-    A small batch is not divided. Nor is a batch whose images are normalised together.
+    A small batch is not divided.
     """
     size = config.training.batch_size
     rows = summary.rows(network, image_shape)
     largest = max(math.prod(row.output_shape) for row in rows)
-    mixed = summary.mixes_images(network, image_shape)
-    if machine.backend != "cpu" or mixed or size * largest * 4 < CACHE:
+    if machine.backend != "cpu" or size * largest * 4 < CACHE:
         return size
     balanced = 2 ** round(math.log2(2 * size * largest / sum(row.parameters for row in rows)))
-    return -(-size // max(min(balanced, size // 16), 1))
+    whole = summary.images_together(network, image_shape)
+    share = -(-size // max(min(balanced, size // 16), 1))
+    return -(-share // whole) * whole
