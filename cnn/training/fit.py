@@ -24,6 +24,7 @@ from cnn.machine import Machine
 from cnn.network import forms, models, summary
 from cnn.network.layers import Chain
 from cnn.network.normalization import require_parts
+from cnn.progress import Progress
 from cnn.trained.network import Trained
 from cnn.training.loops import choice
 from cnn.training.loops.loop import Loop, Pace
@@ -99,6 +100,12 @@ class Session:
     def largest_group(self) -> int:
         """How many trials are best run together."""
         return choice.largest_group(self.machine)
+
+    def advise(self, precision: str, progress: Progress) -> None:
+        """Say in a line where another precision is faster on this machine."""
+        advice = choice.advice(precision, self.machine)
+        if advice:
+            progress.line(advice)
 
     def loop(self, prepared: Prepared) -> Loop:
         """The loop of a program, which compiles once for all seeds and learning rates."""

@@ -1,4 +1,5 @@
 import dataclasses
+import io
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ from cnn.config import NetworkConfig, TrainingConfig, TrialConfig
 from cnn.data import datasets
 from cnn.data.content import Dataset
 from cnn.errors import RequestError
+from cnn.progress import Lines
 from cnn.training import fit
 from cnn.training.fit import Fit, Session, prepare_trials
 from cnn.training.loops.scan import ScanLoop
@@ -126,6 +128,31 @@ def test_steps_are_counted_in_32_bits():
 def test_another_data_set_than_the_settings_name_is_refused(digits):
     with pytest.raises(RequestError, match=r"^dataset='mnist': must be digits, which was loaded$"):
         prepare_trials(dataclasses.replace(trial_config(), dataset="mnist"), digits)
+
+
+@pytest.mark.parametrize(
+    "precision, backend, instructions, said",
+    [
+        ("bfloat16", "cpu", ("avx2",), True),
+        ("bfloat16", "cpu", ("avx2", "avx512f", "avx512_bf16"), True),
+        ("bfloat16", "cpu", ("avx2", "amx_bf16"), False),  # not measured
+        ("bfloat16", "gpu", ("avx2",), False),
+        ("float32", "cpu", ("avx2",), False),
+    ],
+)
+def test_a_processor_that_is_slower_in_bfloat16_says_so(digits, precision, backend, instructions, said):
+    here = dataclasses.replace(HERE, backend=backend, instructions=instructions, cpu="A processor")
+    stream = io.StringIO()
+    with fit.Session(digits, here) as session:
+        session.advise(precision, Lines(stream))
+    line = "precision='bfloat16': float32 is faster on this processor (A processor)\n"
+    assert stream.getvalue() == (line if said else "")
+
+
+def test_a_batch_that_is_no_whole_number_of_ghost_batches_is_refused(digits):
+    network = NetworkConfig(normalization="ghost", ghost_batch=24)
+    with pytest.raises(RequestError, match=r"^ghost_batch=24: must be a number of images that divides batch_size=64$"):
+        prepare_trials(dataclasses.replace(trial_config(), network=network, training=TrainingConfig()), digits)
 
 
 @pytest.mark.parametrize(

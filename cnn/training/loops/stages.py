@@ -167,13 +167,13 @@ def _stage(closed: ClosedJaxpr, number: dict[Var, int], stage: int, places: Sequ
     reads = [variable for variable in needed if variable not in computed and variable not in jaxpr.constvars]
     program = Jaxpr(jaxpr.constvars, reads, [*writes, *parts, *results], equations, jaxpr.effects, jaxpr.debug_info)
 
-    def run(inputs: list[Array], sums: list[Array]) -> tuple[list[Array], list[Array], list[Array]]:
+    def stage_of_gradient(inputs: list[Array], sums: list[Array]) -> tuple[list[Array], list[Array], list[Array]]:
         outputs = iter(jax.core.eval_jaxpr(program, closed.consts, *inputs))
         made, at_marks, last = (list(itertools.islice(outputs, len(group))) for group in (writes, parts, results))
         return made, at_marks, [total + value for total, value in zip(sums, last, strict=True)]
 
     marked = tuple(mark.outvars[0] for mark in marks)
-    return Stage(jax.jit(run, donate_argnums=1), tuple(reads), tuple(writes), marked, tuple(places))
+    return Stage(jax.jit(stage_of_gradient, donate_argnums=1), tuple(reads), tuple(writes), marked, tuple(places))
 
 
 def _value(values: dict[Var, Any], atom: Any) -> Any:

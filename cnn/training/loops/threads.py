@@ -75,9 +75,10 @@ class DividedStep:
 
             found = itertools.chain(*self.pool.map(run, self.lanes, sums))
             marks = dict(zip(itertools.chain(*self.lanes), found, strict=True))
-            joined = self.joined([marks[part] for part in range(len(self.parts))])
-            for program, known in zip(programs, values, strict=True):
-                program.join(number, known, joined)
+            if programs[0].stages[number].marks:
+                joined = self.joined([marks[part] for part in range(len(self.parts))])
+                for program, known in zip(programs, values, strict=True):
+                    program.join(number, known, joined)
         structure = jax.tree.structure(none)
         return [
             jax.tree.unflatten(structure, programs[lane[-1]].leaves(values[lane[-1]], total))
