@@ -61,7 +61,7 @@ class NetworkConfig:
     )
     pooling: str = setting("max", "how a block halves the image")
     normalization: str = setting("none", "normalization after each convolution")
-    ghost_batch: int = setting(16, "images that ghost batch normalization takes together")
+    ghost_batch: int = setting(16, "images that ghost batch normalization takes together; divides batch_size")
     head: str = setting("dense", "what turns the output of the last block into the logits")
     dropout: float = setting(0.0, "share of the hidden units dropped while training")
     hidden: int = setting(128, "units of the dense layer before the logits")
