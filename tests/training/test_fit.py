@@ -82,6 +82,23 @@ def test_together_equals_alone_to_the_bit(session):
         assert [numbers(epochs)[0] for epochs in start(session, config).epochs()] == list(row)
 
 
+@pytest.mark.parametrize("normalization", ["batch", "ghost"])
+def test_a_normalised_network_continues_to_the_bit_in_micro_batches(session, normalization):
+    network = NetworkConfig(blocks=1, width=32, hidden=8, normalization=normalization)
+    config = dataclasses.replace(trial_config(), network=network)
+    whole = start(session, config)
+    assert whole.loop.program.micro_batch < 256
+    list(whole.epochs())
+    stopped = start(session, config)
+    next(stopped.epochs(pause=lambda: True))  # after its first step
+    continued = start(session, config)
+    continued.restore(stopped.steps, stopped.snapshot())
+    list(continued.epochs())
+    states = (jax.tree.leaves(fit.snapshot()[0].state) for fit in (whole, continued))
+    for left, right in zip(*states, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
 def test_a_snapshot_restores_whatever_ran_together(session):
     """The first step by two replicas, the rest by one: as one alone does it."""
     configs = [trial_config(seed) for seed in (0, 1)]
