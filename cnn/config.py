@@ -61,6 +61,7 @@ class NetworkConfig:
     )
     pooling: str = setting("max", "how a block halves the image")
     normalization: str = setting("none", "normalization after each convolution")
+    ghost_batch: int = setting(16, "images that ghost batch normalization takes together; divides batch_size")
     head: str = setting("dense", "what turns the output of the last block into the logits")
     dropout: float = setting(0.0, "share of the hidden units dropped while training")
     hidden: int = setting(128, "units of the dense layer before the logits")
@@ -71,7 +72,12 @@ class NetworkConfig:
             require_text(name, getattr(self, name))
         require_integer("blocks", self.blocks, 0)
         require_number("width", self.width, 1, LARGEST_SIZE, f"from 1 to {LARGEST_SIZE}")
-        for name, most in {"filter_size": 255, "convolutions": 64, "hidden": LARGEST_SIZE}.items():
+        for name, most in {
+            "filter_size": 255,
+            "convolutions": 64,
+            "ghost_batch": 65536,
+            "hidden": LARGEST_SIZE,
+        }.items():
             require_integer(name, getattr(self, name), 1, most)
         grows = is_number(self.growth) and 0 < self.growth <= 16
         require(grows, "growth", self.growth, "above 0 and at most 16")

@@ -22,8 +22,8 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     ],
     "cnn.trained": ["network", "features", "patches", "detection", "predict"],
     "cnn.training": [
-        *("tasks", "optimizer", "step", "loops.loop", "loops.threads", "loops.scan", "loops.choice", "metrics", "fit"),
-        *("checkpoints", "answers", "folder", "interrupt", "record", "trial"),
+        *("tasks", "optimizer", "step", "loops.loop", "loops.stages", "loops.threads", "loops.scan", "loops.choice"),
+        *("metrics", "fit", "checkpoints", "answers", "folder", "interrupt", "record", "trial"),
     ],
     "cnn.study": [
         *("statistics", "tuning", "results", "plan", "folder", "executors", "run", "forecast"),

@@ -21,9 +21,9 @@ from cnn.network.normalization import normalization
 from cnn.network.pooling import POOLINGS
 
 
-def convolution(conv: Conv, kind: str, suffix: str) -> list[Layer]:
+def convolution(conv: Conv, settings: NetworkConfig, suffix: str) -> list[Layer]:
     """A convolution, then its normalisation where there is one; `norm` and the suffix name the latter."""
-    return [conv, *normalization(kind, f"norm{suffix}")]
+    return [conv, *normalization(settings, f"norm{suffix}")]
 
 
 class ConvReluPool(Chain):
@@ -60,7 +60,7 @@ class ConvReluPool(Chain):
 
     @nn.nowrap
     def _convolution(self, conv: Conv, suffix: str) -> list[Layer]:
-        return [*convolution(conv, self.settings.normalization, suffix), Relu(name=f"relu{suffix}")]
+        return [*convolution(conv, self.settings, suffix), Relu(name=f"relu{suffix}")]
 
 
 class Residual(Block):
@@ -81,7 +81,7 @@ class Residual(Block):
         skip = start
         if self.stride != 1 or start.shape[-1] != self.features:
             skip_conv = Conv(self.features, 1, self.stride, padding="VALID", name="skip")
-            for layer in convolution(skip_conv, self.settings.normalization, "_skip"):
+            for layer in convolution(skip_conv, self.settings, "_skip"):
                 skip = step(layer, skip)
         y = start
         for layer in self._branch():
@@ -91,9 +91,8 @@ class Residual(Block):
     @nn.nowrap
     def _branch(self) -> list[Layer]:
         size = self.settings.filter_size
-        kind = self.settings.normalization
         # Stride 2 is padded like stride 1, so that each filter's window contains the cell that the skip takes.
         padding: Padding = padding_sides("SAME", size, size)
         first = Conv(self.features, size, self.stride, padding, name="conv1")
         second = Conv(self.features, size, 1, padding, name="conv2")
-        return [*convolution(first, kind, "1"), Relu(name="relu1"), *convolution(second, kind, "2")]
+        return [*convolution(first, self.settings, "1"), Relu(name="relu1"), *convolution(second, self.settings, "2")]

@@ -45,7 +45,6 @@ class Layer(nn.Module):
     """What every layer has; the defaults are those of a layer without parameters that works cell by cell."""
 
     pictured: ClassVar[bool] = False  # whether pictures of a network show this layer's output
-    mixes_images: ClassVar[bool] = False  # whether an output depends, in training, on the other images of the batch
 
     @nn.nowrap
     def output_shape(self, shape: Shape) -> Shape:
@@ -66,6 +65,11 @@ class Layer(nn.Module):
     def window(self, shape: Shape) -> Window:
         """Filter, stride and padding: which cells of an input of this shape lie under an output cell."""
         return (1, 1), (1, 1), 0
+
+    @nn.nowrap
+    def images_together(self) -> int:
+        """How many images the layer computes with at once in training; a micro-batch is a multiple of it."""
+        return 1
 
     @nn.nowrap
     def visits(self, *inputs: Signal, name: str = "") -> list["Visit"]:

@@ -63,7 +63,7 @@ class Stack(Chain):
     @nn.nowrap
     def layers(self) -> list[Layer]:
         first = Conv(_channels(self.settings, 0), self.settings.filter_size, name="conv1")
-        sequence = [*convolution(first, self.settings.normalization, "1"), Relu(name="relu1")]
+        sequence = [*convolution(first, self.settings, "1"), Relu(name="relu1")]
         for index in range(self.settings.blocks):
             features = _channels(self.settings, index)
             stride = 2 if index else 1
@@ -162,7 +162,7 @@ def stack_of(block: Callable[..., Layer]) -> Model:
 
     return Model(
         build,
-        settings=("blocks", "width", "growth", "filter_size", "normalization"),
+        settings=("blocks", "width", "growth", "filter_size", "normalization", "ghost_batch"),
         sizes=lambda config: (WIDTH,),
         features=lambda config: "pool",
     )
@@ -180,7 +180,7 @@ MODELS: dict[str, Model] = {
         _convnet,
         settings=(
             *("blocks", "width", "growth", "filter_size", "convolutions", "bottleneck"),
-            *("pooling", "normalization", "head", "dropout", "hidden", "permute"),
+            *("pooling", "normalization", "ghost_batch", "head", "dropout", "hidden", "permute"),
         ),
         sizes=_convnet_sizes,
         features=lambda config: HEADS[config.head].features,
@@ -205,7 +205,7 @@ def choices() -> dict[str, tuple[str, ...]]:
 
     Example:
         >>> choices()["normalization"]
-        ('none', 'batch', 'layer')
+        ('none', 'batch', 'ghost', 'group', 'layer')
     """
     return {
         "model": tuple(MODELS),
@@ -230,20 +230,23 @@ def known(name: str) -> Model:
 
 
 def used(config: NetworkConfig) -> tuple[str, ...]:
-    """The settings that the network uses, beside `model`: those of its model, but for those of another head.
+    """The settings that the network uses, beside `model`: those of its model, but for those of another head or kind.
 
     Raises:
-        RequestError: the model or the head is unknown.
+        RequestError: the model, the head or the normalisation is unknown.
 
     Example:
         >>> set(used(NetworkConfig())) - set(used(NetworkConfig(head="average"))) == {"dropout", "hidden"}
         True
     """
     settings = known(config.model).settings
-    if "head" not in settings:
-        return settings
-    require_known("head", config.head, HEADS)
-    others = {name for head in HEADS.values() for name in head.settings} - set(HEADS[config.head].settings)
+    others: set[str] = set()
+    if "head" in settings:
+        require_known("head", config.head, HEADS)
+        others |= {name for head in HEADS.values() for name in head.settings} - set(HEADS[config.head].settings)
+    if "normalization" in settings:
+        require_known("normalization", config.normalization, NORMALIZATIONS)
+        others |= {"ghost_batch"} if config.normalization != "ghost" else set()
     return tuple(name for name in settings if name not in others)
 
 

@@ -6,6 +6,7 @@ Example:
     Cost(parameters=61706, macs=416520)
 """
 
+import math
 from typing import NamedTuple
 
 from tabulate import tabulate
@@ -90,12 +91,9 @@ def cost(network: Block, image_shape: Shape) -> Cost:
     return Cost(parameters, macs)
 
 
-def mixes_images(network: Block, image_shape: Shape) -> bool:
-    """Whether, in training, an image's output depends on the other images of its batch, as with batch normalisation.
-
-    The batch of such a network must not be divided.
-    """
-    return any(visit.layer.mixes_images for visit in network.visits(Signal(image_shape)))
+def images_together(network: Block, image_shape: Shape) -> int:
+    """The number of images whose multiples a batch can be divided into: that of ghost batch normalisation, or 1."""
+    return math.lcm(*(visit.layer.images_together() for visit in network.visits(Signal(image_shape))))
 
 
 def table(network: Block, image_shape: Shape) -> str:

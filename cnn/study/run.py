@@ -320,7 +320,9 @@ class _Run:
         if not missing:
             return
         if self.executor is None:  # made only for work: it copies the data set to the device
-            self.executor = Here(self.stack.enter_context(Session(self.plan.study.dataset, self.here)))
+            session = self.stack.enter_context(Session(self.plan.study.dataset, self.here))
+            session.advise(self.plan.study.config.training.precision, self.progress)
+            self.executor = Here(session)
         options = replace(self.options, test=missing[0].phase == COMPARE)
         yield from self.executor.run(self.plan, self.folder, missing, options, self.progress)
 

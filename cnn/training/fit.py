@@ -23,6 +23,8 @@ from cnn.errors import RequestError, require
 from cnn.machine import Machine
 from cnn.network import forms, models, summary
 from cnn.network.layers import Chain
+from cnn.network.normalization import require_parts
+from cnn.progress import Progress
 from cnn.trained.network import Trained
 from cnn.training.loops import choice
 from cnn.training.loops.loop import Loop, Pace, Stopped
@@ -57,7 +59,8 @@ def prepare_trials(config: TrialConfig, dataset: Dataset) -> Prepared:
 
     Raises:
         RequestError: the settings name another data set; the network does not fit the images; a batch is larger than
-            the training part; an image could be shifted out of sight; or the number of steps exceeds 32 bits.
+            the training part, or no whole number of ghost batches; an image could be shifted out of sight; or the
+            number of steps exceeds 32 bits.
     """
     require(config.dataset == dataset.name, "dataset", config.dataset, f"{dataset.name}, which was loaded")
     train, _ = split(dataset.train_labels, config.validation_fraction, config.seed)
@@ -66,6 +69,8 @@ def prepare_trials(config: TrialConfig, dataset: Dataset) -> Prepared:
         raise RequestError(
             f"batch_size={size}: {dataset.name} has {len(train)} training images, so at most {len(train)}"
         )
+    if "ghost_batch" in models.used(config.network):
+        require_parts(config.network.ghost_batch, size)
     side = min(dataset.image_shape[:2])
     require(config.training.shift < side, "shift", config.training.shift, f"at most {side - 1}, or no image is left")
     steps = len(train) // size
@@ -100,6 +105,12 @@ class Session:
     def largest_group(self) -> int:
         """How many trials are best run together."""
         return choice.largest_group(self.machine)
+
+    def advise(self, precision: str, progress: Progress) -> None:
+        """Say in a line where another precision is faster on this machine."""
+        advice = choice.advice(precision, self.machine)
+        if advice:
+            progress.line(advice)
 
     def loop(self, prepared: Prepared) -> Loop:
         """The loop of a program, which compiles once for all seeds and learning rates."""

@@ -98,6 +98,7 @@ def run(
             return outcome
     prepared = prepare_trials(config, dataset)  # first: settings that do not suit the data leave no file
     with Session(dataset) as session:
+        session.advise(config.training.precision, progress)
         if own is None:
             return run_together(session, prepared, [config], None, options, progress)[0]
         with files.one_writer(own.path):

@@ -234,12 +234,15 @@ def _filled(config: Any, values: Mapping[str, Any]) -> Any:
     return type(config)(**new)
 
 
+_CHOOSE = ("model", "head", "normalization")  # the settings on which it depends whether another one is used
+
+
 def _refuse_unused(config: Any, given: Mapping[str, Any]) -> None:
     """Refuse flags that have no effect: `config.json` would keep their values as if they had one."""
     used = models.used(config.network)
     listed = f"these are used: {', '.join(used)}" if used else "none of a network's settings is used"
     network = (field.name for field in dataclasses.fields(config.network) if field.name not in (*used, "model"))
-    chosen = [f"{name}={getattr(config.network, name)!r}" for name in ("model", "head") if name in ("model", *used)]
+    chosen = [f"{name}={getattr(config.network, name)!r}" for name in _CHOOSE if name in ("model", *used)]
     unused = {name: f"with {' and '.join(chosen)} {listed}" for name in network}
     objects = config.scene.objects
     if objects:

@@ -157,11 +157,11 @@ def test_a_residual_block_is_the_papers(features, stride, settings, form):
 
 @pytest.mark.parametrize(("features", "stride"), [(4, 1), (3, 2)])
 def test_gradients_of_a_residual_block(features, stride):
-    """Against finite differences, in both modes, of a smooth function of the block's output."""
+    """Against finite differences of a smooth function of the block's output."""
     block = residual(features, stride, normalization="layer")
     x = IMAGE[:1, :4, :3]
     apply = jax.jit(lambda params, x: jnp.tanh(block.apply({"params": params}, x)))
-    check_grads(apply, (some_params(block, x), x), order=1, atol=0.02, rtol=0.02, eps=1e-3)
+    check_grads(apply, (some_params(block, x), x), order=1, modes=["rev"], atol=0.02, rtol=0.02, eps=1e-3)
 
 
 def test_a_residual_block_of_zeros_is_the_identity():

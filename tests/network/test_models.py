@@ -324,11 +324,12 @@ def test_a_network_uses_exactly_the_settings_that_are_named(model, head):
 
     found = {name for name, value in changes.items() if layers(replace(config, **{name: value})) != layers(config)}
     assert found == set(used(config)) <= set(MODELS[model].settings)
-    assert set(changes) == {field.name for field in fields(NetworkConfig)} - {"model"}
+    assert set(changes) == {field.name for field in fields(NetworkConfig)} - {"model", "ghost_batch"}
 
 
-def test_only_batch_normalisation_mixes_the_images_of_a_batch():
+def test_only_ghost_batch_normalisation_uses_a_ghost_batch_and_takes_images_together():
     for kind in choices()["normalization"]:
         for model in ("convnet", "resnet"):
-            network = make({"normalization": kind, "model": model}, (8, 8, 1))
-            assert summary.mixes_images(network, (8, 8, 1)) == (kind == "batch")
+            settings = {"normalization": kind, "model": model, "ghost_batch": 8}
+            assert summary.images_together(make(settings, (8, 8, 1)), (8, 8, 1)) == (8 if kind == "ghost" else 1)
+            assert ("ghost_batch" in used(NetworkConfig(**settings))) == (kind == "ghost")

@@ -33,7 +33,7 @@ CONFIG = TrialConfig(
 )
 # The images of training and of test lie in arrays of two shapes, so `take` is two programs.
 WHOLE_STEP = {"init": 1, "order": 1, "step": 1, "take": 2, "evaluate": 1}
-DIVIDED_STEP = WHOLE_STEP | {"step": 0, "batch": 1, "weights": 1, "none": 1, "gradient": 1, "update": 1}
+DIVIDED_STEP = WHOLE_STEP | {"step": 0, "batch": 1, "weights": 1, "none": 1, "stage_of_gradient": 1, "update": 1}
 # An epoch is one program, and an evaluation another for each number of batches.
 ONE_PROGRAM = {"init": 1, "epochs": 1, "evaluate": 2}
 LARGE = dataclasses.replace(

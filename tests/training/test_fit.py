@@ -1,4 +1,5 @@
 import dataclasses
+import io
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ from cnn.config import NetworkConfig, TrainingConfig, TrialConfig
 from cnn.data import datasets
 from cnn.data.content import Dataset
 from cnn.errors import RequestError
+from cnn.progress import Lines
 from cnn.training import fit
 from cnn.training.fit import Fit, Session, prepare_trials
 from cnn.training.loops.scan import ScanLoop
@@ -80,6 +82,23 @@ def test_together_equals_alone_to_the_bit(session):
         assert [numbers(epochs)[0] for epochs in start(session, config).epochs()] == list(row)
 
 
+@pytest.mark.parametrize("normalization", ["batch", "ghost"])
+def test_a_normalised_network_continues_to_the_bit_in_micro_batches(session, normalization):
+    network = NetworkConfig(blocks=1, width=32, hidden=8, normalization=normalization)
+    config = dataclasses.replace(trial_config(), network=network)
+    whole = start(session, config)
+    assert whole.loop.program.micro_batch < 256
+    list(whole.epochs())
+    stopped = start(session, config)
+    next(stopped.epochs(pause=lambda: True))  # after its first step
+    continued = start(session, config)
+    continued.restore(stopped.steps, stopped.snapshot())
+    list(continued.epochs())
+    states = (jax.tree.leaves(fit.snapshot()[0].state) for fit in (whole, continued))
+    for left, right in zip(*states, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
 def test_a_snapshot_restores_whatever_ran_together(session):
     """The first step by two replicas, the rest by one: as one alone does it."""
     configs = [trial_config(seed) for seed in (0, 1)]
@@ -129,6 +148,31 @@ def test_another_data_set_than_the_settings_name_is_refused(digits):
 
 
 @pytest.mark.parametrize(
+    "precision, backend, instructions, said",
+    [
+        ("bfloat16", "cpu", ("avx2",), True),
+        ("bfloat16", "cpu", ("avx2", "avx512f", "avx512_bf16"), True),
+        ("bfloat16", "cpu", ("avx2", "amx_bf16"), False),  # not measured
+        ("bfloat16", "gpu", ("avx2",), False),
+        ("float32", "cpu", ("avx2",), False),
+    ],
+)
+def test_a_processor_that_is_slower_in_bfloat16_says_so(digits, precision, backend, instructions, said):
+    here = dataclasses.replace(HERE, backend=backend, instructions=instructions, cpu="A processor")
+    stream = io.StringIO()
+    with fit.Session(digits, here) as session:
+        session.advise(precision, Lines(stream))
+    line = "precision='bfloat16': float32 is faster on this processor (A processor)\n"
+    assert stream.getvalue() == (line if said else "")
+
+
+def test_a_batch_that_is_no_whole_number_of_ghost_batches_is_refused(digits):
+    network = NetworkConfig(normalization="ghost", ghost_batch=24)
+    with pytest.raises(RequestError, match=r"^ghost_batch=24: must be a number of images that divides batch_size=64$"):
+        prepare_trials(dataclasses.replace(trial_config(), network=network, training=TrainingConfig()), digits)
+
+
+@pytest.mark.parametrize(
     "shape, width, batch_size, normalization, micro_batch",
     [
         ((8, 8, 1), 16, 64, "none", 64),  # all of it fits the cache
@@ -136,14 +180,15 @@ def test_another_data_set_than_the_settings_name_is_refused(digits):
         ((32, 32, 3), 32, 64, "none", 16),
         ((28, 28, 1), 32, 256, "none", 16),
         ((32, 32, 3), 32, 64, "layer", 16),
-        ((32, 32, 3), 32, 64, "batch", 64),  # needs the statistics of the whole batch
+        ((32, 32, 3), 32, 64, "batch", 16),  # sums over the whole batch join the micro-batches
+        ((32, 32, 3), 32, 64, "ghost", 32),  # whole parts of 32 images
     ],
 )
 def test_micro_batches_are_for_what_leaves_the_cache(shape, width, batch_size, normalization, micro_batch):
     images = np.zeros((256, *shape), np.uint8)
     labels = np.arange(256, dtype=np.int32) % 2
     dataset = Dataset("two", images, labels, images, labels, ("a", "b"), "", "two")
-    network = NetworkConfig(blocks=2, width=width, normalization=normalization)
+    network = NetworkConfig(blocks=2, width=width, normalization=normalization, ghost_batch=32)
     config = TrialConfig("two", network=network, training=TrainingConfig(batch_size=batch_size))
     cpu = dataclasses.replace(HERE, backend="cpu")
     assert fit.program(prepare_trials(config, dataset), cpu).micro_batch == micro_batch

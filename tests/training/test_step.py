@@ -93,6 +93,32 @@ def test_micro_batches_change_nothing_but_rounding(data, micro_batch, pool):
         np.testing.assert_allclose(left, right, rtol=2e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "micro_batch, settings",
+    [
+        (3, {"normalization": "batch"}),  # the last part has 2 images
+        (4, {"normalization": "batch", "convolutions": 2, "pooling": "average", "blocks": 2}),
+        (4, {"normalization": "batch", "model": "resnet", "blocks": 2}),
+        (4, {"normalization": "ghost", "ghost_batch": 2}),
+        (2, {"normalization": "ghost", "ghost_batch": 2, "model": "resnet", "blocks": 2}),
+        (3, {"normalization": "group"}),
+    ],
+)
+def test_a_normalised_network_learns_the_same_in_micro_batches(data, micro_batch, settings, pool):
+    """One step: then Adam would enlarge the rounding of the gradients of biases, which a normalisation makes 0."""
+    own = replica()
+    network = NetworkConfig(**{"blocks": 1, "width": 4, "hidden": 8, **settings})
+    whole, divided = program(8, network=network), ThreadsLoop(program(micro_batch, network=network), 2, pool)
+    given = data, whole.order(own, 0)
+    expected, expected_totals = jax.jit(whole.step)(whole.init(own), Totals.zero(), own, given)
+    found, totals = divided.step(whole.init(own), Totals.zero(), own, given)
+    for name in ("statistics", "optimizer"):  # the optimiser's state holds the gradient
+        states = (getattr(expected, name), getattr(found, name))
+        for left, right in zip(*map(jax.tree.leaves, states), strict=True):
+            np.testing.assert_allclose(left, right, rtol=2e-3, atol=1e-6)
+    assert float(totals.loss) == pytest.approx(float(expected_totals.loss), rel=1e-5)
+
+
 def test_bfloat16_rounds_the_gradient_and_keeps_the_state_in_float32(data, pool):
     own, exact, low = replica(), program(4), program(4, precision="bfloat16")
     state = exact.init(own)
@@ -180,11 +206,11 @@ def test_evaluation_counts_every_image_once_and_padding_never(data):
         np.testing.assert_array_equal(np.concatenate(flags)[:COUNT], right)
 
 
-@pytest.mark.parametrize("normalization", ["batch", "layer"])
+@pytest.mark.parametrize("normalization", ["batch", "ghost", "group", "layer"])
 def test_normalised_and_dropped_out_networks_train(data, normalization):
-    network = NetworkConfig(blocks=1, width=4, hidden=8, normalization=normalization, dropout=0.5)
+    network = NetworkConfig(blocks=1, width=4, hidden=8, normalization=normalization, ghost_batch=4, dropout=0.5)
     before, after, totals = one_step(program(network=network), data)
     assert np.isfinite(float(totals.loss))
     pairs = zip(*map(jax.tree.leaves, (before.statistics, after.statistics)), strict=True)
     moved = [not np.array_equal(a, b) for a, b in pairs]
-    assert moved == [True, True] * (normalization == "batch")
+    assert moved == [True, True] * (normalization in ("batch", "ghost"))
