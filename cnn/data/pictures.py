@@ -133,7 +133,8 @@ def quiet() -> Iterator[None]:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        # Pillow maps a file that it opens itself into memory, and then turns the lines of some TIFFs wrongly.
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.mode not in _KINDS:
                 raise Unreadable(f"its mode is {image.mode}, must be grey, RGB or a palette of 8 bits, or 16-bit grey")
             yield image
