@@ -6,6 +6,7 @@ is asked for, Lanczos resampling makes it, which takes each pixel of a larger pi
 
 Example:
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from PIL import Image
     >>> path = Path(tempfile.mkdtemp()) / "half.png"
     >>> Image.new("RGBA", (3, 2), (0, 0, 0, 128)).save(path)
@@ -17,9 +18,9 @@ Example:
 
 import contextlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -59,7 +60,7 @@ class Header(NamedTuple):
     treatments: tuple[str, ...]
 
 
-def header(path: Path) -> Header:
+def header(path: str | os.PathLike[str]) -> Header:
     """What a file's header says; the pixels are not decoded, but for TIFF and for palettes.
 
     Raises:
@@ -85,7 +86,7 @@ def header(path: Path) -> Header:
         )
 
 
-def pixels(path: Path, channels: int, size: tuple[int, ...] = ()) -> np.ndarray:
+def pixels(path: str | os.PathLike[str], channels: int, size: tuple[int, ...] = ()) -> np.ndarray:
     """The pixels of a picture: uint8 [height, width, channels].
 
     Args:
@@ -131,10 +132,10 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     try:
         # Pillow maps a file that it opens itself into memory, and then turns the lines of some TIFFs wrongly.
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.mode not in _KINDS:
                 raise Unreadable(f"its mode is {image.mode}, must be grey, RGB or a palette of 8 bits, or 16-bit grey")
             yield image

@@ -9,6 +9,7 @@ finds them there opens no picture.
 
 Example:
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from PIL import Image
     >>> root = Path(tempfile.mkdtemp())
     >>> for name in ("cat", "dog"):
@@ -25,7 +26,6 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -65,7 +65,7 @@ def read(name: str, listing: Listing, image_size: tuple[int, ...] = (), progress
     from cnn.data import pictures
 
     paths = [path for part in listing.parts.values() for label in part.values() for path in label]
-    damaged: dict[Path, str] = {}
+    damaged: dict[str, str] = {}
     with pictures.quiet():
         with progress.task(f"looking at {name}", total=len(paths)) as task:
             headers = dict(_each(pictures.header, paths, damaged, task))
@@ -94,7 +94,7 @@ def read(name: str, listing: Listing, image_size: tuple[int, ...] = (), progress
     return Content(train_images, train_labels, test_images, test_labels, tuple(listing.classes))
 
 
-def _examples(listing: Listing) -> list[tuple[list[Path], np.ndarray]]:
+def _examples(listing: Listing) -> list[tuple[list[str], np.ndarray]]:
     """The paths and the labels [n] of the training part and of the test part, class by class."""
     number = {label: place for place, label in enumerate(listing.classes)}
     parts = []
@@ -108,7 +108,7 @@ def _examples(listing: Listing) -> list[tuple[list[Path], np.ndarray]]:
 
 
 def _each(
-    function: Callable[[Path], Any], paths: Sequence[Path], damaged: dict[Path, str], task: Work
+    function: Callable[[str], Any], paths: Sequence[str], damaged: dict[str, str], task: Work
 ) -> Iterator[tuple[int, Any]]:
     """What `function` returns for each path, with the path's place; one that cannot be read goes to `damaged`.
 
@@ -166,10 +166,10 @@ def _refuse_sizes(name: str, sizes: "collections.Counter[tuple[int, int]]") -> N
     refuse(name, f"its pictures have {len(sizes)} sizes, height x width: {listed}{more}", accepted)
 
 
-def _refuse_damaged(name: str, listing: Listing, damaged: dict[Path, str]) -> NoReturn:
+def _refuse_damaged(name: str, listing: Listing, damaged: dict[str, str]) -> NoReturn:
     first = min(damaged)
     more = f", and {len(damaged) - 1:,} more" if len(damaged) > 1 else ""
-    found = f"{str(first.relative_to(listing.root))!r} cannot be read ({damaged[first]}){more}"
+    found = f"{os.path.relpath(first, listing.root)!r} cannot be read ({damaged[first]}){more}"
     refuse(name, found, "pictures that Pillow reads, or be removed")
 
 

@@ -10,7 +10,7 @@ Example:
     ...     (root / path).parent.mkdir(exist_ok=True)
     ...     (root / path).touch()
     >>> found = listed("pets", root)
-    >>> found.classes, [path.name for path in found.parts[""]["dog"]], found.left_out()
+    >>> found.classes, [Path(path).name for path in found.parts[""]["dog"]], found.left_out()
     (['cat', 'dog'], ['1.png', '2.png'], " (left out: 1 without a picture's suffix, such as 'dog/notes.txt')")
 """
 
@@ -23,7 +23,7 @@ from typing import NoReturn
 
 from cnn.errors import RequestError
 
-SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pbm", ".pgm", ".ppm"))
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 PARTS = ("train", "test")
 LAYOUT = "FOLDER/CLASS/PICTURE, or FOLDER/train/CLASS/PICTURE and FOLDER/test/CLASS/PICTURE"
 _OUTSIDE = "behind a link that leads out of the folder"
@@ -45,7 +45,7 @@ class Listing:
     """
 
     root: Path
-    parts: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
+    parts: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     skipped: dict[str, list[str]] = field(default_factory=dict)
     key: str = ""
 
@@ -97,7 +97,7 @@ def listed(name: str, root: Path) -> Listing:
 
 def _classes(
     name: str, listing: Listing, folders: Iterable[os.DirEntry[str]], note: Callable[[bytes], None]
-) -> dict[str, list[Path]]:
+) -> dict[str, list[str]]:
     """The classes of a part, and each class's pictures."""
     classes = {}
     for folder in folders:
@@ -106,39 +106,45 @@ def _classes(
             continue
         if not folder.name.isprintable():  # tables and messages show it
             refuse(name, f"the class folder {folder.name!r}", "of printable name")
-        classes[folder.name] = list(_pictures(name, listing, Path(folder.path), note))
+        classes[folder.name] = list(_pictures(name, listing, folder, note))
     return classes
 
 
-def _pictures(name: str, listing: Listing, folder: Path, note: Callable[[bytes], None]) -> Iterator[Path]:
+def _pictures(name: str, listing: Listing, folder: os.DirEntry[str], note: Callable[[bytes], None]) -> Iterator[str]:
     """The pictures of a class; `note` is told the path, the size and the times of each."""
     for entry in _entries(listing, folder):
         if entry.is_dir():
             refuse(name, f"{listing.shown(entry)!r} is a folder in a class folder{listing.left_out()}", LAYOUT)
         if not entry.is_file():
             listing.skip(_IRREGULAR, entry)
-        elif os.path.splitext(entry.name)[1].lower() not in SUFFIXES:
+        elif not entry.name.lower().endswith(SUFFIXES):
             listing.skip(_OTHER, entry)
         else:
             status = entry.stat()
             # A program can restore the time of the last write; the time of the inode's last change tells on it.
             times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
             note(os.fsencode(f"\n{listing.shown(entry)}\n{status.st_size} {times}"))
-            yield Path(entry.path)
+            yield entry.path
 
 
-def _entries(listing: Listing, folder: Path) -> Iterator[os.DirEntry[str]]:
+def _entries(listing: Listing, folder: os.PathLike[str]) -> Iterator[os.DirEntry[str]]:
     """What is in a folder, sorted by name, without hidden entries and without links that lead out or nowhere."""
     with os.scandir(folder) as found:
         entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in entries:
-        target = Path(os.path.realpath(entry.path)) if entry.is_symlink() else listing.root
-        if not target.is_relative_to(listing.root):
-            listing.skip(_OUTSIDE, entry)
-        elif not target.exists():
-            listing.skip(_NOWHERE, entry)
+        reason = _astray(listing, entry) if entry.is_symlink() else None
+        if reason:
+            listing.skip(reason, entry)
         else:
             yield entry
+
+
+def _astray(listing: Listing, link: os.DirEntry[str]) -> str | None:
+    """Why a link is not followed; None where it leads to something inside the folder."""
+    target = Path(os.path.realpath(link.path))
+    if not target.is_relative_to(listing.root):
+        return _OUTSIDE
+    return None if target.exists() else _NOWHERE
 
 
 def _require_learnable(name: str, listing: Listing) -> None:
@@ -153,7 +159,7 @@ def _require_learnable(name: str, listing: Listing) -> None:
     if few:
         more = f", and {len(few) - 1} more classes have fewer than 2" if few[1:] else ""
         found = f"the class {few[0]!r} has {len(learnt[few[0]])} pictures{where}{more}{left_out}"
-        refuse(name, found, f"at least 2 for each class; their names end with {', '.join(sorted(SUFFIXES))}")
+        refuse(name, found, f"at least 2 for each class; their names end with {', '.join(SUFFIXES)}")
     tested = listing.parts.get("test", learnt)
     unknown = [label for label in tested if label not in learnt]
     if unknown:
