@@ -28,6 +28,7 @@ from cnn.errors import (
     require_number,
     require_positive,
     require_share,
+    require_size,
     require_switch,
     require_text,
 )
@@ -38,6 +39,7 @@ DEFAULT_GRID = (1e-3, 3e-3, 1e-2, 3e-2)  # of learning rates
 PRECISIONS = ("float32", "bfloat16")
 LARGEST_SIZE = 65536  # of a width and of hidden units
 MATCHES = ("width", "parameters", "macs")
+_IMAGE_SIZE = "height,width to which the pictures of a folder are resized; without it they must have one size"
 
 
 def setting(default: Any, help: str) -> Any:
@@ -131,6 +133,7 @@ class TrialConfig:
     """One training: a data set and its split, a network, a learning rate and a seed."""
 
     dataset: str = setting("digits", "which data set")
+    image_size: tuple[int, ...] = setting((), _IMAGE_SIZE)
     validation_fraction: float = setting(0.0, "share of the training images held out for validation")
     learning_rate: float = setting(1e-3, "the schedule's highest learning rate")
     seed: int = setting(0, "fixes the split, the initial weights, the order and the augmentation")
@@ -140,6 +143,7 @@ class TrialConfig:
 
     def __post_init__(self) -> None:
         require_text("dataset", self.dataset)
+        require_size("image_size", self.image_size)
         require_share("validation_fraction", self.validation_fraction)
         require_positive("learning_rate", self.learning_rate)
         require_integer("seed", self.seed, 0, 2**31 - 1)
@@ -150,6 +154,7 @@ class StudyConfig:
     """The settings of every comparison: a data set, learning rates to choose from, and seeds to tune and compare."""
 
     dataset: str = setting("digits", "which data set")
+    image_size: tuple[int, ...] = setting((), _IMAGE_SIZE)
     validation_fraction: float = setting(0.1, "share of the training images held out for validation")
     learning_rates: tuple[float, ...] = setting(
         (),
@@ -164,6 +169,7 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         require_text("dataset", self.dataset)
+        require_size("image_size", self.image_size)
         fraction = self.validation_fraction
         held_out = is_number(fraction) and 0 < fraction < 1
         require(held_out, "validation_fraction", fraction, "above 0 and below 1")

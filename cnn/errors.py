@@ -68,6 +68,14 @@ def require_switch(name: str, value: Any) -> None:
     require(isinstance(value, bool), name, value, "true or false")
 
 
+def require_size(name: str, value: Any) -> None:
+    """Refuse anything but an empty tuple, or a height and a width."""
+    pair = isinstance(value, (tuple, list)) and len(value) in (0, 2)
+    sides = pair and all(isinstance(side, int) and not isinstance(side, bool) for side in value)
+    fits = sides and all(1 <= side <= 65536 for side in value)
+    require(fits, name, value, "height,width, each an integer from 1 to 65536")
+
+
 def require_distinct(name: str, values: Any) -> None:
     """Refuse anything but a tuple or list of one or more values, none of them twice."""
     several = isinstance(values, (tuple, list)) and len(values) > 0

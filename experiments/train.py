@@ -23,7 +23,7 @@ COMMAND = Command(name="train", doc=__doc__, config=TrialConfig)
 
 def train(config: TrialConfig, asked: Asked) -> int:
     """Train as the flags say, and print the result."""
-    dataset = asked.load(config.dataset)
+    dataset = asked.load(config)
     prepared = prepare_trials(config, dataset)
     workdir = asked.workdir or default_workdir("train", dataset.slug, to_json(config))
     TrialFolder(workdir).result(settings(config, dataset))  # refused before anything is printed

@@ -38,6 +38,7 @@ WRONG = [
     (SceneConfig, "objects", [-1, 3, 1.0, True]),
     (SceneConfig, "canvas", [0.5, 9, math.nan, "2"]),
     (TrialConfig, "dataset", [None, 3]),
+    (TrialConfig, "image_size", [(28,), (28, 28, 3), (0, 28), (28, 65537), (28.0, 28), (True, 28), "28,28", 28, None]),
     (TrainingConfig, "precision", ["half", "float16", None]),
     (TrainingConfig, "label_smoothing", [-0.1, 1.0, math.nan]),
     (TrialConfig, "validation_fraction", [-0.1, 1.0, math.nan, "0.1"]),
@@ -108,7 +109,9 @@ def test_settings_are_frozen():
     [
         NetworkConfig(),
         TrialConfig(seed=3, network=NetworkConfig(blocks=1, width=2.5), training=TrainingConfig(flip=True)),
-        SweepConfig(blocks=(0, 2), learning_rates=(1e-3,), network=NetworkConfig(pooling="average")),
+        SweepConfig(
+            blocks=(0, 2), image_size=(32, 28), learning_rates=(1e-3,), network=NetworkConfig(pooling="average")
+        ),
     ],
     ids=lambda settings: type(settings).__name__,
 )

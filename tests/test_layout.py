@@ -13,7 +13,8 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     "cnn": ["errors", "progress", "files", "machine", "config", "recipes"],
     "cnn.data": [
         *("content", "cache", "pictures"),
-        *("sources.digits", "sources.npz", "sources.published", "sources.tfds"),
+        *("sources.fifth", "sources.digits", "sources.npz", "sources.listing", "sources.folder"),
+        *("sources.published", "sources.tfds"),
         *("datasets", "splits", "preprocess", "scenes", "batches"),
     ],
     "cnn.network": [
@@ -45,7 +46,16 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     ],
     "benchmarks": [
         *("processes", "describe", "report", "turns", "problems", "peers", "peers_mnist", "ours"),
-        *("machine", "import_time", "lowerings", "answer_simulation", "sweep_cost", "time_to_accuracy", "train_step"),
+        *(
+            "machine",
+            "import_time",
+            "folder_of_pictures",
+            "lowerings",
+            "answer_simulation",
+            "sweep_cost",
+            "time_to_accuracy",
+            "train_step",
+        ),
     ],
 }
 FLOORS = [f"{room}.{file}" for room, files in ROOMS.items() for file in files]

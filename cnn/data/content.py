@@ -59,6 +59,15 @@ class Dataset:
         return len(self.class_names)
 
 
+@dataclass(frozen=True)
+class Options:
+    """What a source is told beside a name; see `cnn.data.datasets.load`."""
+
+    data_dir: str | os.PathLike | None
+    image_size: tuple[int, ...]  # (height, width); empty where nobody asks for a size
+    progress: Progress
+
+
 class Entry(NamedTuple):
     """A data set that a source has found, and how to read it."""
 
@@ -74,19 +83,21 @@ class Source:
     Attributes:
         accepts: the names that it takes, in words that follow "must be".
         takes: whether a name has the form of this source's names; quick, and without heavy imports.
-        find: the data set of that name, given `data_dir` as in `cnn.data.datasets.load`; None where the source knows
-            none. It raises RequestError where it knows the name and cannot serve the data set.
+        find: the data set of that name; None where the source knows none. It raises RequestError where it knows the
+            name and cannot serve the data set.
         known: all names that the source can list, from which the error of an unknown name suggests the nearest.
         base_name: the name without configuration and version, where the source has such.
         forms: how such names are written, for the error of a name that no source takes.
+        resizes: whether it gives images the size `Options.image_size`.
     """
 
     accepts: str
     takes: Callable[[str], bool]
-    find: Callable[[str, str | os.PathLike | None, Progress], Entry | None]
+    find: Callable[[str, Options], Entry | None]
     known: Callable[[], Iterable[str]] = tuple
     base_name: Callable[[str], str] = str
     forms: str = ""
+    resizes: bool = False
 
 
 def fingerprint(content: Content) -> str:

@@ -15,15 +15,17 @@ import os
 from typing import NoReturn
 
 from cnn.data import cache
-from cnn.data.content import Dataset, fingerprint
-from cnn.data.sources import digits, npz, tfds
+from cnn.data.content import Dataset, Entry, Options, Source, fingerprint
+from cnn.data.sources import digits, folder, npz, tfds
 from cnn.errors import RequestError
 from cnn.files import user_path
 from cnn.progress import Progress
 
 NAMED = (digits.SOURCE, tfds.SOURCE)
-PATHS = (npz.SOURCE,)
-SOURCES = (*PATHS, *NAMED)  # asked in this order: mnist/a.npz has the form of a TFDS name, and is a path
+PATHS = (npz.SOURCE, folder.SOURCE)
+# Asked in this order: mnist/a.npz has the form of a TFDS name, and is a path. A folder comes last, since a name that is
+# both a folder here and a known data set means the data set.
+SOURCES = (npz.SOURCE, *NAMED, folder.SOURCE)
 _PHRASES = [source.accepts for source in (*NAMED, *PATHS)]
 ACCEPTED = f"{', '.join(_PHRASES[:-1])}, or {_PHRASES[-1]}"
 
@@ -31,6 +33,7 @@ ACCEPTED = f"{', '.join(_PHRASES[:-1])}, or {_PHRASES[-1]}"
 def load(
     name: str,
     *,
+    image_size: tuple[int, ...] = (),
     data_dir: str | os.PathLike | None = None,
     cache_dir: str | os.PathLike | None = None,
     progress: Progress = Progress(),
@@ -38,8 +41,10 @@ def load(
     """A data set by its name.
 
     Args:
-        name: `digits` (see `cnn.data.sources.digits`), the path of an `.npz` (see `cnn.data.sources.npz`), or
-            `NAME[/CONFIG][:VERSION]` of TensorFlow Datasets.
+        name: `digits` (see `cnn.data.sources.digits`), `NAME[/CONFIG][:VERSION]` of TensorFlow Datasets, the path of an
+            `.npz` (see `cnn.data.sources.npz`), or the path of a folder of pictures (see `cnn.data.sources.folder`). A
+            name that is both a data set and a folder means the data set; `./NAME` means the folder.
+        image_size: (height, width) to which the pictures of a folder are resized; other data sets refuse it.
         data_dir: where TensorFlow Datasets keeps its data; by default `TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
             A data set that is not prepared there is downloaded.
         cache_dir: where decoded arrays are kept; by default `cnn.data.cache.default_folder()`.
@@ -57,7 +62,7 @@ def load(
     """
     root = user_path("cache_dir", cache_dir) if cache_dir else None
     for source in SOURCES:
-        entry = source.find(name, data_dir, progress) if source.takes(name) else None
+        entry = _found(source, name, Options(data_dir, image_size, progress)) if source.takes(name) else None
         if entry is None:
             continue
         if entry.key is None:
@@ -66,6 +71,29 @@ def load(
         content, mark = cache.load(root or cache.default_folder(), entry.key, entry.read, progress)
         return Dataset(name, *content, mark, entry.slug)
     _refuse_unknown(name)
+
+
+def _found(source: Source, name: str, options: Options) -> Entry | None:
+    """What a source finds that takes the name. If a folder of that name is here too, a line says how to ask for it."""
+    hidden = os.path.isdir(name) and source is not folder.SOURCE
+    if options.image_size and not source.resizes and not hidden:
+        _refuse_image_size(name, options)
+    try:
+        entry = source.find(name, options)
+    except RequestError as error:
+        raise RequestError(f"{error}; ./{name} is the folder here") if hidden else error from None
+    if entry is not None and hidden:
+        if options.image_size:
+            _refuse_image_size(name, options)
+        options.progress.line(f"{name} is the data set; ./{name} is the folder here")
+    return entry
+
+
+def _refuse_image_size(name: str, options: Options) -> NoReturn:
+    size = ",".join(map(str, options.image_size))
+    raise RequestError(
+        f"image_size={size}: dataset={name!r} is no folder of pictures; must be given with such a folder alone"
+    )
 
 
 def base_name(name: str) -> str:
@@ -91,6 +119,6 @@ def largest_pixel(name: str) -> int:
 def _refuse_unknown(name: str) -> NoReturn:
     known = [listed for source in SOURCES for listed in source.known()]
     nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)[0]
-    of_no_form = not any(source.takes(name) for source in SOURCES)
+    of_no_form = not any(source.takes(name) for source in NAMED)
     forms = f" ({', '.join(source.forms for source in SOURCES if source.forms)})" if of_no_form else ""
     raise RequestError(f"dataset={name!r}: must be {ACCEPTED}{forms}; nearest: {nearest}")

@@ -6,6 +6,7 @@ is asked for, Lanczos resampling makes it, which takes each pixel of a larger pi
 
 Example:
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from PIL import Image
     >>> path = Path(tempfile.mkdtemp()) / "half.png"
     >>> Image.new("RGBA", (3, 2), (0, 0, 0, 128)).save(path)
@@ -17,9 +18,9 @@ Example:
 
 import contextlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +36,8 @@ _KINDS = {  # of Pillow's modes; a mode that is not here is refused
     "CMYK": "CMYK",
     "YCbCr": "YCbCr",
 }
-_TURNED = range(5, 9)  # the orientations of EXIF that exchange height and width
+_TURNED = range(2, 9)  # the orientations of EXIF but the usual one
+_EXCHANGED = range(5, 9)  # those that exchange height and width
 
 
 class Unreadable(ValueError):
@@ -58,33 +60,33 @@ class Header(NamedTuple):
     treatments: tuple[str, ...]
 
 
-def header(path: Path) -> Header:
+def header(path: str | os.PathLike[str]) -> Header:
     """What a file's header says; the pixels are not decoded, but for TIFF and for palettes.
 
     Raises:
         Unreadable: the file is no picture of these formats, or is damaged.
     """
     with _opened(path) as image:
-        if image.format == "TIFF" or image.mode in ("P", "PA"):
-            image.load()  # Pillow turns a TIFF when it loads it
         # Not `image.getexif()`, which decodes a whole PNG.
         orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
-        height_and_width = image.size[::-1]
+        if image.format == "TIFF" or image.mode in ("P", "PA"):
+            image.load()  # Pillow turns a TIFF when it loads it
+        exchanged = orientation in _EXCHANGED and image.format != "TIFF"
         found = {
             "alpha": image.has_transparency_data,
-            "turned": orientation in range(2, 9),
+            "turned": orientation in _TURNED,
             "frames": getattr(image, "is_animated", False),
         }
         kind = _KINDS[image.mode]
         return Header(
-            size=image.size if orientation in _TURNED else height_and_width,
+            size=image.size if exchanged else image.size[::-1],
             kind=kind,
             grey=_grey_palette(image) if kind == "palette" else kind in ("grey", "16-bit grey"),
             treatments=tuple(name for name, given in found.items() if given),
         )
 
 
-def pixels(path: Path, channels: int, size: tuple[int, ...] = ()) -> np.ndarray:
+def pixels(path: str | os.PathLike[str], channels: int, size: tuple[int, ...] = ()) -> np.ndarray:
     """The pixels of a picture: uint8 [height, width, channels].
 
     Args:
@@ -130,9 +132,10 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        # Pillow maps a file that it opens itself into memory, and then turns the lines of some TIFFs wrongly.
+        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.mode not in _KINDS:
                 raise Unreadable(f"its mode is {image.mode}, must be grey, RGB or a palette of 8 bits, or 16-bit grey")
             yield image

@@ -61,6 +61,7 @@ class Study:
         """One trial of the study."""
         config = TrialConfig(
             dataset=self.config.dataset,
+            image_size=self.config.image_size,
             validation_fraction=self.config.validation_fraction,
             learning_rate=float(learning_rate),  # of a NumPy number, `Trial.name` would differ
             seed=seed,

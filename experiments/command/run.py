@@ -9,6 +9,7 @@ from typing import NoReturn
 from absl import flags as absl_flags
 
 import experiments
+from cnn.config import StudyConfig, TrialConfig
 from cnn.data import cache, datasets
 from cnn.data.content import Dataset
 from cnn.errors import require
@@ -31,9 +32,15 @@ class Asked:
     dry_run: bool
     progress: Progress
 
-    def load(self, name: str) -> Dataset:
-        """The data set of that name, found and cached where the flags say."""
-        return datasets.load(name, data_dir=self.data_dir, cache_dir=self.cache_dir, progress=self.progress)
+    def load(self, config: TrialConfig | StudyConfig) -> Dataset:
+        """The data set that the settings name, found and cached where the flags say."""
+        return datasets.load(
+            config.dataset,
+            image_size=config.image_size,
+            data_dir=self.data_dir,
+            cache_dir=self.cache_dir,
+            progress=self.progress,
+        )
 
 
 Main = Callable[[Config, Asked], int]
@@ -43,7 +50,7 @@ def run_experiment(experiment: Experiment) -> NoReturn:
     """Run an experiment as the flags say, print its report, and end the process with its exit status."""
 
     def main(config: Config, asked: Asked) -> int:
-        dataset = asked.load(config.dataset)
+        dataset = asked.load(config)
         if asked.dry_run:
             study = experiment.study(config, dataset)
             planned = run.overview(study, asked.workdir)

@@ -6,6 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
+from tests.data.sources.test_folder import BAD
+from tests.data.sources.test_folder import write as write_pictures
 from tests.data.sources.test_npz import REFUSED
 from tests.data.sources.test_tfds import rows, write
 from tests.data.test_cache import DAMAGE
@@ -77,6 +79,33 @@ PREPARED = {
     "no features": lambda folder: (folder / "features.json").unlink(),
     "another version": lambda folder: folder.rename(folder.with_name("2.0.0")),
 }
+
+
+@pytest.mark.parametrize("name", ["train", "sweep_blocks", "features"])
+@pytest.mark.parametrize("damage, said", BAD.values(), ids=BAD)
+def test_folders_of_pictures(ask, tmp_path, name, damage, said):
+    write_pictures(tmp_path / "pets", (4, 4, 4), shape=(8, 8))
+    damage(tmp_path / "pets")
+    flags = [flag for flag in SMALL if flag != "--blocks=0"]
+    refused(ask(name, "--dataset=./pets", "--cache_dir=cache", *flags), "dataset='./pets'", said)
+    assert {path.name for path in tmp_path.iterdir()} <= {"pets", "elsewhere"}
+
+
+def test_pictures_of_several_sizes(ask, tmp_path):
+    write_pictures(tmp_path / "pets", (12, 12, 12, 12), shape=(8, 8))
+    write_pictures(tmp_path / "pets" / "large", (12,), shape=(16, 12))
+    (tmp_path / "pets" / "large" / "c0").rename(tmp_path / "pets" / "c4")
+    (tmp_path / "pets" / "large").rmdir()
+    flags = ("--dataset=pets", "--cache_dir=cache", *SMALL)
+    refused(ask("train", *flags), "2 sizes, height x width: 8x8 (48), 16x12 (12)", "--image_size=8,8")
+    assert [path.name for path in tmp_path.iterdir()] == ["pets"]
+    done = ask("train", *flags, "--image_size=10,8")
+    assert done.returncode == 0 and "resized to 10x8 by Lanczos resampling" in done.stderr, done.stderr
+    assert json.loads((tmp_path / "w" / "config.json").read_text())["image_size"] == [10, 8]
+    refused_later = ask("train", *flags, "--image_size=8,8")
+    assert refused_later.returncode == 2 and "image_size: [10, 8], now [8, 8]" in refused_later.stderr
+    again = ask("train", *flags, "--image_size=10,8")
+    assert again.returncode == 0 and "pictures" not in again.stderr  # they came from the cache
 
 
 def describe(folder, **changes):

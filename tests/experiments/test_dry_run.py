@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.data.sources.test_folder import write
 from tests.experiments.test_claims import CLAIMS
 
 TINY = ("--epochs=1", "--batch_size=512", "--seeds=2", "--tuning_seeds=1")
@@ -28,6 +29,24 @@ def test_the_plan_of_an_experiment(ask, tmp_path, name):
     assert phases(done.stdout) == {"tune": (2 * variants, 0), "compare": (2 * variants, 0)}
     assert f"measured steps of {variants} networks" in done.stdout
     assert "parameters" in done.stdout and "MACs" in done.stdout
+
+
+@pytest.mark.parametrize("name", [*CLAIMS, "train"])
+def test_a_folder_of_pictures_serves_every_experiment(ask, pets, tmp_path, name):
+    """Each asks for the folder by the same flags; the second of them finds the decoded pictures."""
+    flags = ["--epochs=1", "--batch_size=32", f"--dataset={pets}", "--image_size=12,8", f"--cache_dir={pets.parent}/c"]
+    done = ask(name, *flags, "--dry_run", "--workdir=w")
+    assert done.returncode == 0 and list(tmp_path.iterdir()) == [], done.stderr
+    assert "parameters" in done.stdout and done.stderr.count("\n") <= 1
+    flags = ["--dataset=digits", *flags[:2], *flags[3:]]
+    refused = ask(name, *flags, "--dry_run", "--workdir=w")
+    assert refused.returncode == 2 and "image_size=12,8: dataset='digits' is no folder" in refused.stderr
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory):
+    """Ten classes of ten pictures."""
+    return write(tmp_path_factory.mktemp("pictures") / "pets", (10,) * 10, shape=(8, 8))
 
 
 @pytest.mark.thorough

@@ -50,7 +50,7 @@ WRONG = {
     "dataset": [
         ("minst", "nearest: mnist"),
         ("digits:2", "must be digits"),
-        ("../mnist", "must be digits"),
+        ("../mnist", "no such folder"),
         ("mnist/..", "must be digits"),
         ("mnist:9.9.9", "version must be 3.0.1"),
         ("mnist;ls", "must be digits"),
@@ -67,6 +67,14 @@ WRONG = {
     "growth": [*NO_NUMBERS, ("0", "above 0"), ("-2", "above 0"), ("1e200", "at most 16"), ("inf", "at most 16")],
     "head": [("mean", KNOWN["head"]), ("", KNOWN["head"]), ("Dense", "nearest: dense")],
     "hidden": [*NO_INTEGERS, ("0", "at least 1"), (f"{10**12}", "at most 65536")],
+    "image_size": [
+        *NO_INTEGERS[:-1],
+        ("28", "height,width"),
+        ("28,28,3", "height,width"),
+        ("0,28", "from 1 to 65536"),
+        ("28,65537", "from 1 to 65536"),
+        ("28,28", "dataset='digits' is no folder of pictures"),
+    ],
     "keep": [("frist", "nearest: first"), ("", "first, all, none"), ("2", "first, all, none")],
     "label_smoothing": [*NO_NUMBERS, ("1", "below 1"), ("-0.1", "at least 0")],
     "learning_rate": [*NO_NUMBERS, ("0", "above 0"), ("-1", "above 0"), ("inf", "finite"), ("1e-60", "float32")],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import experiments
+from tests.data.sources.test_folder import write as write_pictures
 from tests.experiments.test_bad_data import images
 from tests.faults.harness import SMALL_FILES, TRAIN, finish, start
 
@@ -55,6 +56,36 @@ def test_a_file_of_that_name(ask, tmp_path, name):
     assert {path.name for path in tmp_path.iterdir()} == {file, "runs"}
     assert json.loads((folder / "answer.json").read_text())["dataset"] == file
     assert (folder / "accuracy_vs_blocks.png").stat().st_size > 10_000 and printed(done.stdout)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_of_pictures_and_a_class_of_that_name(ask, tmp_path, name):
+    """The folder, a class folder and a picture have the name; none acts as anything else."""
+    plain = name.replace("/", "_").strip(".") or "dots"  # a name that begins with a point is hidden
+    write_pictures(tmp_path / "above" / "pets", (10, 10), shape=(8, 8))
+    pets = (tmp_path / "above" / "pets").rename(tmp_path / "above" / plain)
+    (pets / "c1").rename(pets / plain)
+    (pets / plain / "000.png").rename(pets / plain / f"{plain}.png")
+    done = ask("sweep_blocks", f"--dataset=./above/{plain}", *SMALL, *ONE_TRIAL)
+    assert done.returncode == 0 and printed(done.stdout) and printed(done.stderr), done.stderr
+    (folder,) = (tmp_path / "runs" / "sweep_blocks").iterdir()
+    assert not set(folder.name) & set(" $`;'\"<>&%~/\\") and folder.name not in (".", "..")
+    assert {path.name for path in tmp_path.iterdir()} == {"above", "runs"}
+    assert json.loads((folder / "answer.json").read_text())["dataset"] == f"./above/{plain}"
+
+
+@pytest.mark.parametrize("name", UNPRINTABLE[:-1])
+def test_what_a_terminal_cannot_show_in_a_folder_of_pictures(ask, tmp_path, name):
+    """A class is refused, a picture is named in a form that can be shown."""
+    write_pictures(tmp_path / "pets", (10, 10), shape=(8, 8))
+    (tmp_path / "pets" / "c1" / "000.png").rename(tmp_path / "pets" / "c1" / f"{name}.png").write_bytes(b"damaged")
+    (tmp_path / "pets" / "c1" / f"{name}.txt").touch()
+    done = ask("train", "--dataset=./pets", *SMALL)
+    assert done.returncode == 2 and "cannot be read" in done.stderr and printed(done.stderr), done.stderr
+    (tmp_path / "pets" / "c1").rename(tmp_path / "pets" / name)
+    done = ask("train", "--dataset=./pets", *SMALL)
+    assert done.returncode == 2 and "must be of printable name" in done.stderr and printed(done.stderr), done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["pets"]
 
 
 @pytest.mark.parametrize("name", NAMES)

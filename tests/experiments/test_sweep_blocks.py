@@ -2,8 +2,12 @@ import json
 import signal
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+
+from cnn.data import datasets
 
 pytestmark = pytest.mark.thorough
 
@@ -72,3 +76,43 @@ def test_equal_cost_is_equal_to_2_percent(ask, tmp_path):
     reference = answer["depths"][-1]["parameters"]
     assert all(abs(row["parameters"] / reference - 1) <= 0.02 for row in answer["depths"])
     assert answer["match"] == "parameters" and answer["depths"][0]["test_low"] is None  # one seed has no interval
+
+
+def by_class(images, labels):
+    order = np.argsort(labels, kind="stable")
+    return images[order][::4], labels[order][::4]
+
+
+def test_a_folder_of_pictures_gives_the_answer_of_the_same_arrays(ask, tmp_path):
+    """A quarter of the digits as PNG files, and as an `.npz` in the same order."""
+    digits = datasets.load("digits", cache_dir=tmp_path / "cache")
+    x_train, y_train = by_class(digits.train_images, digits.train_labels)
+    x_test, y_test = by_class(digits.test_images, digits.test_labels)
+    np.savez(tmp_path / "own.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    for part, images, labels in (("train", x_train, y_train), ("test", x_test, y_test)):
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            file = tmp_path / "own" / part / str(label) / f"{number:04}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[..., 0]).save(file)
+    flags = [
+        "--epochs=3",
+        "--batch_size=64",
+        "--width=4",
+        "--hidden=8",
+        "--seeds=2",
+        "--tuning_seeds=1",
+        "--blocks=0,1",
+    ]
+    answers = {}
+    for name in ("own.npz", "./own"):
+        done = ask("sweep_blocks", *flags, f"--dataset={name}", f"--workdir=w {name}", "--cache_dir=cache")
+        assert done.returncode == 0, done.stderr
+        answer = json.loads((tmp_path / f"w {name}" / "answer.json").read_text())
+        assert answer.pop("dataset") == name
+        answers[name] = answer
+        config = json.loads((tmp_path / f"w {name}" / "config.json").read_text())
+        answers[name]["fingerprint"] = config["dataset_fingerprint"]
+    for answer in answers.values():
+        for depth in answer["depths"]:
+            depth.pop("train_seconds", None)
+    assert answers["./own"] == answers["own.npz"]

@@ -1,6 +1,6 @@
 """scikit-learn's `digits`: 1797 grey images of 8 x 8 pixels, with values from 0 to 16. They need no download.
 
-The test part is a fixed fifth, 360 images, stratified by class.
+The test part is a fixed fifth, 360 images; see `cnn.data.sources.fifth`.
 
 Source: E. Alpaydin and C. Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository,
 https://archive.ics.uci.edu/dataset/80; scikit-learn holds its test part.
@@ -11,12 +11,10 @@ Example:
     ((1437, 8, 8, 1), (360, 8, 8, 1), ('0', '1', '2'))
 """
 
-import os
-
 import numpy as np
 
-from cnn.data.content import Content, Entry, Source
-from cnn.progress import Progress
+from cnn.data.content import Content, Entry, Options, Source
+from cnn.data.sources.fifth import without_fifth
 
 NAME = "digits"
 LARGEST_PIXEL = 16
@@ -25,20 +23,16 @@ LARGEST_PIXEL = 16
 def read() -> Content:
     """Both parts, each in the order of scikit-learn's images."""
     # scikit-learn takes more than a second to import; the cache saves that.
-    from sklearn import datasets, model_selection
+    from sklearn import datasets
 
     digits = datasets.load_digits()
     images = digits.images.astype(np.uint8)[..., np.newaxis]
     labels = digits.target.astype(np.int32)
-    train, test = model_selection.train_test_split(
-        np.arange(len(labels)), test_size=360, stratify=labels, random_state=0
-    )
-    train = np.sort(train)
-    test = np.sort(test)
+    train, test = without_fifth(labels)
     return Content(images[train], labels[train], images[test], labels[test], tuple(map(str, digits.target_names)))
 
 
-def _find(name: str, data_dir: str | os.PathLike | None, progress: Progress) -> Entry:
+def _find(name: str, options: Options) -> Entry:
     return Entry(NAME, read, key=NAME)
 
 

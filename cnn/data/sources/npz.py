@@ -23,10 +23,9 @@ from typing import NoReturn
 
 import numpy as np
 
-from cnn.data.content import Content, Entry, Source, file_name
+from cnn.data.content import Content, Entry, Options, Source, file_name
 from cnn.errors import RequestError, require
 from cnn.files import user_path
-from cnn.progress import Progress
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -144,10 +143,10 @@ def _refuse(name: str, key: str, array: np.ndarray, accepted: str) -> NoReturn:
 
 
 def _takes(name: str) -> bool:
-    return name.endswith(".npz")
+    return name.endswith(".npz") and not os.path.isdir(name)
 
 
-def _find(name: str, data_dir: str | os.PathLike | None, progress: Progress) -> Entry:
+def _find(name: str, options: Options) -> Entry:
     return Entry(file_name(Path(name).stem), functools.partial(read, name))
 
 

@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from cnn.data.content import Content, Entry, Source, file_name
+from cnn.data.content import Content, Entry, Options, Source, file_name
 from cnn.data.sources import published
 from cnn.data.sources.published import quiet, require_packages
 from cnn.errors import RequestError
@@ -278,18 +278,20 @@ def _takes(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def _find(name: str, data_dir: str | os.PathLike | None, progress: Progress) -> Entry | None:
+def _find(name: str, options: Options) -> Entry | None:
     """Takes a prepared folder first, then a download of published files; else TFDS has to prepare the data set."""
-    root = user_path("data_dir", data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")  # as TFDS
+    root = user_path(
+        "data_dir", options.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    )  # as TFDS
     folder = prepared_folder(root, name)
     if folder is None and base_name(name) in published.PUBLISHED:
-        download = functools.partial(published.download, name, root, progress)
+        download = functools.partial(published.download, name, root, options.progress)
         return Entry(file_name(name), download, f"{_key_name(name)}-published")
     if folder is None:
-        folder = prepare(name, root, progress)
+        folder = prepare(name, root, options.progress)
     if folder is None:
         return None
-    return Entry(file_name(name), functools.partial(read, name, folder, progress), _key(name, folder))
+    return Entry(file_name(name), functools.partial(read, name, folder, options.progress), _key(name, folder))
 
 
 def _key(name: str, folder: Path) -> str:

@@ -116,7 +116,7 @@ def test_missing_file(tmp_path):
 
 def test_folder(tmp_path):
     (tmp_path / "folder.npz").mkdir()
-    refuses(tmp_path / "folder.npz", "no such file")
+    refuses(tmp_path / "folder.npz", "has no class folders")
 
 
 @pytest.mark.parametrize("keep", [0, 20, 1000, -1])
