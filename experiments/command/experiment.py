@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Config = TypeVar("Config", bound=TrialConfig | StudyConfig)
+Options = TypeVar("Options")
 Draw = Callable[[], "Figure"]  # draws a picture
 Advice = Callable[[Sequence[str]], str | None]  # from the command line of a run to the next one to try
 
@@ -49,6 +50,24 @@ class Command(Generic[Config]):
     doc: str
     config: type[Config]
     fixed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool(Generic[Options]):
+    """A command that trains nothing, with flags of its own.
+
+    Attributes:
+        name: the name of its file in `experiments/`.
+        doc: that file's docstring; the first line is the question that the command answers.
+        options: the class of its flags' values: a frozen dataclass whose fields are made by `cnn.config.setting`. Its
+            `__post_init__` refuses wrong values.
+        arguments: the field for the arguments that are no flags, a tuple of text; "": there are none.
+    """
+
+    name: str
+    doc: str
+    options: type[Options]
+    arguments: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

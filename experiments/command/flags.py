@@ -22,7 +22,7 @@ from cnn.data import datasets
 from cnn.errors import RequestError, require
 from cnn.network import models
 from cnn.training.trial import CHECKPOINT_SECONDS
-from experiments.command.experiment import Command, Config
+from experiments.command.experiment import Command, Config, Options, Tool
 
 HELP = ("--help", "-help", "-h", "--helpshort", "-helpshort")
 FULL_HELP = ("--helpfull", "-helpfull")
@@ -90,6 +90,16 @@ def define(command: Command) -> flags.FlagValues:
     return values
 
 
+def define_tool(tool: Tool[Options]) -> flags.FlagValues:
+    """The flags of a command that trains nothing, not yet parsed."""
+    values = flags.FlagValues()
+    values.set_gnu_getopt(bool(tool.arguments))  # flags may follow arguments
+    for name, setting in settings(tool.options, (tool.arguments,)).items():
+        _define(values, f"flags of {tool.name}", name, setting.kind, setting.default, setting.help)
+    flags.DEFINE_string("compiled_dir", None, FOLDERS["compiled_dir"], values, module_name="this run")
+    return values
+
+
 def _define(values: flags.FlagValues, group: str, name: str, kind: Any, default: Any, help: str) -> None:
     if kind is bool:
         switch = flags.BooleanFlag(name, default, help)
@@ -102,7 +112,7 @@ def _define(values: flags.FlagValues, group: str, name: str, kind: Any, default:
 
 
 def settings(config: Any, fixed: tuple[str, ...]) -> dict[str, Setting]:
-    """The settings that have a flag, by name: the fields of a settings object, and of the settings objects in it.
+    """The settings that have a flag, by name: the fields of a settings object or class, and of the settings in it.
 
     A name that the outer object has hides that name inside: `blocks` of a sweep is the list of depths.
 
@@ -146,16 +156,28 @@ def _text(value: Any) -> str:
 
 
 def parse(values: flags.FlagValues, arguments: list[str]) -> None:
-    """Parse a command line, the program's name first.
+    """Parse a command line of flags alone, the program's name first.
 
     Raises:
-        RequestError: a flag is unknown, there is a stray argument, or a flag file cannot be read or names itself.
+        RequestError: there is an argument that is no flag, or see `parse_mixed`.
+        absl.flags.Error: see `parse_mixed`.
+    """
+    others = parse_mixed(values, arguments)
+    if others:
+        raise RequestError(f"{others[0]!r} is not a flag: must be written as --name=value")
+
+
+def parse_mixed(values: flags.FlagValues, arguments: list[str]) -> tuple[str, ...]:
+    """Parse a command line, the program's name first, and return the arguments that are no flags.
+
+    Raises:
+        RequestError: a flag is unknown, or a flag file cannot be read or names itself.
         absl.flags.Error: a flag has a wrong value; the message says so in one line.
     """
     warned = io.StringIO()
     try:
         with contextlib.redirect_stderr(warned):  # where absl says that it ignores a flag file that names itself
-            stray = values(arguments)[1:]
+            others = values(arguments)[1:]
     except flags.UnrecognizedFlagError as error:
         (nearest,) = difflib.get_close_matches(error.flagname, list(values), n=1, cutoff=0.0)
         known = "must be a flag of this command (--help lists them)"
@@ -165,8 +187,23 @@ def parse(values: flags.FlagValues, arguments: list[str]) -> None:
     if warned.getvalue():
         name = warned.getvalue().rpartition("flagfile: ")[2].strip()
         raise RequestError(f"flagfile={name!r}: must not name itself")
-    if stray:
-        raise RequestError(f"{stray[0]!r} is not a flag: must be written as --name=value")
+    return tuple(others)
+
+
+def fill(values: flags.FlagValues, tool: Tool[Options], arguments: list[str]) -> Options:
+    """Parse the command line of a command that trains nothing, and return the values of its flags, checked.
+
+    Raises:
+        RequestError: a value is refused, or see `parse` and `parse_mixed`.
+        absl.flags.Error: see `parse_mixed`.
+    """
+    given: dict[str, Any] = {}
+    if tool.arguments:
+        given[tool.arguments] = parse_mixed(values, arguments)
+    else:
+        parse(values, arguments)
+    given |= {name: values[name].value for name in settings(tool.options, (tool.arguments,))}
+    return tool.options(**given)
 
 
 def configure(values: flags.FlagValues, command: Command[Config]) -> Config:
@@ -248,7 +285,7 @@ def require_utf8(name: str, path: Path) -> None:
     require(whole == whole.encode(errors="replace").decode(), name, whole, "in UTF-8, from the root on")
 
 
-def help_text(values: flags.FlagValues, command: Command, full: bool) -> str:
+def help_text(values: flags.FlagValues, command: Command | Tool, full: bool) -> str:
     """What `--help` prints: the docstring, what was measured, and every flag; `--helpfull` adds absl's own flags."""
     recorded = recipes.recorded(command.name)
     parts = [command.doc.strip(), *([f"Measured:\n{recorded}"] if recorded else [])]

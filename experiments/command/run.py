@@ -15,7 +15,7 @@ from cnn.errors import require
 from cnn.progress import Progress, automatic
 from cnn.study import run, tables
 from experiments.command import compiled, flags, leave, numerics, quiet
-from experiments.command.experiment import Command, Config, Experiment
+from experiments.command.experiment import Command, Config, Experiment, Options, Tool
 
 
 @dataclass(frozen=True)
@@ -73,21 +73,51 @@ def run_command(command: Command[Config], main: Main) -> NoReturn:
     experiments.end(status)
 
 
+def run_tool(tool: Tool[Options], main: Callable[[Options], int]) -> NoReturn:
+    """Parse the flags of a command that trains nothing, call `main` with their values, and end the process.
+
+    Args:
+        tool: the command and its flags.
+        main: does the work, and returns the exit status; an error that it raises becomes a line, see `leave.status`.
+    """
+    experiments.end(leave.status(lambda: _tool_called(tool, main)))
+
+
 def _called(command: Command[Config], main: Main) -> int:
     values = flags.define(command)
-    given = set(sys.argv[1:])
-    if given & {*flags.HELP, *flags.FULL_HELP}:
-        return leave.say(flags.help_text(values, command, full=bool(given & set(flags.FULL_HELP))))
+    if _help_asked():
+        return _help(values, command)
     flags.parse(values, sys.argv)
     config = flags.configure(values, command)
     asked = _asked(values)
+    return _with_programs_kept(values, lambda: main(config, asked))
+
+
+def _tool_called(tool: Tool[Options], main: Callable[[Options], int]) -> int:
+    values = flags.define_tool(tool)
+    if _help_asked():
+        return _help(values, tool)
+    options = flags.fill(values, tool, sys.argv)
+    return _with_programs_kept(values, lambda: main(options))
+
+
+def _help_asked() -> bool:
+    return bool(set(sys.argv[1:]) & {*flags.HELP, *flags.FULL_HELP})
+
+
+def _help(values: absl_flags.FlagValues, command: Command | Tool) -> int:
+    return leave.say(flags.help_text(values, command, full=bool(set(sys.argv[1:]) & set(flags.FULL_HELP))))
+
+
+def _with_programs_kept(values: absl_flags.FlagValues, main: Callable[[], int]) -> int:
+    """Call `main` with JAX's settings fixed; what it compiles is kept where the flag says."""
     numerics.fix()
     if values.compiled_dir == "":
-        return main(config, asked)
+        return main()
     folder = flags.folder(values, "compiled_dir") or cache.default_folder() / "compiled"
     flags.require_utf8("compiled_dir", folder)
     with compiled.kept(folder):
-        return main(config, asked)
+        return main()
 
 
 def _asked(values: absl_flags.FlagValues) -> Asked:

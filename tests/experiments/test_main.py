@@ -8,6 +8,7 @@ import pytest
 import experiments.__main__ as main
 from tests.experiments.test_errors import EXPERIMENTS
 
+TOOLS = ()  # which train nothing
 SCRIPT = "import sys; from experiments.__main__ import main; sys.exit(main())"  # as its entry point does
 
 
@@ -24,7 +25,7 @@ def script(tmp_path):
 
 def test_every_experiment_asks_a_question():
     found = main.questions()
-    assert found.keys() == set(EXPERIMENTS)
+    assert found.keys() == {*EXPERIMENTS, *TOOLS}
     assert all(question.endswith("?") for question in found.values())
 
 
@@ -54,5 +55,5 @@ def test_an_unknown_experiment(monkeypatch, capsys, name):
     assert left.value.code == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: experiment=") and err.count("\n") == 1 and err[:-1].isprintable()
-    assert all(known in err for known in EXPERIMENTS)
+    assert all(known in err for known in (*EXPERIMENTS, *TOOLS))
     assert name != "swep_blocks" or err.endswith("nearest: sweep_blocks\n")
