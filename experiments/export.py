@@ -9,9 +9,7 @@ take uint8 images and give logits and probabilities. --to=safetensors is the wei
 command prints how the file is read; nobody who reads it needs this package.
 """
 
-import contextlib
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,8 +111,7 @@ def main(options: Options) -> int:
     path = options.path()
     trained = _trained(files.user_path("workdir", options.workdir))
     kind = FORMATS[options.to]
-    with _quiet():
-        content = kind.content(trained)
+    content = kind.content(trained)
     files.write(path, content)
     lines = [f"Written: {path} ({len(content):,} bytes). It is read so:", "", *kind.lines(path, trained)]
     return leave.say("\n".join(lines))
@@ -123,18 +120,6 @@ def main(options: Options) -> int:
 def _trained(workdir: Path) -> Trained:
     """The trained network that a work folder holds."""
     return Trained.load(workdir)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the warnings of onnx_ir, which says of each constant's shape that it has no type."""
-    logger = logging.getLogger("onnx_ir")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 if __name__ == "__main__":

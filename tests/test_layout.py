@@ -45,6 +45,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     ],
     "benchmarks": [
         *("processes", "describe", "report", "turns", "problems", "peers", "peers_mnist", "ours"),
+        *("exported",),
         *("machine", "import_time", "lowerings", "answer_simulation", "sweep_cost", "time_to_accuracy", "train_step"),
     ],
 }

@@ -21,6 +21,7 @@ Example, a network that has not been trained:
 import contextlib
 import dataclasses
 import json
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -124,13 +125,14 @@ def onnx(trained: Trained) -> bytes:
         config=dataclasses.replace(trained.config, training=in_float32),
     )
     answers = _answers(constant, _NodeForms())
-    model = jax2onnx.to_onnx(
-        lambda images: tuple(answers(images).values()),
-        [jax.ShapeDtypeStruct(("batch", *trained.image_shape), jnp.uint8)],
-        model_name=trained.config.network.model,
-        input_names=["images"],
-        output_names=list(output_names(trained)),
-    )
+    with _quiet():
+        model = jax2onnx.to_onnx(
+            lambda images: tuple(answers(images).values()),
+            [jax.ShapeDtypeStruct(("batch", *trained.image_shape), jnp.uint8)],
+            model_name=trained.config.network.model,
+            input_names=["images"],
+            output_names=list(output_names(trained)),
+        )
     del model.graph.value_info[:]  # jax2onnx removes transposes, and leaves the shapes that were there before
     inferred = shape_inference.infer_shapes(model, strict_mode=True)
     checker.check_model(inferred, full_check=True)
@@ -163,6 +165,18 @@ def _without_locations() -> Iterator[None]:
         yield
     finally:
         jax.config.update(_LOCATIONS, limit)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence onnx_ir, which warns for each constant's shape that it has no type."""
+    logger = logging.getLogger("onnx_ir")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _answers(trained: Trained, forms: Forms) -> Callable[[Array], dict[str, Array]]:
