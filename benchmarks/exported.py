@@ -156,7 +156,7 @@ def main(options: flags.FlagValues) -> None:
 def define_flags(options: flags.FlagValues) -> None:
     """The flags of the command line."""
     flags.DEFINE_integer("rounds", 9, "turns of each side", lower_bound=1, flag_values=options)
-    flags.DEFINE_integer("calls", 50, "calls of a turn", lower_bound=1, flag_values=options)
+    flags.DEFINE_integer("calls", 20, "calls of a turn", lower_bound=1, flag_values=options)
     flags.DEFINE_string("output", None, "file to write the JSON to", flag_values=options)
 
 
