@@ -28,6 +28,7 @@ setup(
     install_requires=[
         "absl-py>=2.1",  # flags of the experiments
         "filelock>=3.16",  # one writer for each work folder
+        "flatbuffers>=24.3.25",  # writes exported programs, in JAX, which does not declare it
         "flax>=0.11.2",  # Linen modules, the state as a pytree
         "jax>=0.7.2",  # arrays, derivatives, compilation
         "jaxtyping>=0.3.3",  # shapes in annotations
@@ -62,6 +63,11 @@ setup(
             "pytest>=8.3",
             "pytest-xdist>=3.6",  # tests on every core
             "ruff>=0.8",  # lint and format
+        ],
+        # For an environment of its own: jax2onnx asks for an older orbax-checkpoint, and for jax 0.8.1 or newer.
+        "onnx": [
+            "jax2onnx>=0.17.1",  # from JAX to ONNX graphs
+            "onnx>=1.23.2",  # checks them
         ],
         "notebooks": [
             PANDAS,  # tables
