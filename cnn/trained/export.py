@@ -145,7 +145,7 @@ def safetensors(trained: Trained) -> bytes:
     Returns:
         One file, as the library safetensors reads it. Its tensors are `mean`, `deviation`, and the variables, such as
         `params/block1/conv1/kernel`. Its metadata has one entry, `trained`: JSON with `config`, `image_shape`,
-        `class_names`, `mean`, `deviation`, `output_size`, `test_accuracy`, `dataset_fingerprint` and `made_by`.
+        `class_names`, `mean`, `deviation`, `output_size`, `test_accuracy`, `dataset_fingerprint` and `provenance`.
     """
     import safetensors.numpy
 
