@@ -11,16 +11,13 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from benchmarks import peer_networks
 from benchmarks.problems import CLASSES, LEARNING_RATE, MOMENTUM, Problem
 from benchmarks.turns import Unavailable
-
-if TYPE_CHECKING:
-    import flax.linen
-    import torch
 
 
 def batch(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
@@ -30,45 +27,31 @@ def batch(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     return images, random.integers(0, CLASSES, problem.batch_size).astype(np.int32)
 
 
-def flax_network(problem: Problem, precision: str) -> "flax.linen.Sequential":
-    """The network, built of Linen's own layers; parameters are float32 in either precision."""
-    from flax import linen
-
-    layers: list[Callable[..., Any]] = []
-    for width in problem.widths:
-        pool = functools.partial(linen.max_pool, window_shape=(2, 2), strides=(2, 2))
-        layers += [linen.Conv(width, (3, 3), dtype=precision), linen.relu, pool]
-    head: list[Callable[..., Any]] = [
-        linen.Dense(problem.network.hidden, dtype=precision),
-        linen.relu,
-        linen.Dense(CLASSES, dtype=precision),
-    ]
-    return linen.Sequential([*layers, lambda x: x.reshape(len(x), -1), *head])
-
-
 def plain_flax(problem: Problem, precision: str, steps: int) -> Callable[[], float]:
-    """Steps of `flax_network`: one jitted function on the whole batch, with its state donated."""
+    """Steps of the network of Linen's layers: one jitted function on the whole batch, with its state donated."""
     import jax
     import jax.numpy as jnp
     import optax
 
-    network = flax_network(problem, precision)
+    network = peer_networks.flax_network(problem, precision)
     optimizer = optax.sgd(LEARNING_RATE, MOMENTUM)
     images, labels = map(jnp.asarray, batch(problem))
 
-    def loss(params: dict, images: jax.Array, labels: jax.Array) -> jax.Array:
-        logits = jnp.asarray(network.apply(params, images), jnp.float32)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    def loss(params: dict, rest: dict, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, Any]:
+        outputs, changed = network.apply({"params": params, **rest}, images, mutable=list(rest))
+        logits = jnp.asarray(outputs, jnp.float32)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), dict(changed)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def step(state: tuple, images: jax.Array, labels: jax.Array) -> tuple[tuple, jax.Array]:
-        params, momentum = state
-        value, gradient = jax.value_and_grad(loss)(params, images, labels)
+        params, rest, momentum = state
+        (value, rest), gradient = jax.value_and_grad(loss, has_aux=True)(params, rest, images, labels)
         updates, momentum = optimizer.update(gradient, momentum)
-        return (optax.apply_updates(params, updates), momentum), value
+        return (optax.apply_updates(params, updates), rest, momentum), value
 
-    params = jax.jit(network.init)(jax.random.key(0), images[:1])
-    state = (params, optimizer.init(params))
+    rest = dict(jax.jit(network.init)(jax.random.key(0), images[:1]))
+    params = rest.pop("params")
+    state = (params, rest, optimizer.init(params))
 
     def run() -> float:
         nonlocal state
@@ -92,23 +75,8 @@ def use_every_core() -> dict[str, Any]:
     return {"torch": str(torch.__version__), "torch_threads": torch.get_num_threads()}
 
 
-def torch_network(problem: Problem) -> "torch.nn.Sequential":
-    """The network, built of PyTorch's own layers."""
-    from torch import nn
-
-    layers: list[nn.Module] = []
-    channels = problem.image_shape[2]
-    for width in problem.widths:
-        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-        channels = width
-    height, width = (size // 2**problem.network.blocks for size in problem.image_shape[:2])
-    hidden = problem.network.hidden
-    head = [nn.Flatten(), nn.Linear(height * width * channels, hidden), nn.ReLU(), nn.Linear(hidden, CLASSES)]
-    return nn.Sequential(*layers, *head)
-
-
 def pytorch(problem: Problem, precision: str, steps: int, compiled: bool = False) -> Callable[[], float]:
-    """Steps of `torch_network` on channels-last images; bfloat16 uses autocast.
+    """Steps of the network of PyTorch's layers on channels-last images; bfloat16 uses autocast.
 
     Raises:
         Unavailable: PyTorch is not installed.
@@ -118,7 +86,7 @@ def pytorch(problem: Problem, precision: str, steps: int, compiled: bool = False
     except ModuleNotFoundError:
         raise Unavailable("PyTorch is not installed") from None
     use_every_core()
-    network = torch_network(problem).to(memory_format=torch.channels_last)
+    network = peer_networks.torch_network(problem).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), LEARNING_RATE, MOMENTUM)
     forward = torch.compile(network) if compiled else network
     images, labels = map(torch.from_numpy, batch(problem))

@@ -11,11 +11,11 @@ MOMENTUM = 0.9
 
 
 class Problem(NamedTuple):
-    """A ConvNet of 3x3 filters and 2x2 max pooling, and the batch that it learns from."""
+    """A network, and the batch that it learns from."""
 
     image_shape: tuple[int, int, int]  # height, width, channels
     network: NetworkConfig
-    batch_size: int
+    batch_size: int = 256
 
     @property
     def widths(self) -> list[int]:
@@ -28,6 +28,12 @@ class Problem(NamedTuple):
         return [round(self.network.width * self.network.growth**block) for block in range(self.network.blocks)]
 
 
+def _of_b(**settings: object) -> Problem:
+    """Network B with other settings."""
+    values = {"blocks": 3, "width": 32, "hidden": 256} | settings
+    return Problem((32, 32, 3), NetworkConfig(**values))  # type: ignore[arg-type]  # settings by their names
+
+
 def _sweep() -> Problem:
     """The deepest network of the main sweep on digits, with the default flags."""
     width = recipes.defaults("sweep_blocks", "digits")["width"]
@@ -35,8 +41,18 @@ def _sweep() -> Problem:
 
 
 PROBLEMS = {
-    "A": Problem((28, 28, 1), NetworkConfig(blocks=2, width=32, hidden=256), 256),
-    "B": Problem((32, 32, 3), NetworkConfig(blocks=3, width=32, hidden=256), 256),
+    "A": Problem((28, 28, 1), NetworkConfig(blocks=2, width=32, hidden=256)),
+    "B": _of_b(),
+    "batch": _of_b(normalization="batch"),
+    "ghost": _of_b(normalization="ghost"),
+    "two": _of_b(convolutions=2),
+    "two_batch": _of_b(convolutions=2, normalization="batch"),
+    "two_ghost": _of_b(convolutions=2, normalization="ghost"),
+    "average": _of_b(pooling="average"),
+    "stride": _of_b(pooling="stride"),
+    "average_head": _of_b(head="average"),
+    "lenet5": Problem((28, 28, 1), NetworkConfig(model="lenet5")),
+    "resnet": _of_b(model="resnet"),
     "sweep": _sweep(),
 }
 

@@ -1,13 +1,22 @@
 """How long one training step takes: this project, plain Flax Linen, and PyTorch, in turn.
 
     python -m benchmarks.train_step
-    python -m benchmarks.train_step --networks=A,B --rounds=15 --output=train_step.json
+    python -m benchmarks.train_step --networks=A,B --batch_sizes=256 --rounds=15 --output=train_step.json
 
 Networks (3x3 filters, 2x2 max pooling, a hidden dense layer, 10 classes):
 
-- A: 28x28x1, widths 32 and 64, 256 hidden units, batch 256.
-- B: 32x32x3, widths 32, 64 and 128, 256 hidden units, batch 256.
-- sweep: the deepest network of the main sweep on digits, 8x8x1, widths 16, 32 and 64, 128 hidden units, batch 64.
+- A: 28x28x1, widths 32 and 64, 256 hidden units.
+- B: 32x32x3, widths 32, 64 and 128, 256 hidden units. The next eight are B with one or two changes.
+- batch, ghost: with batch normalisation, of all images or of 16 at a time.
+  The peers have no ghost batches, and take all images.
+- two: with two convolutions in each block; two_batch, two_ghost: also normalised.
+- average, stride: with average pooling, or a convolution that moves by two cells in the place of pooling.
+- average_head: with the mean of each channel in the place of the hidden layer.
+- lenet5: LeNet-5 of today on 28x28x1. resnet: three residual blocks on 32x32x3.
+- sweep: the deepest network of the main sweep on digits, 8x8x1, widths 16, 32 and 64, 128 hidden units.
+
+Each is measured with every batch size. A processor with AVX-512 is measured twice: as it is, and capped to AVX2 by the
+own settings of XLA and oneDNN. The last table has for each side the geometric mean of its ratios over all of these.
 
 Every side learns by stochastic gradient descent with momentum. This project's step is the step of its training loop: it
 also gathers the batch from the uint8 images on the device, normalises it and counts the right answers. The peers have
@@ -22,9 +31,10 @@ machine multiplies matrices in that precision, measured in the same rounds.
 
 import contextlib
 import itertools
+import math
 import os
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,25 +71,47 @@ SIDES: dict[str, tuple[Callable[..., Callable[[], object]], *tuple[bool, ...]]] 
 Seconds = dict[tuple[str, str], list[float]]  # of a turn in each round, by precision and side
 
 
-def measure(network: str, rounds: int, steps: int) -> list[dict[str, Any]]:
+# What caps a processor's instructions in the processes that start afterwards. XLA reads the first, PyTorch the others.
+CAPS: dict[str, dict[str, str]] = {
+    "none": {},
+    "AVX2": {"XLA_FLAGS": "--xla_cpu_max_isa=AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
+}
+
+
+@contextlib.contextmanager
+def capped(cap: str) -> Iterator[None]:
+    """Cap the instructions of the processes that start inside the block."""
+    before = {name: os.environ.get(name) for name in CAPS[cap]}
+    more = {"XLA_FLAGS": " ".join(filter(None, [before.get("XLA_FLAGS"), CAPS[cap].get("XLA_FLAGS")]))}
+    os.environ.update(CAPS[cap] | {name: value for name, value in more.items() if value})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def measure(
+    network: str, batch_size: int, precisions: Sequence[str], names: Sequence[str], rounds: int, steps: int
+) -> list[dict[str, Any]]:
     """A row for each precision and side on one network."""
+    problem = PROBLEMS[network]._replace(batch_size=batch_size)
     sides: dict[tuple[str, str], Side] = {}
     reasons: dict[tuple[str, str], str] = {}
     with contextlib.ExitStack() as stack:
-        for precision, name in itertools.product(PRECISIONS, SIDES):
+        for precision, name in itertools.product(precisions, [*names, PRODUCT]):
             build, *more = SIDES[name]
             try:
-                side = Side(build, PROBLEMS[network], precision, steps, *more)
+                side = Side(build, problem, precision, steps, *more)
             except Unavailable as unavailable:
                 reasons[precision, name] = str(unavailable)
             else:
                 sides[precision, name] = stack.enter_context(contextlib.closing(side))
         seconds = take_turns(sides, rounds)
-    keys = [key for key in itertools.product(PRECISIONS, SIDES) if key[1] != PRODUCT]
     return [
-        {"network": network, "precision": key[0], "side": key[1], "reason": reasons.get(key)}
-        | _numbers(key, seconds, steps, gflop(PROBLEMS[network]))
-        for key in keys
+        {"network": network, "batch": batch_size, "precision": key[0], "side": key[1], "reason": reasons.get(key)}
+        | _numbers(key, seconds, steps, gflop(problem))
+        for key in itertools.product(precisions, names)
     ]
 
 
@@ -105,33 +137,73 @@ def cells(row: dict[str, Any]) -> dict[str, str]:
     ratio = report.spread(row["ratios"], 2) if row["ratios"] else "-"
     reason = row["reason"] and f"- ({textwrap.shorten(row['reason'], 60)})"
     return {
-        **{name: row[name] for name in ("network", "precision", "side")},
+        **{name: str(row[name]) for name in ("network", "batch", "cap", "precision", "side")},
         "ms": f"{row['ms']:.2f}" if row["ms"] else "-",
         "times this project": reason or ratio,
         "share of matrix product": f"{row['share']:.0%}" if row["share"] else "-",
     }
 
 
+def means(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """For each cap, precision and side the geometric mean of its ratios, and how many networks and batches have one."""
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for row in rows:
+        if row["ratios"] and row["side"] != OURS:
+            found.setdefault((row["cap"], row["precision"], row["side"]), []).append(float(np.median(row["ratios"])))
+    return [
+        {
+            **dict(zip(("cap", "precision", "side"), key, strict=True)),
+            "n": str(len(ratios)),
+            "times this project": f"{math.exp(np.log(ratios).mean()):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        }
+        for key, ratios in found.items()
+    ]
+
+
 def main(options: flags.FlagValues) -> None:
-    """Measure network by network, print the table, and write it where asked."""
+    """Measure network by network, print the tables, and write them where asked."""
     os.environ["JAX_PLATFORMS"] = "cpu"  # the peers run there too
-    rows = [row for network in options.networks for row in measure(network, options.rounds, options.steps)]
+    rows: list[dict[str, Any]] = []
+    sizes = list(map(int, options.batch_sizes))
+    caps = options.caps or ("none", *(["AVX2"] if any("avx512" in name for name in machine.instructions()) else []))
+    for cap, network, size in itertools.product(caps, options.networks, sizes):
+        with capped(cap):
+            measured = measure(network, size, options.precision, options.sides, options.rounds, options.steps)
+        rows += [{"cap": cap, **row} for row in measured]
+        settings = {"rounds": options.rounds, "steps": options.steps, "rate": LEARNING_RATE, "momentum": MOMENTUM}
+        report.write(options.output, settings, {"rows": rows})  # so that a run that is ended has what it measured
     print(report.table([cells(row) for row in rows]))
-    rates = {(row["network"], row["precision"]): row["matrix_product_gflop_per_second"] for row in rows}
-    products = ", ".join(f"{rate:.0f} ({' '.join(key)})" for key, rate in rates.items())
-    print(f"\n{options.rounds} rounds of {options.steps} steps. Matrix products, GFLOP/s: {products}")
-    settings = {"rounds": options.rounds, "steps": options.steps, "learning_rate": LEARNING_RATE, "momentum": MOMENTUM}
-    report.write(options.output, settings, {"rows": rows})
+    rates: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        rates.setdefault((row["cap"], row["precision"]), []).append(row["matrix_product_gflop_per_second"])
+    products = ", ".join(f"{np.median(own):.0f} (cap {key[0]}, {key[1]})" for key, own in rates.items())
+    print(f"\n{options.rounds} rounds of {options.steps} steps on {machine.processor()}, {machine.cores()} cores, with")
+    print(f"{', '.join(machine.instructions())}. Matrix products, GFLOP/s: {products}\n")
+    if len(options.sides) > 1:
+        print(report.table(means(rows)))
 
 
 def define_flags(options: flags.FlagValues) -> None:
     """The flags of the command line."""
-    names = list(PROBLEMS)
-    flags.DEFINE_list("networks", names, f"which of {', '.join(names)} to measure", flag_values=options)
+    choices = {
+        "networks": (list(PROBLEMS), list(PROBLEMS)),
+        "precision": (["float32"], list(PRECISIONS)),
+        "sides": ([name for name in SIDES if name != PRODUCT], [name for name in SIDES if name != PRODUCT]),
+        "caps": ([], list(CAPS)),
+    }
+    for name, (default, known) in choices.items():
+        flags.DEFINE_list(name, default, f"which of {', '.join(known)}", flag_values=options)
+        flags.register_validator(
+            name,
+            lambda chosen, known=known, empty=not default: (empty or bool(chosen)) and set(chosen) <= set(known),
+            f"must be of {', '.join(known)}, one or more",
+            flag_values=options,
+        )
+    flags.DEFINE_list("batch_sizes", ["64", "256"], "images in a step, one number or more", flag_values=options)
     flags.register_validator(
-        "networks",
-        lambda chosen: set() < set(chosen) <= set(names),
-        f"must be of {', '.join(names)}, one or more",
+        "batch_sizes",
+        lambda sizes: bool(sizes) and all(size.isdigit() and int(size) for size in sizes),
+        "must be integers above 0, one or more",
         flag_values=options,
     )
     flags.DEFINE_integer("rounds", 9, "turns of each side", lower_bound=1, flag_values=options)

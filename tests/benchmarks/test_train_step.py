@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import ours, peers
+from benchmarks import ours, peer_networks, peers
 from benchmarks.problems import CLASSES, PROBLEMS, Problem, gflop
 from benchmarks.train_step import OURS, PRODUCT, SIDES
 from cnn.config import NetworkConfig
@@ -19,6 +19,7 @@ from cnn.network import models, summary
 pytestmark = pytest.mark.thorough
 
 TINY = Problem((8, 8, 3), NetworkConfig(blocks=2, width=4, hidden=16), 16)
+GROUPS = [Problem((8, 8, 3), NetworkConfig(width=16, normalization=kind), 16) for kind in ("group", "layer")]
 
 
 @pytest.mark.parametrize(
@@ -41,17 +42,17 @@ def parameters(problem):
     return summary.cost(models.build(problem.network, problem.image_shape, CLASSES), problem.image_shape).parameters
 
 
-@pytest.mark.parametrize("problem", [TINY, *PROBLEMS.values()])
+@pytest.mark.parametrize("problem", [TINY, *GROUPS, *PROBLEMS.values()])
 def test_networks_have_the_same_parameters(problem):
     image = jnp.zeros((1, *problem.image_shape))
-    variables = jax.eval_shape(peers.flax_network(problem, "float32").init, jax.random.key(0), image)
-    assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == parameters(problem)
+    variables = jax.eval_shape(peer_networks.flax_network(problem, "float32").init, jax.random.key(0), image)
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == parameters(problem)
 
 
-@pytest.mark.parametrize("problem", [TINY, *PROBLEMS.values()])
+@pytest.mark.parametrize("problem", [TINY, *GROUPS, *PROBLEMS.values()])
 def test_pytorch_has_the_same_parameters(problem):
     pytest.importorskip("torch")
-    assert sum(leaf.numel() for leaf in peers.torch_network(problem).parameters()) == parameters(problem)
+    assert sum(leaf.numel() for leaf in peer_networks.torch_network(problem).parameters()) == parameters(problem)
 
 
 @pytest.mark.parametrize(
@@ -76,16 +77,24 @@ def test_a_side_learns_its_batch(build, precision):
 @pytest.mark.slow
 def test_command(tmp_path):
     command = [sys.executable, "-W", "error", "-m", "benchmarks.train_step"]
-    command += ["--networks=sweep", "--rounds=2", "--steps=1"]
+    command += ["--networks=sweep,batch", "--batch_sizes=16", "--rounds=2", "--steps=1", "--caps=none,AVX2"]
     done = subprocess.run([*command, f"--output={tmp_path / 't.json'}"], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "t.json").read_text())["rows"]
-    assert [(row["precision"], row["side"]) for row in rows] == [
-        (precision, side) for precision in ("float32", "bfloat16") for side in SIDES if side != PRODUCT
+    assert [(row["cap"], row["network"], row["side"]) for row in rows] == [
+        (cap, network, side)
+        for cap in ("none", "AVX2")
+        for network in ("sweep", "batch")
+        for side in SIDES
+        if side != PRODUCT
     ]
-    assert sum(line.startswith("| sweep") for line in done.stdout.splitlines()) == len(rows)
+    assert {row["precision"] for row in rows} == {"float32"}
+    lines = done.stdout.splitlines()
+    assert sum(line.startswith("| sweep") for line in lines) == sum(row["network"] == "sweep" for row in rows)
+    others = [line for line in lines if line.startswith(("| none", "| AVX2"))]
+    assert len(others) == 2 * (1 if find_spec("torch") is None else 3)
     assert ("PyTorch is not installed" in done.stdout) == (find_spec("torch") is None)
-    by_side = {row["side"]: row for row in rows if row["precision"] == "float32"}
+    by_side = {row["side"]: row for row in rows if (row["cap"], row["network"]) == ("AVX2", "batch")}
     flax = by_side["plain Flax Linen"]
     assert by_side[OURS]["ratios"] == [1.0, 1.0]
     assert flax["ratios"] == pytest.approx(np.divide(flax["ms_of_rounds"], by_side[OURS]["ms_of_rounds"]))
@@ -97,5 +106,5 @@ def test_command(tmp_path):
 def test_unknown_or_no_networks(networks):
     command = [sys.executable, "-W", "error", "-m", "benchmarks.train_step", f"--networks={networks}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode != 0 and "must be of A, B, sweep, one or more" in done.stderr
+    assert done.returncode != 0 and "must be of A, B, batch, ghost" in done.stderr
     assert "Traceback" not in done.stderr
