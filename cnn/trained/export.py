@@ -110,8 +110,7 @@ def onnx(trained: Trained) -> bytes:
         The serialised model, checked by ONNX; its outputs are `output_names`.
 
     Raises:
-        RequestError: jax2onnx is missing, does not work with the packages that are installed, or cannot convert the
-        model.
+        RequestError: jax2onnx cannot be imported, or cannot convert the model.
     """
     model_name = trained.config.network.model
     said = "another with to='onnx': jax2onnx cannot repeat the edges of a batch of any size; to='stablehlo' takes it"
