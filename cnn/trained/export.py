@@ -31,7 +31,7 @@ import jax.export
 import jax.numpy as jnp
 from jax import Array
 
-from cnn.errors import RequestError
+from cnn.errors import RequestError, require
 from cnn.network import models, ops
 from cnn.network.forms import PLAIN, Forms
 from cnn.network.geometry import Axes, Padding
@@ -39,6 +39,7 @@ from cnn.trained.network import JSON, WEIGHTS, Trained, forward
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 METADATA = "trained"  # the key of what describes the network in the metadata of a safetensors file
+_NOT_AS_ONNX = ("lenet5_1998",)  # its first layer repeats the edges of the image
 _LOCATIONS = "jax_traceback_in_locations_limit"
 _OF_TWO_FILES = ("format", "weights", "seal")  # of no meaning in one file
 
@@ -91,7 +92,9 @@ def stablehlo(trained: Trained) -> bytes:
     size = ", ".join(["batch", *map(str, trained.image_shape)])
     images = jax.ShapeDtypeStruct(jax.export.symbolic_shape(size), jnp.uint8)
     on_device = dataclasses.replace(trained, mean=jnp.asarray(trained.mean), deviation=jnp.asarray(trained.deviation))
-    program = jax.jit(_answers(on_device, PLAIN))
+    answers = _answers(on_device, PLAIN)
+    # Image by image: a layer may ask how many images there are, which a program of any batch cannot say.
+    program = jax.jit(jax.vmap(lambda image: {name: y[0] for name, y in answers(image[None]).items()}))
     with _without_locations():
         return bytes(jax.export.export(program, platforms=PLATFORMS)(images).serialize())
 
@@ -107,14 +110,17 @@ def onnx(trained: Trained) -> bytes:
         The serialised model, checked by ONNX; its outputs are `output_names`.
 
     Raises:
-        RequestError: jax2onnx is missing, or does not work with the packages that are installed.
+        RequestError: jax2onnx cannot be imported, or cannot convert the model.
     """
+    model_name = trained.config.network.model
+    said = "another with to='onnx': jax2onnx cannot repeat the edges of a batch of any size; to='stablehlo' takes it"
+    require(model_name not in _NOT_AS_ONNX, "model", model_name, said)
     try:
         import jax2onnx
         from onnx import checker, shape_inference
     except ImportError as error:
-        said = "needs jax2onnx, best in an environment of its own, since it asks for an older orbax-checkpoint"
-        raise RequestError(f"to='onnx': {said}: pip install '.[onnx]' ({error})") from None
+        needs = "needs jax2onnx, best in an environment of its own, since it asks for an older orbax-checkpoint"
+        raise RequestError(f"to='onnx': {needs}: pip install '.[onnx]' ({error})") from None
     # What NumPy computes from its arrays is a constant of the graph. What JAX computes would be nodes.
     in_float32 = dataclasses.replace(trained.config.training, precision="float32")
     constant = dataclasses.replace(
@@ -129,7 +135,7 @@ def onnx(trained: Trained) -> bytes:
         model = jax2onnx.to_onnx(
             lambda images: tuple(answers(images).values()),
             [jax.ShapeDtypeStruct(("batch", *trained.image_shape), jnp.uint8)],
-            model_name=trained.config.network.model,
+            model_name=model_name,
             input_names=["images"],
             output_names=list(output_names(trained)),
         )

@@ -15,7 +15,6 @@ from tests.trained import untrained
 BATCHES = (1, 7)
 IMAGES = {n: untrained.random_images(n, seed=n) for n in BATCHES}
 FORBIDDEN = "import sys; sys.modules['cnn'] = None\n"  # so that importing it fails
-NOT_YET = {"model": "lenet5_1998"}  # its output layer asks for the number of images as an integer
 KINDS = {
     **{f"{name}={value}": {name: value} for name, values in models.choices().items() for value in values},
     "blocks=0": {"blocks": 0},
@@ -28,7 +27,6 @@ KINDS = {
     "resnet, layer": {"model": "resnet", "normalization": "layer"},
     "head=average, pooling=average": {"head": "average", "pooling": "average"},
 }
-del KINDS["model=lenet5_1998"]  # NOT_YET
 
 
 @functools.cache
@@ -70,4 +68,7 @@ def close(answers, trained, images):
     logits = trained.outputs(images)
     assert np.abs(answers["logits"] - logits).max() <= 1e-5 * np.abs(logits).max()
     assert answers["logits"].dtype == answers["probabilities"].dtype == np.float32
-    np.testing.assert_allclose(answers["probabilities"], trained.probabilities(images), atol=1e-5)
+    probabilities = trained.probabilities(images)
+    np.testing.assert_allclose(answers["probabilities"], probabilities, atol=1e-5)
+    if models.known(trained.config.network.model).rejection_logit is None:  # else "none of them" has a share too
+        np.testing.assert_allclose(answers["probabilities"].sum(1), 1, atol=1e-5)
