@@ -27,7 +27,11 @@ from cnn.network.geometry import Axes, Padding, Pair, Sides, output_size
 
 MOST_CELLS = 16  # of a window that is compared cell by cell; the time to compile grows with the cells
 FEW_WEIGHTS = 48  # of one filter; a first layer has so few
+FEW_FILTERS = 16  # XLA on a CPU has a faster convolution for more filters
+NARROW = 32  # filters; with so few, XLA's kernels for AVX-512 take 2 to 6 times as long for odd channels as for even
 SMALL_MAP = 4  # cells of a convolution's output
+PART = 2**18  # bytes of an output's gradient; half of the smallest second-level cache that a core has today
+MOST_PARTS = 8  # of one kernel gradient; the time to compile grows with the parts
 
 
 @runtime_checkable
@@ -110,10 +114,30 @@ def product(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
         >>> bool((product(x, kernel, (1, 1), ops.NO_PADDING) == ops.correlate(x, kernel, (1, 1), ops.NO_PADDING)).all())
         True
     """
-    height, width, c_in, c_out = kernel.shape
+    views = _views(x, kernel, strides, sides)
+    return jnp.concatenate(views, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def transposed_product(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
+    """`product` with the channels first, so that a view has whole rows of the image to copy, not a few channels.
+
+    Example:
+        >>> x, kernel = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 5))
+        >>> bool((transposed_product(x, kernel, (1, 1), ops.NO_PADDING) == 9).all())
+        True
+    """
+    views = [view.transpose(3, 0, 1, 2) for view in _views(x, kernel, strides, sides)]
+    _, n, rows, columns = views[0].shape
+    matrix = jnp.concatenate(views).reshape(-1, n * rows * columns)
+    return (matrix.T @ kernel.reshape(-1, kernel.shape[-1])).reshape(n, rows, columns, -1)
+
+
+def _views(x: Array, kernel: Array, strides: Pair, sides: Sides) -> list[Array]:
+    """For each cell of a filter, in reading order, the cells of the image that meet it: [n, rows, columns, c_in]."""
+    height, width = kernel.shape[:2]
     rows, columns = output_size(x.shape[1:3], (height, width), strides, sides)
     x = jnp.pad(x, ((0, 0), *sides, (0, 0)))
-    views = [
+    return [
         x[
             :,
             row : row + strides[0] * (rows - 1) + 1 : strides[0],
@@ -122,26 +146,32 @@ def product(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
         for row in range(height)
         for column in range(width)
     ]
-    return jnp.concatenate(views, axis=-1) @ kernel.reshape(height * width * c_in, c_out)
 
 
-def _few_weights(kernel: Array) -> bool:
-    """Whether a filter is as small as those of a first layer; XLA's CPU kernels are slow at such a convolution."""
-    return kernel.shape[0] * kernel.shape[1] * kernel.shape[2] <= FEW_WEIGHTS
+def _few(kernel: Array) -> bool:
+    """Whether a layer has few and small filters, as a first layer has; XLA's CPU kernels are slow at it."""
+    return kernel.shape[:2] != (1, 1) and _small(kernel) and kernel.shape[3] <= FEW_FILTERS
+
+
+def _small(kernel: Array) -> bool:
+    return math.prod(kernel.shape[:3]) <= FEW_WEIGHTS
 
 
 def _small_map(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
     """Whether the output has at most 2x2 cells; XLA on a CPU then does not use its fast kernels."""
-    return math.prod(output_size(x.shape[1:3], kernel.shape[:2], strides, sides)) <= SMALL_MAP
+    cells = math.prod(output_size(x.shape[1:3], kernel.shape[:2], strides, sides))
+    return kernel.shape[:2] != (1, 1) and cells <= SMALL_MAP
 
 
-# On a CPU a matrix product is faster for the forward pass of a first layer, and for outputs of at most 2x2 cells, where
-# it takes 0.21 of the time (64 images, 3x3 filters, 32 to 64 channels; benchmarks/lowerings.py). The gradient with
-# respect to the kernel is a convolution everywhere.
+# benchmarks/lowerings.py measures each choice below, and benchmarks/README.md has the numbers.
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _convolve(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
-    if kernel.shape[:2] != (1, 1) and (_few_weights(kernel) or _small_map(x, kernel, strides, sides)):
+    if _small_map(x, kernel, strides, sides):
         return product(x, kernel, strides, sides)
+    if _few(kernel):
+        return transposed_product(x, kernel, strides, sides)
+    if kernel.shape[2] % 2 and kernel.shape[2] > 1 and kernel.shape[3] <= NARROW:
+        return one_more_channel(x, kernel, strides, sides)
     return ops.correlate(x, kernel, strides, sides)
 
 
@@ -151,9 +181,35 @@ def _convolve_jvp(
 ) -> tuple[Array, Array]:
     x, kernel = primals
     x_tangent, kernel_tangent = tangents
-    small = kernel.shape[:2] != (1, 1) and _small_map(x, kernel, strides, sides)
-    by_x = (product if small else ops.correlate)(x_tangent, kernel, strides, sides)
-    return _convolve(x, kernel, strides, sides), by_x + ops.correlate(x, kernel_tangent, strides, sides)
+    by_x = product if _small_map(x, kernel, strides, sides) else ops.correlate
+    by_kernel = transposed_product if _few(kernel) else in_parts
+    return (
+        _convolve(x, kernel, strides, sides),
+        by_x(x_tangent, kernel, strides, sides) + by_kernel(x, kernel_tangent, strides, sides),
+    )
+
+
+def one_more_channel(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
+    """A convolution with a channel of zeros beside those of the image."""
+    x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1)))
+    return ops.correlate(x, jnp.pad(kernel, ((0, 0), (0, 0), (0, 1), (0, 0))), strides, sides)
+
+
+def in_parts(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
+    """A convolution whose gradient with respect to the kernel is added up over parts of the images.
+
+    XLA reads the output's gradient once for every few rows of the result. So a part's output has at most `PART` bytes.
+    """
+    n = len(x)
+    rows, columns = output_size(x.shape[1:3], kernel.shape[:2], strides, sides)
+    size = n * rows * columns * kernel.shape[3] * x.dtype.itemsize
+    parts = min(-(-size // PART), MOST_PARTS, n)
+    if kernel.shape[:2] == (1, 1) or _small(kernel) or kernel.shape[3] <= FEW_FILTERS or parts < 2:
+        return ops.correlate(x, kernel, strides, sides)
+    images = -(-n // parts)
+    return jnp.concatenate(
+        [ops.correlate(x[start : start + images], kernel, strides, sides) for start in range(0, n, images)]
+    )
 
 
 def _cells(tiles: Array) -> list[Array]:

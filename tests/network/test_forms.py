@@ -34,6 +34,8 @@ EVERY_FORM = pytest.mark.parametrize("form", FORMS)
         pytest.param(130, 28, 1, 3, 3, 1, 1, id="large-batch-one-channel"),
         pytest.param(130, 7, 32, 16, 3, 2, ((0, 1), (0, 1)), id="large-batch-strided"),
         pytest.param(64, 32, 3, 32, 3, 1, 1, id="large-image"),
+        pytest.param(17, 32, 8, 32, 3, 1, 1, id="kernel-gradient-in-parts"),
+        pytest.param(20, 32, 8, 32, 3, 2, 1, id="kernel-gradient-in-parts-strided"),
         pytest.param(130, 5, 32, 32, 1, 1, 0, id="large-batch-1x1"),
         pytest.param(64, 14, 6, 16, 5, 1, 0, id="lenet-second"),
         pytest.param(64, 2, 16, 32, 3, 1, 1, id="map-of-2x2"),
@@ -89,6 +91,7 @@ def primitives(function, *arguments):
     ("image", "kernel", "stride", "product"),
     [
         pytest.param((28, 28, 1), (3, 3, 1, 16), 1, True, id="first-layer"),
+        pytest.param((28, 28, 1), (3, 3, 1, 17), 1, False, id="first-layer-of-17-filters"),
         pytest.param((9, 9, 3), (4, 4, 3, 8), 1, True, id="48-weights"),
         pytest.param((9, 9, 1), (7, 7, 1, 8), 1, False, id="49-weights"),
         pytest.param((14, 14, 16), (3, 3, 16, 32), 1, False, id="later-layer"),
@@ -98,12 +101,78 @@ def primitives(function, *arguments):
         pytest.param((2, 2, 3), (1, 1, 3, 8), 1, False, id="1x1"),
     ],
 )
-def test_a_cpu_takes_a_product_for_few_weights_and_small_maps(image, kernel, stride, product):
+def test_a_cpu_takes_a_product_for_few_filters_and_small_maps(image, kernel, stride, product):
     arguments = jnp.ones((2, *image)), jnp.ones(kernel)
     for name, form in FORMS.items():
         found = primitives(functools.partial(form.conv2d, stride=stride, padding=kernel[0] // 2), *arguments)
         expected = "dot_general" if product and name == "cpu" else "conv_general_dilated"
         assert found == {expected}, name
+
+
+@pytest.mark.parametrize(
+    ("c_in", "c_out", "channels"), [(1, 32, 1), (2, 32, 2), (3, 17, 4), (3, 32, 4), (3, 33, 3), (5, 32, 6), (4, 32, 4)]
+)
+def test_a_cpu_takes_an_even_number_of_channels_where_filters_are_few(c_in, c_out, channels):
+    convolve = functools.partial(fast("cpu").conv2d, padding=1)
+    traced = str(jax.make_jaxpr(convolve)(jnp.ones((2, 8, 8, c_in)), jnp.ones((3, 3, c_in, c_out))))
+    assert f"rhs_shape=(3, 3, {channels}, {c_out})" in traced or f":f32[3,3,{channels},{c_out}]" in traced
+
+
+@pytest.mark.parametrize(
+    ("batch", "size", "c_in", "c_out", "filter", "parts"),
+    [
+        pytest.param(16, 32, 32, 32, 3, 8, id="eight-parts"),
+        pytest.param(16, 16, 32, 64, 3, 4, id="four-parts"),
+        pytest.param(15, 16, 32, 64, 3, 4, id="a-shorter-last-part"),
+        pytest.param(16, 8, 64, 128, 3, 2, id="two-parts"),
+        pytest.param(16, 8, 32, 32, 3, 1, id="fits-whole"),
+        pytest.param(256, 32, 32, 32, 3, 8, id="no-more-than-eight"),
+        pytest.param(2, 128, 32, 32, 3, 2, id="no-more-than-images"),
+        pytest.param(16, 32, 32, 16, 3, 1, id="few-filters"),
+        pytest.param(16, 32, 32, 32, 1, 1, id="1x1"),
+        pytest.param(16, 32, 3, 32, 3, 1, id="first-layer"),
+    ],
+)
+def test_a_kernel_gradient_is_added_up_over_parts_that_fit_into_the_cache(batch, size, c_in, c_out, filter, parts):
+    x, kernel = jnp.ones((batch, size, size, c_in)), jnp.ones((filter, filter, c_in, c_out))
+
+    def convolve(kernel):
+        return fast("cpu").conv2d(x, kernel, padding=filter // 2)
+
+    y, pullback = jax.vjp(convolve, kernel)
+    assert str(jax.make_jaxpr(pullback)(y)).count("conv_general_dilated[") == parts
+
+
+@pytest.mark.parametrize(("c_in", "c_out"), [(1, 16), (1, 32), (3, 32)])
+def test_no_gradient_with_respect_to_the_images_is_computed(c_in, c_out):
+    x, kernel = jnp.ones((4, 8, 8, c_in)), jnp.ones((3, 3, c_in, c_out))
+    gradient = jax.jit(jax.grad(lambda kernel: (fast("cpu").conv2d(x, kernel, padding=1) ** 2).sum()))
+    products = gradient.lower(kernel).compile().as_text()
+    assert sum(f" {name}(" in line for line in products.splitlines() for name in ("convolution", "dot")) == 2
+
+
+@pytest.mark.parametrize(
+    ("batch", "size", "c_in", "c_out"), [(16, 16, 4, 64), (5, 33, 4, 32), (4, 8, 1, 16), (4, 6, 3, 20), (4, 2, 3, 5)]
+)
+def test_forward_and_second_derivatives_and_replicas_agree_with_the_plain_form(batch, size, c_in, c_out):
+    shapes = (batch, size, size, c_in), (3, 3, c_in, c_out), (batch, size, size, c_in), (3, 3, c_in, c_out)
+    x, kernel, x_tangent, kernel_tangent = map(normal_numbers, range(4), shapes)
+
+    def results(form):
+        def convolve(x, kernel):
+            return form.conv2d(x, kernel, padding=1)
+
+        def loss(x, kernel):
+            return (jnp.sin(convolve(x, kernel) / 8) ** 2).mean()
+
+        gradient = jax.grad(loss, (0, 1))
+        forward = jax.jvp(convolve, (x, kernel), (x_tangent, kernel_tangent))
+        second = jax.jvp(gradient, (x, kernel), (x_tangent, kernel_tangent))
+        replicas = jax.vmap(gradient)(jnp.stack([x, 2 * x]), jnp.stack([kernel, -kernel]))
+        return forward, second, replicas
+
+    found, expected = (jax.jit(functools.partial(results, form))() for form in (fast("cpu"), PLAIN))
+    jax.tree.map(functools.partial(assert_allclose, rtol=1e-3, atol=1e-4), found, expected)
 
 
 @pytest.mark.parametrize(
