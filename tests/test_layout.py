@@ -45,20 +45,9 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("downsampling", "convolutions", "one_by_one", "lenet5", "predict", "export", "__main__"),
     ],
     "benchmarks": [
-        *(
-            "processes",
-            "describe",
-            "report",
-            "turns",
-            "problems",
-            "peer_networks",
-            "peers",
-            "peers_mnist",
-            "ours",
-            "exported",
-        ),
-        *("machine", "import_time", "folder_of_pictures", "lowerings", "answer_simulation", "sweep_cost"),
-        *("time_to_accuracy", "train_step"),
+        *("processes", "describe", "report", "turns", "problems", "peer_networks", "peers", "peers_mnist", "ours"),
+        *("machine", "exported", "import_time", "folder_of_pictures", "convolutions", "lowerings"),
+        *("answer_simulation", "sweep_cost", "time_to_accuracy", "train_step"),
     ],
 }
 FLOORS = [f"{room}.{file}" for room, files in ROOMS.items() for file in files]
