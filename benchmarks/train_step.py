@@ -15,8 +15,9 @@ Networks (3x3 filters, 2x2 max pooling, a hidden dense layer, 10 classes):
 - lenet5: LeNet-5 of today on 28x28x1. resnet: three residual blocks on 32x32x3.
 - sweep: the deepest network of the main sweep on digits, 8x8x1, widths 16, 32 and 64, 128 hidden units.
 
-Each is measured with every batch size. A processor with AVX-512 is measured twice: as it is, and capped to AVX2 by the
-own settings of XLA and oneDNN. The last table has for each side the geometric mean of its ratios over all of these.
+Each is measured with every batch size. The last table has for each side the geometric mean of its ratios over all of
+these. A processor with AVX-512 cannot stand for one without: XLA's convolutions come from a library that asks the
+processor itself, and heeds no setting of XLA.
 
 Every side learns by stochastic gradient descent with momentum. This project's step is the step of its training loop: it
 also gathers the batch from the uint8 images on the device, normalises it and counts the right answers. The peers have
@@ -34,7 +35,7 @@ import itertools
 import math
 import os
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,26 +70,6 @@ SIDES: dict[str, tuple[Callable[..., Callable[[], object]], *tuple[bool, ...]]] 
     PRODUCT: (matrix_product,),
 }
 Seconds = dict[tuple[str, str], list[float]]  # of a turn in each round, by precision and side
-
-
-# What caps a processor's instructions in the processes that start afterwards. XLA reads the first, PyTorch the others.
-CAPS: dict[str, dict[str, str]] = {
-    "none": {},
-    "AVX2": {"XLA_FLAGS": "--xla_cpu_max_isa=AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
-}
-
-
-@contextlib.contextmanager
-def capped(cap: str) -> Iterator[None]:
-    """Cap the instructions of the processes that start inside the block."""
-    before = {name: os.environ.get(name) for name in CAPS[cap]}
-    more = {"XLA_FLAGS": " ".join(filter(None, [before.get("XLA_FLAGS"), CAPS[cap].get("XLA_FLAGS")]))}
-    os.environ.update(CAPS[cap] | {name: value for name, value in more.items() if value})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def measure(
@@ -137,7 +118,7 @@ def cells(row: dict[str, Any]) -> dict[str, str]:
     ratio = report.spread(row["ratios"], 2) if row["ratios"] else "-"
     reason = row["reason"] and f"- ({textwrap.shorten(row['reason'], 60)})"
     return {
-        **{name: str(row[name]) for name in ("network", "batch", "cap", "precision", "side")},
+        **{name: str(row[name]) for name in ("network", "batch", "precision", "side")},
         "ms": f"{row['ms']:.2f}" if row["ms"] else "-",
         "times this project": reason or ratio,
         "share of matrix product": f"{row['share']:.0%}" if row["share"] else "-",
@@ -145,18 +126,19 @@ def cells(row: dict[str, Any]) -> dict[str, str]:
 
 
 def means(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """For each cap, precision and side the geometric mean of its ratios, and how many networks and batches have one."""
-    found: dict[tuple[str, str, str], list[float]] = {}
+    """For each precision and side the geometric mean of its ratios, and how many networks and batches have one."""
+    found: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         if row["ratios"] and row["side"] != OURS:
-            found.setdefault((row["cap"], row["precision"], row["side"]), []).append(float(np.median(row["ratios"])))
+            found.setdefault((row["precision"], row["side"]), []).append(float(np.median(row["ratios"])))
     return [
         {
-            **dict(zip(("cap", "precision", "side"), key, strict=True)),
+            "precision": precision,
+            "side": side,
             "n": str(len(ratios)),
             "times this project": f"{math.exp(np.log(ratios).mean()):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
         }
-        for key, ratios in found.items()
+        for (precision, side), ratios in found.items()
     ]
 
 
@@ -164,19 +146,15 @@ def main(options: flags.FlagValues) -> None:
     """Measure network by network, print the tables, and write them where asked."""
     os.environ["JAX_PLATFORMS"] = "cpu"  # the peers run there too
     rows: list[dict[str, Any]] = []
-    sizes = list(map(int, options.batch_sizes))
-    caps = options.caps or ("none", *(["AVX2"] if any("avx512" in name for name in machine.instructions()) else []))
-    for cap, network, size in itertools.product(caps, options.networks, sizes):
-        with capped(cap):
-            measured = measure(network, size, options.precision, options.sides, options.rounds, options.steps)
-        rows += [{"cap": cap, **row} for row in measured]
-        settings = {"rounds": options.rounds, "steps": options.steps, "rate": LEARNING_RATE, "momentum": MOMENTUM}
-        report.write(options.output, settings, {"rows": rows})  # so that a run that is ended has what it measured
+    settings = {"rounds": options.rounds, "steps": options.steps, "rate": LEARNING_RATE, "momentum": MOMENTUM}
+    for network, size in itertools.product(options.networks, map(int, options.batch_sizes)):
+        rows += measure(network, size, options.precision, options.sides, options.rounds, options.steps)
+        report.write(options.output, settings, {"rows": rows})  # a run that is ended early leaves what it has measured
     print(report.table([cells(row) for row in rows]))
-    rates: dict[tuple[str, str], list[float]] = {}
+    rates: dict[str, list[float]] = {}
     for row in rows:
-        rates.setdefault((row["cap"], row["precision"]), []).append(row["matrix_product_gflop_per_second"])
-    products = ", ".join(f"{np.median(own):.0f} (cap {key[0]}, {key[1]})" for key, own in rates.items())
+        rates.setdefault(row["precision"], []).append(row["matrix_product_gflop_per_second"])
+    products = ", ".join(f"{np.median(own):.0f} ({precision})" for precision, own in rates.items())
     print(f"\n{options.rounds} rounds of {options.steps} steps on {machine.processor()}, {machine.cores()} cores, with")
     print(f"{', '.join(machine.instructions())}. Matrix products, GFLOP/s: {products}\n")
     if len(options.sides) > 1:
@@ -189,13 +167,12 @@ def define_flags(options: flags.FlagValues) -> None:
         "networks": (list(PROBLEMS), list(PROBLEMS)),
         "precision": (["float32"], list(PRECISIONS)),
         "sides": ([name for name in SIDES if name != PRODUCT], [name for name in SIDES if name != PRODUCT]),
-        "caps": ([], list(CAPS)),
     }
     for name, (default, known) in choices.items():
         flags.DEFINE_list(name, default, f"which of {', '.join(known)}", flag_values=options)
         flags.register_validator(
             name,
-            lambda chosen, known=known, empty=not default: (empty or bool(chosen)) and set(chosen) <= set(known),
+            lambda chosen, known=known: set() < set(chosen) <= set(known),
             f"must be of {', '.join(known)}, one or more",
             flag_values=options,
         )
