@@ -118,20 +118,6 @@ def product(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
     return jnp.concatenate(views, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
 
 
-def transposed_product(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
-    """`product` with the channels first, so that a view has whole rows of the image to copy, not a few channels.
-
-    Example:
-        >>> x, kernel = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 5))
-        >>> bool((transposed_product(x, kernel, (1, 1), ops.NO_PADDING) == 9).all())
-        True
-    """
-    views = [view.transpose(3, 0, 1, 2) for view in _views(x, kernel, strides, sides)]
-    _, n, rows, columns = views[0].shape
-    matrix = jnp.concatenate(views).reshape(-1, n * rows * columns)
-    return (matrix.T @ kernel.reshape(-1, kernel.shape[-1])).reshape(n, rows, columns, -1)
-
-
 def _views(x: Array, kernel: Array, strides: Pair, sides: Sides) -> list[Array]:
     """For each cell of a filter, in reading order, the cells of the image that meet it: [n, rows, columns, c_in]."""
     height, width = kernel.shape[:2]
@@ -166,10 +152,8 @@ def _small_map(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
 # benchmarks/lowerings.py measures each choice below, and benchmarks/README.md has the numbers.
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _convolve(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
-    if _small_map(x, kernel, strides, sides):
+    if _few(kernel) or _small_map(x, kernel, strides, sides):
         return product(x, kernel, strides, sides)
-    if _few(kernel):
-        return transposed_product(x, kernel, strides, sides)
     if kernel.shape[2] % 2 and kernel.shape[2] > 1 and kernel.shape[3] <= NARROW:
         return one_more_channel(x, kernel, strides, sides)
     return ops.correlate(x, kernel, strides, sides)
@@ -182,11 +166,8 @@ def _convolve_jvp(
     x, kernel = primals
     x_tangent, kernel_tangent = tangents
     by_x = product if _small_map(x, kernel, strides, sides) else ops.correlate
-    by_kernel = transposed_product if _few(kernel) else in_parts
-    return (
-        _convolve(x, kernel, strides, sides),
-        by_x(x_tangent, kernel, strides, sides) + by_kernel(x, kernel_tangent, strides, sides),
-    )
+    tangent = by_x(x_tangent, kernel, strides, sides) + in_parts(x, kernel_tangent, strides, sides)
+    return _convolve(x, kernel, strides, sides), tangent
 
 
 def one_more_channel(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
