@@ -133,13 +133,13 @@ class TrialConfig:
     """One training: a data set and its split, a network, a learning rate and a seed."""
 
     dataset: str = setting("digits", "which data set")
-    image_size: tuple[int, ...] = setting((), _IMAGE_SIZE)
     validation_fraction: float = setting(0.0, "share of the training images held out for validation")
     learning_rate: float = setting(1e-3, "the schedule's highest learning rate")
     seed: int = setting(0, "fixes the split, the initial weights, the order and the augmentation")
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     scene: SceneConfig = SceneConfig()
+    image_size: tuple[int, ...] = setting((), _IMAGE_SIZE)
 
     def __post_init__(self) -> None:
         require_text("dataset", self.dataset)

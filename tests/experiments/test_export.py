@@ -78,7 +78,7 @@ WRONG = [
     ((), "workdir='': must be a folder with a trained network"),
     (("--workdir=kept",), "to='': must be one of stablehlo, safetensors, onnx"),
     (("--workdir=kept", "--to=onxn"), "nearest: onnx"),
-    (("--workdir=none", "--to=stablehlo"), "none: holds no trained network"),
+    (("--workdir=none", "--to=stablehlo"), "workdir='none': must be a finished folder"),
     (("--workdir=images.npz", "--to=stablehlo"), "images.npz"),
     (("--workdir=~nobody-of-this-name", "--to=stablehlo"), "must name a user"),
     (("--workdir=kept", "--to=stablehlo", "--out=x.onnx"), "out='x.onnx': must be a file of printable name"),
