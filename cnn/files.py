@@ -25,7 +25,7 @@ import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from cnn.errors import RequestError
 from cnn.progress import Progress
@@ -38,15 +38,7 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
 def user_path(name: str, value: str | os.PathLike[str]) -> Path:
-    """The path that a setting names, with `~` and `~user` expanded.
-
-    Raises:
-        RequestError: the path names a user that does not exist.
-
-    Example:
-        >>> user_path("cache_dir", "folder/x").as_posix()
-        'folder/x'
-    """
+    """The path that a setting names, with `~` and `~user` expanded; a user that does not exist is refused."""
     try:
         return Path(value).expanduser()
     except RuntimeError:
@@ -91,20 +83,27 @@ def write_json(path: Path, value: Any) -> None:
             os.close(folder)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a regular file.
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A regular file, open to be read.
 
     Raises:
-        OSError: there is no such file, it cannot be read, or it is a folder, a pipe or a device, which could block.
+        OSError: it cannot be read, or is a folder, a pipe or a device, which could block.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # so that opening a pipe does not wait
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read()
+            yield file
     finally:
         os.close(descriptor)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file; errors are those of `opened`."""
+    with opened(path) as file:
+        return file.read()
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -105,7 +105,7 @@ def end(status: int) -> NoReturn:
 
 def refused_variable(error: BaseException) -> str | None:
     """The variable of the environment that JAX refuses with this error, as `NAME='value'`; None for other errors."""
-    said = str(error).upper()  # JAX names some variables by the flag that they set, in small letters
+    said = str(error).upper().replace(".", "_")  # JAX names some variables by their settings, as jax.default_device
     named = [name for name in os.environ if name.startswith("JAX_") and name in said]
     return f"{named[0]}={os.environ[named[0]]!r}" if named else None
 

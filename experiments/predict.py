@@ -77,7 +77,10 @@ def _plain(answer: Prediction) -> dict[str, object]:
 def as_text(trained: Trained, answers: list[Prediction]) -> str:
     """Which network answers, and a table of its answers."""
     rows = [
-        [str(answer.path), *(f"{likely.name} {likely.probability:.1%}" for likely in answer.likeliest)]
+        [
+            leave.shown(str(answer.path)),
+            *(f"{leave.shown(likely.name)} {likely.probability:.1%}" for likely in answer.likeliest),
+        ]
         for answer in answers
         if answer.problem is None
     ]

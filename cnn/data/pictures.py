@@ -26,6 +26,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from cnn import files
+
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # of Pillow: those that it reads well, without helpers
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # an older Pillow has no I;16 for a PNG
 _KINDS = {  # of Pillow's modes; a mode that is not here is refused
@@ -135,7 +137,7 @@ def quiet() -> Iterator[None]:
 def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     try:
         # Pillow maps a file that it opens itself into memory, and then turns the lines of some TIFFs wrongly.
-        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+        with files.opened(path) as file, Image.open(file, formats=FORMATS) as image:
             if image.mode not in _KINDS:
                 raise Unreadable(f"its mode is {image.mode}, must be grey, RGB or a palette of 8 bits, or 16-bit grey")
             yield image

@@ -63,6 +63,16 @@ def _any_script() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def own() -> Iterator[None]:
+    """matplotlib's own defaults inside the block, whatever a `matplotlibrc` of the user or of the folder says."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
 def headline(figure: "Figure", text: str) -> None:
     """Set the title of a whole picture: bold, at the top left, smaller where it would not fit."""
     title = figure.suptitle(text, fontsize=14, fontweight="bold", color=INK, x=0.01, ha="left", parse_math=False)

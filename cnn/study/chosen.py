@@ -8,33 +8,53 @@ from cnn.study.answer import Answer
 from cnn.study.plan import COMPARE
 from cnn.trained import network
 from cnn.trained.network import Trained
+from cnn.training.folder import TrialFolder, kept_settings
 
 
 def trained_in(workdir: Path) -> Trained:
     """The network that a folder of `train`, of a trial, or of `sweep_blocks` holds.
 
-    A sweep's is the one of the recommended depth and its first seed; test accuracy chooses nothing.
+    A sweep's is the one of the recommended depth and its first seed; test accuracy chooses nothing. The network must be
+    the one that the folder's result was written with. A folder that holds nothing but a network's two files is taken
+    as it is.
 
     Raises:
-        RequestError: the folder holds no such network, or a file is damaged; the message says how to get one.
+        RequestError: the folder holds no such network, or a file is damaged, exchanged or edited; the message says how
+            to get one.
     """
-    if (workdir / network.JSON).exists():
+    settings = kept_settings(workdir / "config.json")
+    if settings is None and (workdir / network.JSON).exists():
         return Trained.load(workdir)
-    values = files.read_json(workdir / "answer.json")
+    if settings is None or "experiment" in settings:
+        return _recommended(workdir)
+    trained = TrialFolder(workdir).trained(settings)
+    if trained is None:
+        raise RequestError(f"workdir={str(workdir)!r}: holds no trained network; the training must be finished")
+    return trained
+
+
+def _recommended(workdir: Path) -> Trained:
+    path = workdir / "answer.json"
+    values = files.read_json(path)
     if values is None:
         raise RequestError(f"workdir={str(workdir)!r}: must be a finished folder of train or of sweep_blocks")
+    unsealed = files.unseal(values)
+    if unsealed is None:
+        raise RequestError(f"{path}: was edited, or is damaged; the same sweep writes it anew")
     try:
-        answer = Answer.from_json(values)
+        answer = Answer.from_json(unsealed)
         rates = {depth.blocks: depth.summary.learning_rate for depth in answer.depths}
-        if answer.recommended is not None:
-            rate = rates[answer.recommended]
+        rate = None if answer.recommended is None else rates[answer.recommended]
     except (KeyError, TypeError, ValueError):
         said = "must be a folder of train or of sweep_blocks; of another experiment, name a trial's folder in it"
         raise RequestError(f"workdir={str(workdir)!r}: {said}") from None
     if answer.recommended is None:
         raise RequestError(f"workdir={str(workdir)!r}: its answer recommends no number of blocks")
-    trial = f"{COMPARE}-blocks{answer.recommended}-rate{rate!r}-seed0"
-    folder = workdir / "trials" / trial
-    if not (folder / network.JSON).exists():
-        raise RequestError(f"{folder}: holds no trained network; a sweep with --keep=first in a new workdir leaves it")
-    return Trained.load(folder)
+    folder = TrialFolder(workdir / "trials" / f"{COMPARE}-blocks{answer.recommended}-rate{rate!r}-seed0")
+    trained = folder.trained(kept_settings(folder.path / "config.json") or {})
+    if trained is None:
+        said = "holds no trained network; a sweep with --keep=first in a new workdir leaves it"
+        raise RequestError(f"{folder.path}: {said}")
+    if (trained.config.network.blocks, trained.config.learning_rate) != (answer.recommended, rate):
+        raise RequestError(f"{folder.path}: is another trial than its name says; the same sweep says what to do")
+    return trained

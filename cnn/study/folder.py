@@ -123,7 +123,7 @@ class StudyFolder:
 
 def settings_of(plan: Plan, trial: Trial) -> dict[str, Any]:
     """The plain values that a trial's folder keeps of its settings and its data."""
-    return settings(trial.config, plan.study.dataset)
+    return settings(trial.config, plan.study.dataset, plan.study.measured_by(trial.phase))
 
 
 def _settings(plan: Plan) -> dict[str, Any]:

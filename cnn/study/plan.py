@@ -50,6 +50,10 @@ class Study:
     varies: tuple[str, ...] = ()
     grows: tuple[str, ...] = ()
 
+    def measured_by(self, phase: str) -> str:
+        """The experiment that measures something of its own on the trials of a phase; "" where none does."""
+        return self.experiment if self.measure is not None and phase == COMPARE else ""
+
     def settings(self) -> dict[str, Any]:
         """The settings and variants as plain values, equal to what a file of them gives when it is read."""
         networks = {str(variant): to_json(network) for variant, network in self.variants.items()}

@@ -81,7 +81,7 @@ class Results:
 
     def write_answer(self, values: Mapping[str, Any]) -> None:
         """Write `answer.json` into the work folder."""
-        files.write_json(self.workdir / "answer.json", values)
+        files.write_json(self.workdir / "answer.json", files.seal(dict(values)))
 
     def _outcomes(self, variant: Any) -> list[Outcome]:
         return [outcome for trial, outcome in self.outcomes.items() if trial.variant == variant]
@@ -162,7 +162,12 @@ def running(
     )  # before the folder is locked, so that nothing is written if it is refused
     require_known("keep", keep, KEEPS)
     seeds = {"first": range(1), "all": range(study.config.seeds), "none": range(0)}[keep]  # no seed that tunes
-    options = Options(measure=study.measure, keep_networks=tuple(seeds), checkpoint_seconds=checkpoint_seconds)
+    options = Options(
+        measure=study.measure,
+        measured_by=study.measured_by(COMPARE),
+        keep_networks=tuple(seeds),
+        checkpoint_seconds=checkpoint_seconds,
+    )
     with files.one_writer(folder.path):
         yield _Run(plan, folder, options, progress, executor).results()
 

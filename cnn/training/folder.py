@@ -28,8 +28,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cnn import files
+from cnn.config import to_json
 from cnn.errors import RequestError
-from cnn.trained.network import WEIGHTS, Trained
+from cnn.trained.network import JSON, WEIGHTS, Trained
 from cnn.training import answers
 from cnn.training.answers import Predictions
 from cnn.training.checkpoints import Checkpoints
@@ -202,6 +203,7 @@ class TrialFolder:
         kept = self._kept(settings)
         if kept is None:
             return None
+        self._network(kept, settings)  # is looked at, so that none that is missing or exchanged goes unnoticed
         test = self._beside(kept, _TEST)
         correct, predictions = (None, None) if test is None else answers.from_npy(test)
         return Outcome(kept.result, correct, self._val_correct(kept), predictions, self._arrays(kept))
@@ -213,9 +215,7 @@ class TrialFolder:
             RequestError: the folder holds a trial of other settings, or a file is damaged or missing.
         """
         kept = self._kept(settings)
-        if kept is None or self._beside(kept, WEIGHTS) is None:
-            return None
-        return Trained.load(self.path)
+        return None if kept is None else self._network(kept, settings)
 
     def finish(self, outcome: Outcome, settings: dict[str, Any], network: Trained | None = None) -> None:
         """Write the answers, the arrays and the trained network, if it is given, and then the result."""
@@ -292,6 +292,19 @@ class TrialFolder:
     def checkpoints(self) -> Checkpoints:
         """The trial's checkpoints."""
         return Checkpoints(self.path / "checkpoints")
+
+    def _network(self, kept: "_Kept", settings: dict[str, Any]) -> Trained | None:
+        """The trained network that was kept with the result; None where none was."""
+        if self._beside(kept, WEIGHTS) is None:
+            return None
+        try:
+            trained = Trained.load(self.path)
+        except RequestError as error:
+            raise RequestError(f"{error}; {self._advice()}") from None
+        own = {**to_json(trained.config), "dataset_fingerprint": trained.dataset_fingerprint}
+        if own != {name: value for name, value in settings.items() if name in own}:
+            raise RequestError(f"{self.path / JSON}: is of another training; {self._advice()}")
+        return trained
 
     def _arrays(self, kept: "_Kept") -> Mapping[str, np.ndarray]:
         """What an experiment measured on the finished network; empty where it kept no arrays."""

@@ -25,9 +25,10 @@ from cnn.training.folder import Outcome, TrialFolder
 from cnn.training.metrics import Epoch
 
 
-def settings(config: TrialConfig, dataset: Dataset) -> dict[str, Any]:
-    """The plain values that a trial's folder keeps of its settings and its data."""
-    return {**to_json(config), "dataset_fingerprint": dataset.fingerprint}
+def settings(config: TrialConfig, dataset: Dataset, measured_by: str = "") -> dict[str, Any]:
+    """The plain values that a trial's folder keeps of its settings, its data, and the experiment that measures it."""
+    measured = {"measured_by": measured_by} if measured_by else {}
+    return {**to_json(config), "dataset_fingerprint": dataset.fingerprint, **measured}
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,12 @@ class Standing:
 class Record:
     """What one trial has so far: epochs, first bad step and, at its end, the outcome. Keeps its folder up to date."""
 
-    def __init__(self, config: TrialConfig, dataset: Dataset, folder: TrialFolder | None) -> None:
+    def __init__(
+        self, config: TrialConfig, dataset: Dataset, folder: TrialFolder | None, measured_by: str = ""
+    ) -> None:
         self.config = config
         self.folder = folder
-        self.settings = settings(config, dataset)
+        self.settings = settings(config, dataset, measured_by)
         self.epochs: list[Epoch] = []
         self.bad_step: int | None = None
         self.same_machine = True

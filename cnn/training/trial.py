@@ -59,6 +59,7 @@ class Options:
         test: read the test set, once, at the end.
         keep: leave a checkpoint of the finished state; otherwise a finished trial has none.
         measure: what else to measure once the test set has been read.
+        measured_by: the experiment that measures; a result of one goes with no other.
         with_network: give the trained network in the outcome, where the trial runs now.
         keep_networks: seeds whose trained network stays in the trial's folder.
         checkpoint_seconds: time between two checkpoints; a shorter trial writes none before its end.
@@ -67,6 +68,7 @@ class Options:
     test: bool = True
     keep: bool = False
     measure: Measure | None = None
+    measured_by: str = ""
     with_network: bool = False
     keep_networks: tuple[int, ...] = ()
     checkpoint_seconds: float = CHECKPOINT_SECONDS
@@ -93,7 +95,7 @@ def run(
     """
     own = None if folder is None else TrialFolder(folder)
     if own is not None:  # before the folder is locked, so that nothing is written into the folder of another run
-        outcome = Record(config, dataset, own).outcome
+        outcome = Record(config, dataset, own, options.measured_by).outcome
         if outcome and own.has_settings() and not own.leftovers(options.keep):
             return outcome
     prepared = prepare_trials(config, dataset)  # first: settings that do not suit the data leave no file
@@ -131,7 +133,9 @@ def run_together(
         RequestError: a folder holds another trial.
     """
     own: Sequence[TrialFolder | None] = folders or [None] * len(configs)
-    records = [Record(config, session.dataset, folder) for config, folder in zip(configs, own, strict=True)]
+    measured_by = options.measured_by if options.test else ""
+    pairs = zip(configs, own, strict=True)
+    records = [Record(config, session.dataset, folder, measured_by) for config, folder in pairs]
     for record in records:
         if record.outcome:
             record.tidy(session.machine, options.keep)
@@ -248,7 +252,7 @@ def _finish(fit: Fit, records: Sequence[Record], options: Options, interrupt: In
     if interrupt.is_asked():
         _save(fit, records)
         return
-    if options.measure is not None:
+    if options.measure is not None and options.test:
         _save(fit, records)
         with interrupt.allowed():  # a measurement has no safe points, and loses nothing that was trained
             measured = _measured(fit, answers, options.measure, progress)

@@ -150,5 +150,6 @@ class Experiment(Command[Config]):
             results.write_answer(report.answer.to_json())
             pictures = {results.workdir / f"{name}.png": draw for name, draw in report.pictures.items()}
             for path, draw in pictures.items():
-                style.write_png(draw(), path)
+                with style.own():
+                    style.write_png(draw(), path)
         return Finished(results, report, tuple(pictures))

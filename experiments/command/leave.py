@@ -82,12 +82,20 @@ def _print(text: str, stream: Any) -> None:  # a notebook's stream has a type of
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
+def shown(name: str) -> str:
+    """A name whose characters that would move a terminal's cursor are shown, not obeyed.
+
+    Example:
+        >>> shown("a\\tb")
+        'a\\\\tb'
+    """
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in name)
+
+
 def tell_error(message: str, advice: str = "") -> None:
     """Print an error as one line on standard error."""
     line = " ".join(part.strip() for part in message.strip().splitlines())
-    # A name may hold characters that move a terminal's cursor. They are shown, not obeyed.
-    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
-    tell(f"error: {shown}{advice}")  # the advice unchanged: a name in it may have two blanks
+    tell(f"error: {shown(line)}{advice}")  # the advice unchanged: a name in it may have two blanks
 
 
 def _failed(code: int, message: str, advice: str = "") -> int:

@@ -1,20 +1,40 @@
 """Fixes the settings of JAX that would change a command's numbers or forbid its work, whatever the environment says.
 
+What JAX then still refuses of the environment is said in one line, before any work begins.
+
 Only a command, which owns its process, calls this. What else can change numbers is recorded with the results: see
 `cnn.machine.JAX_SETTINGS`.
 """
+
+import os
+
+from cnn.errors import RequestError
 
 FIXED = {
     "jax_enable_x64": False,  # parameters and sums are float32
     "jax_numpy_dtype_promotion": "standard",
     "jax_transfer_guard": "allow",  # a run moves arrays between host and device
+    "jax_debug_nans": False,  # a training whose loss is not finite is a result, not an error
+    "jax_debug_infs": False,
     "jax_threefry_partitionable": True,  # the random numbers do not depend on how arrays lie on devices
 }
 
 
 def fix() -> None:
-    """Give each setting of `FIXED` its value."""
+    """Give each setting of `FIXED` its value, and compute one number.
+
+    Raises:
+        RequestError: JAX cannot compute, and the environment has variables of JAX that may be why.
+    """
     import jax
 
     for name, value in FIXED.items():
         jax.config.update(name, value)
+    try:
+        jax.block_until_ready(jax.numpy.float32(1) + 1)
+    except Exception as error:
+        given = [f"{name}={value!r}" for name, value in os.environ.items() if name.startswith("JAX_")]
+        if not given:
+            raise
+        reason = " ".join(str(error).split())
+        raise RequestError(f"{', '.join(given)}: JAX cannot compute so ({reason})") from error

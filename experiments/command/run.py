@@ -1,5 +1,6 @@
 """From a command line to an exit status: parse the flags, load the data set, run, print."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,6 +80,7 @@ def run_command(command: Command[Config], main: Main) -> NoReturn:
         command: the command and its settings.
         main: does the work; an error that it raises becomes a line and an exit status, see `leave.status`.
     """
+    os.environ.pop("MPLBACKEND", None)  # no picture needs a display, and a wrong name forbids to import matplotlib
     with quiet.orbax():
         status = leave.status(lambda: _called(command, main))
     experiments.end(status)

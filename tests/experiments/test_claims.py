@@ -61,7 +61,9 @@ CLAIMS = {
 }
 
 
-@pytest.mark.parametrize("name", CLAIMS)
+@pytest.mark.parametrize(
+    "name", [name if name == "convolutions" else pytest.param(name, marks=pytest.mark.slow) for name in CLAIMS]
+)
 def test_an_experiment_leaves_its_files_and_continues(ask, tmp_path, name):
     arguments, (column, values), measured, pictures = CLAIMS[name]
     done = ask(name, *arguments)

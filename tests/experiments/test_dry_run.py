@@ -31,7 +31,7 @@ def test_the_plan_of_an_experiment(ask, tmp_path, name):
     assert "parameters" in done.stdout and "MACs" in done.stdout
 
 
-@pytest.mark.parametrize("name", [*CLAIMS, "train"])
+@pytest.mark.parametrize("name", [*(pytest.param(name, marks=pytest.mark.slow) for name in CLAIMS), "train"])
 def test_a_folder_of_pictures_serves_every_experiment(ask, pets, tmp_path, name):
     """Each asks for the folder by the same flags; the second of them finds the decoded pictures."""
     flags = ["--epochs=1", "--batch_size=32", f"--dataset={pets}", "--image_size=12,8", f"--cache_dir={pets.parent}/c"]

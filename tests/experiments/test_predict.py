@@ -1,11 +1,14 @@
 """Predictions through the command: of a training, and of a sweep's recommended depth."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from cnn import files
 from cnn.data import datasets
 from cnn.study.chosen import trained_in
 from cnn.trained.network import Trained
@@ -88,17 +91,17 @@ def test_what_cannot_be_asked_is_one_line(asked, flags, said):
     assert done.returncode == 2 and done.stdout == "" and said in done.stderr and done.stderr.count("\n") == 1
 
 
-def damaged(folders, tmp_path, values):
-    (tmp_path / "answer.json").write_text(json.dumps(values))
+def damaged(tmp_path, values):
+    (tmp_path / "answer.json").write_text(json.dumps(files.seal(values)))
     return tmp_path
 
 
 def test_a_damaged_answer_is_refused(asked, folders, tmp_path):
-    answer = json.loads((folders / "swept" / "answer.json").read_text())
+    answer = files.unseal(json.loads((folders / "swept" / "answer.json").read_text()))
     for values in ({}, {**answer, "depths": 3}, {**answer, "recommended_blocks": "all"}):
-        done = asked(f"--workdir={damaged(folders, tmp_path, values)}", "pictures")
+        done = asked(f"--workdir={damaged(tmp_path, values)}", "pictures")
         assert done.returncode == 2 and "must be a folder of train or of sweep_blocks" in done.stderr, done.stderr
-    done = asked(f"--workdir={damaged(folders, tmp_path, {**answer, 'recommended_blocks': None})}", "pictures")
+    done = asked(f"--workdir={damaged(tmp_path, {**answer, 'recommended_blocks': None})}", "pictures")
     assert done.returncode == 2 and "recommends no number of blocks" in done.stderr
 
 
@@ -108,3 +111,83 @@ def test_a_kept_network_is_read_by_a_process_that_knows_nothing_else(folders, co
     probability = json.loads(done.stdout)[0]["likeliest"][0]["probability"]
     image = datasets.load("digits").test_images[:1]
     assert abs(Trained.load(folders / "trained").probabilities(image).max() - probability) < 1e-5
+
+
+def exchange_networks(folder):
+    """Each of two trials has the other's network."""
+    first, second = sorted((folder / "trials").glob("compare-*-seed0"))
+    for name in ("trained.json", "trained.safetensors"):
+        (first / name).rename(folder / "aside")
+        (second / name).rename(first / name)
+        (folder / "aside").rename(second / name)
+
+
+def exchange_descriptions(folder):
+    first, second = sorted((folder / "trials").glob("compare-*-seed0/trained.json"))
+    content = first.read_text()
+    first.write_text(second.read_text())
+    second.write_text(content)
+
+
+def edit_answer(folder):
+    """The other depth."""
+    path = folder / "answer.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "recommended_blocks": 1 - values["recommended_blocks"]}))
+
+
+def lose(name):
+    def without(folder):
+        for path in folder.rglob(name):
+            path.unlink()
+
+    return without
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (exchange_networks, "trained.safetensors: is damaged"),
+        (exchange_descriptions, "trained.safetensors: is damaged, or belongs to another network"),
+        (edit_answer, "answer.json: was edited, or is damaged"),
+        (lose("trained.safetensors"), "trained.safetensors: is missing"),
+        (lose("trained.json"), "trained.json is missing"),
+    ],
+    ids=["exchanged networks", "exchanged descriptions", "an edited answer", "no weights", "no description"],
+)
+def test_a_network_answers_only_for_the_trial_that_it_was_kept_with(asked, answering, folders, damage, said):
+    folder = folders / "damaged"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(folders / "swept", folder)
+    damage(folder)
+    done = asked("--workdir=damaged", "pictures")
+    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    again = answering.ask(folders, *SWEEP, "--workdir=damaged")
+    if damage is edit_answer:
+        assert again.returncode == 0 and asked("--workdir=damaged", "--json", "pictures").returncode == 0
+    else:
+        assert again.returncode == 2 and "remove" in again.stderr and "runs that trial again" in again.stderr
+
+
+def test_another_training_is_not_taken_for_this_one(asked, answering, folders):
+    """Its weights and their description go together, but not with the result."""
+    run = ("train", *SMALL, "--learning_rate=1e-2")
+    for seed in (0, 1):
+        assert answering.ask(folders, *run, f"--seed={seed}", f"--workdir=seed{seed}").returncode == 0
+    for name in ("trained.json", "trained.safetensors"):
+        shutil.copy(folders / "seed1" / name, folders / "seed0" / name)
+    for done in (asked("--workdir=seed0", "pictures"), answering.ask(folders, *run, "--seed=0", "--workdir=seed0")):
+        assert done.returncode == 2 and "seed0/trained.safetensors: is damaged; remove" in done.stderr, done.stderr
+
+
+def test_names_of_pictures_are_shown_and_not_obeyed(asked, folders):
+    name = "\x1b[31mred\n.png"
+    shutil.copy(next((folders / "pictures").iterdir()), folders / name)
+    done = asked("--workdir=trained", name)
+    assert done.returncode == 0 and "\\x1b[31mred\\n.png" in done.stdout and "\x1b" not in done.stdout
+
+
+def test_a_pipe_is_no_picture(asked, folders):
+    os.mkfifo(folders / "pipe.png")
+    done = asked("--workdir=trained", "pipe.png")
+    assert done.returncode == 1 and "pipe.png: not a regular file" in done.stderr

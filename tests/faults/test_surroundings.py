@@ -42,7 +42,19 @@ def test_a_training_is_done_and_saved_all_the_same(train, compiled, tmp_path, br
 
 @pytest.mark.parametrize(
     "variable, value",
-    [("JAX_ENABLE_X64", "maybe"), ("JAX_PLATFORMS", "nonsense"), ("JAX_LOGGING_LEVEL", "nonsense")],
+    [
+        ("JAX_ENABLE_X64", "maybe"),
+        ("JAX_PLATFORMS", "nonsense"),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (
+                ("JAX_LOGGING_LEVEL", "nonsense"),
+                ("JAX_DEFAULT_DEVICE", "nonsense"),
+                ("JAX_PLATFORM_NAME", "nonsense"),
+                ("JAX_NO_EXECUTION", "1"),
+            )
+        ),
+    ],
 )
 def test_a_variable_that_jax_refuses(compiled, tmp_path, monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
@@ -58,3 +70,19 @@ def test_a_limit_of_few_open_files(compiled, tmp_path, files):
     *_, line = err.splitlines()
     assert line.startswith(f"error: {os.strerror(24)}") and err.count("error: ") == 1
     assert not any(noise in err for noise in ("Traceback", "Warning", "ignored"))
+
+
+@pytest.mark.slow
+def test_what_the_environment_asks_of_pictures_is_not_heeded(compiled, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "nonsense")
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True")
+    run = ("sweep_blocks", "--epochs=1", "--blocks=0", "--seeds=1", "--learning_rates=1e-2", "--width=4")
+    out, _ = finish(start(run, tmp_path / "w", compiled=compiled, cwd=tmp_path))
+    assert "Picture: " in out and (tmp_path / "w" / "accuracy_vs_blocks.png").exists()
+
+
+@pytest.mark.slow
+def test_a_check_for_numbers_that_are_not_finite_makes_no_failure_of_a_divergence(compiled, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_DEBUG_NANS", "1")
+    out, _ = finish(start((*TRAIN, "--learning_rate=1e30"), tmp_path / "w", compiled=compiled))
+    assert "Diverged: the loss was not finite" in out

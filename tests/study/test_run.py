@@ -195,7 +195,7 @@ def test_nobody_else_writes_until_the_answer_is_made(digits, tmp_path, monkeypat
         results.write_answer({"failed": results.failed})
     assert set(refused) == {"write_results", "write_answer"}
     with files.one_writer(tmp_path):
-        assert json.loads((tmp_path / "answer.json").read_text()) == {"failed": 0}
+        assert json.loads((tmp_path / "answer.json").read_text()) == files.seal({"failed": 0})
 
 
 def test_another_machine_is_said_once_and_marks_its_rows(digits, tmp_path):

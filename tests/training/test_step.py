@@ -98,9 +98,11 @@ def test_micro_batches_change_nothing_but_rounding(data, micro_batch, pool):
     [
         (3, {"normalization": "batch"}),  # the last part has 2 images
         (4, {"normalization": "batch", "convolutions": 2, "pooling": "average", "blocks": 2}),
-        (4, {"normalization": "batch", "model": "resnet", "blocks": 2}),
+        pytest.param(4, {"normalization": "batch", "model": "resnet", "blocks": 2}, marks=pytest.mark.slow),
         (4, {"normalization": "ghost", "ghost_batch": 2}),
-        (2, {"normalization": "ghost", "ghost_batch": 2, "model": "resnet", "blocks": 2}),
+        pytest.param(
+            2, {"normalization": "ghost", "ghost_batch": 2, "model": "resnet", "blocks": 2}, marks=pytest.mark.slow
+        ),
         (3, {"normalization": "group"}),
     ],
 )
