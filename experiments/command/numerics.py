@@ -7,6 +7,7 @@ Only a command, which owns its process, calls this. What else can change numbers
 """
 
 import os
+import re
 
 from cnn.errors import RequestError
 
@@ -33,8 +34,20 @@ def fix() -> None:
     try:
         jax.block_until_ready(jax.numpy.float32(1) + 1)
     except Exception as error:
-        given = [f"{name}={value!r}" for name, value in os.environ.items() if name.startswith("JAX_")]
+        reason = " ".join(str(error).split())
+        given = {name: value for name, value in os.environ.items() if name.startswith("JAX_")}
+        likely = [name for name in given if {name.removeprefix("JAX_").lower(), given[name]} & set(_words(reason))]
         if not given:
             raise
-        reason = " ".join(str(error).split())
-        raise RequestError(f"{', '.join(given)}: JAX cannot compute so ({reason})") from error
+        named = ", ".join(f"{name}={given[name]!r}" for name in likely or given)
+        raise RequestError(f"{named}: JAX cannot compute so ({reason})") from error
+
+
+def _words(text: str) -> list[str]:
+    """The words of a message as JAX spells settings and values.
+
+    Example:
+        >>> _words("Unknown backend 'nonsense'; no_execution is set.")
+        ['Unknown', 'backend', 'nonsense', 'no_execution', 'is', 'set']
+    """
+    return re.findall(r"\w+", text)
