@@ -59,5 +59,5 @@ def stated(statement: str, dataset: str, expected: Sequence[Expected]) -> str:
         seen = "; ".join(f"{place}: {', '.join(variants)}" for place, variants in places.items())
         return f'By these tests, the statement "{statement}" does not hold on {dataset}: {seen}.'
     if not all(each.tested for each in expected):
-        return f'The statement "{statement}" cannot be tested on {dataset}: too few seeds finished.'
+        return f'The statement "{statement}" cannot be tested on {dataset}: too few seeds succeeded.'
     return f'By these tests, the statement "{statement}" holds on {dataset}.'

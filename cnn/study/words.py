@@ -50,7 +50,7 @@ def percent(mean: float | None, low: float | None = None, high: float | None = N
 def mean_in_words(estimate: Estimate) -> str:
     """A mean fraction in percent, with its interval and the number of seeds: for a sentence."""
     if estimate.mean is None:
-        return "an unknown share (no trial finished)"
+        return "an unknown share (no trial succeeded)"
     known = [f"n={estimate.n}"]
     if estimate.low is not None and estimate.high is not None:
         known.insert(0, f"95% interval {points(estimate.low):.2f} to {points(estimate.high):.2f}")
@@ -78,7 +78,7 @@ def notes(comparison: Comparison, dataset: str) -> str:
 def _recommendation(answer: Answer) -> str:
     best = answer.best
     if best is None:
-        return f"No recommendation on {answer.dataset}: no trial finished."
+        return f"No recommendation on {answer.dataset}: no trial succeeded."
     accuracy = mean_in_words(best.summary.test)
     alone = "" if _others(answer) else "; no other depth to compare it with"
     return f"On {answer.dataset}, use {variant_name('blocks', best.blocks)}: mean test accuracy {accuracy}{alone}."
@@ -168,21 +168,26 @@ def _to_know(summaries: Sequence[Summary], column: str, dataset: str, kinds: str
     if edges:
         listed = _and([f"{rate:g} for {_listed(column, variants)}" for rate, variants in sorted(edges.items())])
         parts.append(f"The best learning rate lies at the edge of the grid ({listed}), so a wider grid may do better.")
-    parts += _unfinished("diverged", [(summary, summary.diverged) for summary in summaries], column, "")
-    collapsed = "; they end no better than always the commonest class, and no mean counts them"
-    parts += _unfinished("collapsed", [(summary, summary.collapsed) for summary in summaries], column, collapsed)
-    again = "; the same command tries them again"
-    parts += _unfinished("failed", [(summary, summary.failed) for summary in summaries], column, again)
+    ends = {
+        "diverged": "",
+        "collapsed": "; they end no better than always the commonest class, and no mean counts them",
+        "failed": "; the same command tries them again",
+    }
+    for status, end in ends.items():
+        counts = [(each.variant, getattr(each, status), each.tried) for each in summaries]
+        parts += _unfinished(f"Trials {status}", counts, column, end)
+    for status in ("diverged", "collapsed"):
+        counts = [(each.variant, getattr(each, f"tuning_{status}"), each.tuning_tried) for each in summaries]
+        parts += _unfinished(f"Tuning trials {status}", counts, column, "; their rates rank below the others")
     if dataset in recipes.CAUTIONS:
         parts.append(recipes.CAUTIONS[dataset].format(variants=kinds))
     return parts
 
 
-def _unfinished(status: str, counts: Sequence[tuple[Summary, int]], column: str, end: str) -> list[str]:
-    listed = [
-        f"{count} of {summary.tried} at {_listed(column, [summary.variant])}" for summary, count in counts if count
-    ]
-    return [f"Trials {status}: {_and(listed)}{end}."] if listed else []
+def _unfinished(what: str, counts: Sequence[tuple[Any, int, int]], column: str, end: str) -> list[str]:
+    """A sentence such as `Trials diverged: 1 of 2 at 1 block.`, from (variant, count, trials); none where all are 0."""
+    listed = [f"{count} of {tried} at {_listed(column, [variant])}" for variant, count, tried in counts if count]
+    return [f"{what}: {_and(listed)}{end}."] if listed else []
 
 
 def _listed(column: str, variants: Sequence[Any]) -> str:
@@ -205,7 +210,7 @@ def versus(comparison: Comparison, name: Any) -> str:
     variant = comparison[name]
     difference = variant.difference
     if difference is None or difference.mean is None:
-        return "an unknown number of points more or less (no common seed finished)"
+        return "an unknown number of points more or less (no common seed succeeded)"
     in_points = points(difference.mean)
     word = "apart" if in_points == 0 else "less" if in_points < 0 else "more"
     known = []

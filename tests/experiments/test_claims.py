@@ -94,7 +94,7 @@ def test_an_experiment_leaves_its_files_and_continues(ask, tmp_path, name):
 def test_where_every_trial_diverged_the_sentence_says_so(ask, tmp_path, name):
     done = ask(name, *[flag for flag in CLAIMS[name][0] if "rates" not in flag], "--learning_rates=1e30")
     assert done.returncode == 0, done.stderr
-    assert "no trial finished" in done.stdout and "Trials diverged: 2 of 2" in done.stdout
+    assert "no trial succeeded" in done.stdout and "Trials diverged: 2 of 2" in done.stdout
     assert (tmp_path / "w" / f"{name}.png").exists()
 
 

@@ -19,8 +19,8 @@ BETTER = [0.9851, 0.975, 0.995]
         (WORSE, "alike", 'the statement "s" does not hold on digits: worse than max: stride.'),
         (NEAR, "alike", "holds on digits."),
         (BETTER, "better", "holds on digits."),
-        ([0.5], "worse", 'The statement "s" cannot be tested on digits: too few seeds finished.'),
-        ([None] * 3, "alike", "cannot be tested on digits: too few seeds finished."),
+        ([0.5], "worse", 'The statement "s" cannot be tested on digits: too few seeds succeeded.'),
+        ([None] * 3, "alike", "cannot be tested on digits: too few seeds succeeded."),
     ],
 )
 def test_a_statement_holds_where_the_tests_put_the_variant_on_its_side(accuracies, side, said):

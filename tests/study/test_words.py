@@ -43,7 +43,7 @@ def sentence(accuracies, dataset="mnist"):
                 "Trials diverged: 2 of 2 at 1 block and 1 of 2 at 2 blocks.",
             ],
         ),
-        ({1: [None]}, "mnist", ["No recommendation on mnist: no trial finished.", "1 of 1 at 1 block"]),
+        ({1: [None]}, "mnist", ["No recommendation on mnist: no trial succeeded.", "1 of 1 at 1 block"]),
         ({1: [0.97, 0.98]}, "digits", ["360 test images of digits cannot separate close depths."]),
     ],
 )
@@ -81,6 +81,34 @@ def test_sentence_says_in_which_direction_depths_differ(other, said):
         for seed, test in enumerate(tests)
     ]
     assert f"On test images, {said}" in words.answer_sentence(answered(rows))
+
+
+def of_tuning(rates, **result):
+    """Tuning trials of 1 block at these rates, two seeds each."""
+    trials = [row("tune", blocks=1, rate=rate, seed=seed, val=0.1) for rate in rates for seed in (8, 9)]
+    return [dataclasses.replace(each, result=dataclasses.replace(each.result, **result)) for each in trials]
+
+
+def test_sentence_names_the_tuning_trials_that_diverged_or_collapsed():
+    rows = [
+        *compared({1: [0.9, 0.91]}),
+        *of_tuning((1e-4, 1e-3), val_accuracy=0.9),
+        *of_tuning((3e-3,), collapsed=True),
+        *of_tuning((1e-2, 3e-2), status="diverged", val_accuracy=None),
+    ]
+    text = words.answer_sentence(answered(rows))
+    assert "Tuning trials diverged: 4 of 10 at 1 block; their rates rank below the others." in text
+    assert "Tuning trials collapsed: 2 of 10 at 1 block; their rates rank below the others." in text
+    assert "Trials diverged" not in text and "Trials collapsed" not in text
+    assert "uning trials" not in words.answer_sentence(answered(rows[:6]))
+
+
+def test_where_every_trial_collapsed_none_is_said_to_be_unfinished():
+    rows = compared({1: [0.1, 0.1]})
+    rows = [dataclasses.replace(each, result=dataclasses.replace(each.result, collapsed=True)) for each in rows]
+    text = words.answer_sentence(answered(rows))
+    assert "No recommendation on mnist: no trial succeeded." in text and "finished" not in text
+    assert "Trials collapsed: 2 of 2 at 1 block" in text
 
 
 def test_sentence_names_what_collapsed():
@@ -145,7 +173,7 @@ def test_notes_of_a_comparison():
 @pytest.mark.parametrize("other", [[None, None, None], [None, 0.9]])
 def test_what_is_unknown_is_said(other):
     comparison = compared_pooling({"max": [0.9, None], "stride": other})
-    assert words.versus(comparison, "stride").endswith("(no common seed finished)")
+    assert words.versus(comparison, "stride").endswith("(no common seed succeeded)")
     assert words.share(comparison, "stride") == "100% of the parameters and 100% of the multiply-accumulates"
     assert words.verdict(comparison, "max pooling") == "Not to be told apart from max pooling: stride."
 
