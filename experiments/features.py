@@ -1,7 +1,7 @@
 """Are learnt filters good features for classes that the network has never seen?
 
     python -m experiments.features
-    python -m experiments.features --dataset=mnist --epochs=2 --learning_rates=3e-3
+    python -m experiments.features --dataset=mnist --epochs=2
 
 A ConvNet learns the first half of the classes. Then it is frozen: the output of its last block becomes the features of
 a linear classifier for the other half, which sees 1, 5, 20 or 100 examples of each class. The same examples, drawn anew

@@ -89,6 +89,14 @@ def test_what_is_planned_can_be_run_on_the_default_grid():
     assert {name for name, _ in commands} >= comparisons
 
 
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "experiments").glob("*.py"))], ids=lambda path: path.name
+)
+def test_no_command_that_is_advised_switches_the_default_grid_off(path):
+    commands = re.findall(r"^ *python -m experiments.*(?:\n +--.*)*", path.read_text(), re.MULTILINE)
+    assert not [command for command in commands if "learning_rates" in command]
+
+
 def figures(pattern, text):
     """The figures in a text, without a sign; a line may break inside what makes a number a figure."""
     return {figure.removeprefix("-") for figure in pattern.findall(" ".join(text.split()))}
