@@ -60,7 +60,8 @@ def report(results: Results) -> Report:
     table = tables.answer_tables(found)
     reference = "none" if found.recommended is None else variant_name("blocks", found.recommended)
     said = tables.explained(table, reference)
-    text = "\n\n".join([table, *comparing.matched_networks(results), said, words.answer_sentence(found)])
+    sentence = " ".join(filter(None, [words.answer_sentence(found), comparing.grown_grid(results)]))
+    text = "\n\n".join([table, *comparing.matched_networks(results), said, sentence])
 
     return Report(
         answer=found,
