@@ -148,7 +148,7 @@ def test_what_a_convolution_for_reduction_adds_is_counted(ask, tmp_path):
     more = 9 * 8 * 8 + 8 + 9 * 16 * 16 + 16  # one 3x3 convolution from c to c channels in each of two blocks
     assert "is false for a stride in the block's own convolution (as many parameters)" in said
     assert f"and true for an additional convolution ({more:,} parameters more)" in said
-    assert 'worse than pooling" does' in said or 'worse than pooling" holds' in said
+    assert re.search('worse than pooling" (holds|does not hold|is not decided|cannot be tested)', said)
 
 
 def test_features_of_a_network_that_is_too_small_for_an_mlp_are_compared_without_one(ask, tmp_path):
@@ -175,4 +175,6 @@ STATEMENTS = {
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_the_sentence_says_whether_the_lectures_statement_holds(ask, name):
     said = ask(name, *CLAIMS[name][0]).stdout
-    assert re.search(rf'statement "{STATEMENTS[name]}" (holds|does not hold|cannot be tested) on digits', said)
+    assert re.search(
+        rf'statement "{STATEMENTS[name]}" (holds|does not hold|is not decided|cannot be tested) on digits', said
+    )
