@@ -10,7 +10,7 @@ Example:
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cnn import recipes
@@ -63,7 +63,7 @@ def answer_sentence(answer: Answer) -> str:
     These are: how the other depths differ on test images, by how much smaller depths fell short, a recommended depth
     that is the deepest one tried, rates at the edge of the grid, and trials that diverged, collapsed or failed.
     """
-    parts = [_recommendation(answer), _on_test_images(answer), _shortfalls(answer), _deepest(answer)]
+    parts = [_recommendation(answer), _on_test_images(answer), _why(answer), _shortfalls(answer), _deepest(answer)]
     parts += _to_know([depth.summary for depth in answer.depths], "blocks", answer.dataset, "depths")
     return " ".join(part for part in parts if part)
 
@@ -126,7 +126,7 @@ def _power(answer: Answer) -> str:
     largest = max((size for size in known if size is not None), default=None)
     if largest is None or largest >= 1:
         return ""
-    return f" (four of five such sweeps would find a difference of {points(largest):.2f} points)"
+    return f" (a true difference below {points(largest):.2f} points would mostly be missed)"
 
 
 def _deepest(answer: Answer) -> str:
@@ -134,6 +134,20 @@ def _deepest(answer: Answer) -> str:
     if answer.recommended is None or answer.recommended < answer.depths[-1].blocks or not answer.deeper_fits:
         return ""
     return "This is the deepest network that was tried, and deeper ones fit the images, so more blocks may do better."
+
+
+def _why(answer: Answer) -> str:
+    """Why a smaller depth than the best was taken, and how often the rule takes it on resampled data."""
+    best = answer.best
+    parts = []
+    if best is not None and best.shortfall and best.allowance is not None:
+        allowed, short = _apart(best.allowance, best.shortfall)
+        falls = f"{variant_name('blocks', best.blocks)} {'falls' if best.blocks == 1 else 'fall'} {short} points short"
+        parts.append(f"{falls} of the best on validation data, where {allowed} are allowed.")
+    if best is not None and best.pick_share is not None:
+        takes = f"the rule takes {variant_name('blocks', best.blocks)} in {best.pick_share:.0%} of draws"
+        parts.append(f"On resampled seeds and validation images, {takes}.")
+    return " ".join(parts)
 
 
 def _shortfalls(answer: Answer) -> str:
@@ -316,13 +330,10 @@ def next_command(
 def _wider(answer: Answer, rates: list[float]) -> list[float]:
     """The learning rates, and one more beyond each edge that is a best rate; a lower one where all trials diverged."""
     best = {depth.summary.learning_rate for depth in answer.depths if depth.summary.learning_rate_at_edge}
-    lower = [beyond(rates[0], -1)] if rates[0] in best or _all_diverged(answer.depths) else []
+    all_diverged = all(depth.summary.n == 0 and depth.summary.diverged for depth in answer.depths)
+    lower = [beyond(rates[0], -1)] if rates[0] in best or all_diverged else []
     higher = [beyond(rates[-1], 1)] if rates[-1] in best and len(rates) > 1 else []
     return [rate for rate in (*lower, *rates, *higher) if SMALLEST_RATE <= rate <= LARGEST_RATE or rate in rates]
-
-
-def _all_diverged(depths: Iterable[Depth]) -> bool:
-    return all(depth.summary.n == 0 and depth.summary.diverged for depth in depths)
 
 
 def _replaced(arguments: Sequence[str], flag: str, value: str) -> str:

@@ -6,8 +6,8 @@ from cnn.study import claims
 from tests.study.trials import MAX, compared_pooling
 
 WORSE = [0.5, 0.49, 0.5]
-# Cannot be told apart from MAX, whose error is 2 %, so that 0.10 points count as none. The differences have a deviation of
-# 0.1 and 0.01 points, and intervals of 4.30265 / sqrt 3 = 2.48 times as much around 0: 0.25 and 0.02 points.
+# Cannot be told apart from MAX, whose error is 2 %, so that 0.10 points count as none. The differences have a deviation
+# of 0.1 and 0.01 points, and intervals of 4.30265 / sqrt 3 = 2.48 times as much around 0: 0.25 and 0.02 points.
 NEAR = [0.981, 0.969, 0.99]
 SAME = [0.9801, 0.9699, 0.99]
 ROOM = "the intervals leave room for differences above 5% of the error, and more seeds would decide."

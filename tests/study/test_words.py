@@ -32,7 +32,7 @@ def sentence(accuracies, dataset="mnist"):
         (
             {1: [0.97, 0.96], 2: [0.97, 0.97], 3: [0.96, 0.97]},
             "mnist",
-            ["On test images, 1 block cannot be told apart from 2 and 3 blocks (four of five"],
+            ["On test images, 1 block cannot be told apart from 2 and 3 blocks (a true difference below "],
         ),
         ({0: [0.97, 0.96], 1: [0.97, 0.97]}, "mnist", ["use 0 blocks", "0 blocks cannot be told apart from 1 block"]),
         (
@@ -125,6 +125,16 @@ def test_sentence_warns_where_the_deepest_is_best_and_deeper_ones_fit(fits, best
     accuracies = {1: [0.9, 0.91], 2: [0.95, 0.96]} if best == 2 else {1: [0.95, 0.96], 2: [0.9, 0.91]}
     text = words.answer_sentence(answered(compared(accuracies), deeper_fits=fits))
     assert ("This is the deepest network that was tried" in text) is warned
+
+
+def test_sentence_says_why_a_depth_was_taken_that_is_not_the_best_and_how_sure():
+    # 2 blocks are best, with an error of 4 %: 0.05 of it is 0.20 points; every difference is 0.10, so SE is 0.
+    rows = compared({1: [0.959, 0.959], 2: [0.96, 0.96]})
+    right = np.ones((2, 100), bool)
+    text = words.answer_sentence(answered(rows, val_correct={1: right, 2: right}))
+    assert "1 block falls 0.10 points short of the best on validation data, where 0.20 are allowed." in text
+    assert "On resampled seeds and validation images, the rule takes 1 block in 100% of draws." in text
+    assert "draws" not in words.answer_sentence(answered(rows))  # which images are right is not known
 
 
 def test_sentence_says_how_far_each_smaller_depth_fell_short():
