@@ -32,7 +32,7 @@ from experiments.command.experiment import Experiment, Report
 from experiments.command.run import run_experiment
 
 SHARES = {"none": 0.0, "to a half": 0.5, "to a quarter": 0.25}
-CONTROLS = {"to a half": "narrower, as to a half", "to a quarter": "narrower, as to a quarter"}  # equal MACs
+CONTROLS = {"to a half": "narrower as to a half", "to a quarter": "narrower as to a quarter"}  # equal MACs
 
 
 def study(config: StudyConfig, dataset: Dataset) -> Study:

@@ -53,7 +53,7 @@ CLAIMS = {
     ),
     "one_by_one": (
         [*SMALL, "--blocks=2"],
-        ("bottleneck", ["none", *BOTTLENECKS, *(f"narrower, as {name}" for name in BOTTLENECKS)]),
+        ("bottleneck", ["none", *BOTTLENECKS, *(f"narrower as {name}" for name in BOTTLENECKS)]),
         [],
         ["one_by_one.png"],
     ),
@@ -137,8 +137,8 @@ def test_by_default_every_variant_tries_several_learning_rates(name, dataset):
 def test_each_bottleneck_has_a_control_of_equal_multiply_accumulates():
     plan = plan_study(one_by_one.study(StudyConfig(network=NetworkConfig(blocks=3, width=16)), datasets.load("digits")))
     for name in BOTTLENECKS:
-        control = plan.prepared[f"narrower, as {name}"]
-        assert plan.study.variants[f"narrower, as {name}"].bottleneck == 0
+        control = plan.prepared[f"narrower as {name}"]
+        assert plan.study.variants[f"narrower as {name}"].bottleneck == 0
         assert control.cost.macs == pytest.approx(plan.prepared[name].cost.macs, rel=0.02)
 
 
