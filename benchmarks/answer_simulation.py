@@ -55,7 +55,12 @@ SHAPES = {  # true errors, as multiples of the best
     "30 % less a block": (1 / 0.7**3, 1 / 0.7**2, 1 / 0.7, 1.0),
     "plateau": (2.5, 1.5, 1.02, 1.0),
 }
-WANTED = {"equal": 0, "30 % less a block": 3, "plateau": 2}  # the depth that an expert would take
+WANTED = {
+    "equal": 0,
+    "10 % less a block": 3,
+    "30 % less a block": 3,
+    "plateau": 2,
+}  # the depth that an expert would take
 
 
 def accuracies(data: Data, shape: str) -> tuple[float, ...]:

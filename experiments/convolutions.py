@@ -1,7 +1,7 @@
 """How many convolutions should a block have?
 
     python -m experiments.convolutions
-    python -m experiments.convolutions --dataset=mnist --epochs=2 --learning_rates=3e-3
+    python -m experiments.convolutions --dataset=mnist --epochs=2
     python -m experiments.convolutions --match=macs
 
 A block more adds a convolution and a pooling at once. Here the number of blocks is fixed, and with it the number of

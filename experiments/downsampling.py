@@ -1,7 +1,7 @@
 """Is it worse to reduce the resolution by convolution alone than by pooling?
 
     python -m experiments.downsampling
-    python -m experiments.downsampling --dataset=mnist --epochs=2 --learning_rates=3e-3
+    python -m experiments.downsampling --dataset=mnist --epochs=2
 
 Each block halves the image in one of four ways: maximum or average pooling, which have no parameters; a stride of 2 in
 the block's own convolution; or one more convolution with stride 2 in place of the pooling layer (Springenberg et al.

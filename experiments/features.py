@@ -1,7 +1,7 @@
 """Are learnt filters good features for classes that the network has never seen?
 
     python -m experiments.features
-    python -m experiments.features --dataset=mnist --epochs=2 --learning_rates=3e-3
+    python -m experiments.features --dataset=mnist --epochs=2
 
 A ConvNet learns the first half of the classes. Then it is frozen: the output of its last block becomes the features of
 a linear classifier for the other half, which sees 1, 5, 20 or 100 examples of each class. The same examples, drawn anew
@@ -144,8 +144,8 @@ def feature_layer(network: NetworkConfig) -> str:
 def by_kind(rows: Sequence[Row], examples: Sequence[int], costs: Mapping[str, summary.Cost]) -> list[Row]:
     """A row for each comparison trial and kind of feature, with the accuracy after k examples as the measurement `k`.
 
-    A network's accuracies on the known classes belong to the features that it learnt, so the rows of other kinds lack
-    them. The tuning trials of a network stand with the features that it learnt, too.
+    A network's accuracies on the known classes, and whether it collapsed, belong to the features that it learnt, so the
+    rows of other kinds lack them. The tuning trials of a network stand with the features that it learnt, too.
 
     Args:
         rows: the trials of both networks.
@@ -176,6 +176,7 @@ def _of_kind(row: Row, kind: str, examples: Sequence[int], cost: summary.Cost | 
         val_accuracy=row.result.val_accuracy if learnt else None,
         test_accuracy=row.result.test_accuracy if learnt else None,
         train_seconds=row.result.train_seconds if learnt else None,
+        collapsed=row.result.collapsed if learnt else None,
     )
     return Row(row.phase, kind, row.learning_rate if learnt else None, row.seed, result)
 

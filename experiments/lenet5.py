@@ -1,7 +1,7 @@
 """How well does LeNet-5 read digits: as the paper of 1998 has it, and as it is taught today?
 
     python -m experiments.lenet5
-    python -m experiments.lenet5 --dataset=mnist --epochs=10 --learning_rates=3e-3,8e-3
+    python -m experiments.lenet5 --dataset=mnist --epochs=10
 
 The network of LeCun et al. 1998, "Gradient-based learning applied to document recognition", has trainable subsampling,
 the sparse connections of C3, scaled tanh and radial basis outputs. Today's has ReLU, maximum pooling and a softmax.

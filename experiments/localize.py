@@ -1,8 +1,8 @@
 """Is a ConvNet better at saying where things are?
 
     python -m experiments.localize
-    python -m experiments.localize --dataset=mnist --epochs=2 --learning_rates=3e-3
-    python -m experiments.localize --dataset=mnist --epochs=2 --learning_rates=3e-3 --objects=2
+    python -m experiments.localize --dataset=mnist --epochs=2
+    python -m experiments.localize --dataset=mnist --epochs=2 --objects=2
 
 A scene has one object of the data set, or two, at a random place and size on a larger canvas. Scenes are made anew at
 each step. One head gives a class and a box for each object. The experiment compares a ConvNet with an MLP of equal

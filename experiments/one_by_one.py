@@ -1,7 +1,7 @@
 """What does a 1x1 convolution in front of a block cost in accuracy, and what does it save?
 
     python -m experiments.one_by_one
-    python -m experiments.one_by_one --dataset=mnist --epochs=2 --learning_rates=3e-3
+    python -m experiments.one_by_one --dataset=mnist --epochs=2
 
 A 1x1 convolution reduces the channels and keeps height and width: 56x56x64 becomes 56x56x32 by 32 filters of 64 weights
 each (and a bias). In front of a block's 3x3 convolution, it reduces the channels that the 3x3 filters read (Szegedy et
@@ -32,7 +32,7 @@ from experiments.command.experiment import Experiment, Report
 from experiments.command.run import run_experiment
 
 SHARES = {"none": 0.0, "to a half": 0.5, "to a quarter": 0.25}
-CONTROLS = {"to a half": "narrower, as to a half", "to a quarter": "narrower, as to a quarter"}  # equal MACs
+CONTROLS = {"to a half": "narrower as to a half", "to a quarter": "narrower as to a quarter"}  # equal MACs
 
 
 def study(config: StudyConfig, dataset: Dataset) -> Study:

@@ -2,7 +2,6 @@
 
     python -m experiments.sweep_blocks
     python -m experiments.sweep_blocks --dataset=cifar10 --blocks=1,2,3,4 --seeds=5 --epochs=20
-    --learning_rates=1e-3,3e-3
 
 Compares depths over learning rates and seeds, and answers with a table, one sentence and a picture. Validation data
 alone choose the learning rate and the number of blocks; test accuracy is read once for each trial that compares.
@@ -61,7 +60,8 @@ def report(results: Results) -> Report:
     table = tables.answer_tables(found)
     reference = "none" if found.recommended is None else variant_name("blocks", found.recommended)
     said = tables.explained(table, reference)
-    text = "\n\n".join([table, *comparing.matched_networks(results), said, words.answer_sentence(found)])
+    sentence = " ".join(filter(None, [words.answer_sentence(found), comparing.grown_grid(results)]))
+    text = "\n\n".join([table, *comparing.matched_networks(results), said, sentence])
 
     return Report(
         answer=found,

@@ -45,9 +45,11 @@ def said(result: Result, workdir: Path) -> str:
     if result.status == "diverged":
         return f"Diverged: the loss was not finite at step {result.bad_step}. Folder: {workdir}"
     epochs = f"{result.epochs} epoch{'' if result.epochs == 1 else 's'}"
-    return (
-        f"Test accuracy {result.test_accuracy:.4f} on {result.test_examples:,} images after {epochs}. Folder: {workdir}"
+    collapsed = (
+        " The training collapsed: this is no better than always the commonest class." if result.collapsed else ""
     )
+    accuracy = f"Test accuracy {result.test_accuracy:.4f} on {result.test_examples:,} images after {epochs}."
+    return f"{accuracy}{collapsed} Folder: {workdir}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Does a dense layer ignore where pixels are, and does a ConvNet use it?
 
     python -m experiments.why_convnets
-    python -m experiments.why_convnets --dataset=mnist --epochs=2 --learning_rates=3e-3
+    python -m experiments.why_convnets --dataset=mnist --epochs=2
 
 Compares a ConvNet with an MLP of equal parameters, on the images as they are and under one fixed permutation of their
 pixels. A dense layer sums over all pixels, so their order does not matter to it. A filter looks at neighbouring pixels,

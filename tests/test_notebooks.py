@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
@@ -26,7 +27,7 @@ SAYS = {
         "60,000 parameters, 340,908 connections",
     ],
     "02_how_many_blocks": [
-        "28 trials on digits",
+        " trials on digits",
         "| 1 ",
         "On digits, use",
         "within reach",
@@ -97,6 +98,7 @@ def test_runs_from_top_to_bottom(path, execute):
     "rate",
     [
         pytest.param(3e-3, id="finished"),
+        pytest.param(0.3, id="one trial collapsed"),
         pytest.param(1e30, marks=pytest.mark.slow, id="every trial diverged"),
     ],
 )
@@ -112,9 +114,16 @@ def test_a_finished_sweep_is_read_and_nothing_is_trained(execute, tmp_path, rate
     folder = tmp_path / "work" / "runs" / "sweep_blocks" / "finished"
     sweep_blocks.EXPERIMENT.run(config, datasets.load("digits"), folder)
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
+    results = pd.read_csv(folder / "results.csv")
+    of_seeds = results.pivot(index="seed", columns="blocks", values="test_accuracy").diff(axis=1)[1]
+    collapsed = results[results["collapsed"].eq(True)]["seed"].tolist()
+    assert len(collapsed) == (rate == 0.3)
     outputs = execute(FOLDER / "02_how_many_blocks.ipynb")
     assert "runs/sweep_blocks/finished: 4 trials on digits" in said(outputs)
     assert PROGRESS not in kinds(outputs)
+    if collapsed:  # of a seed that collapsed at one depth there is no difference
+        shown = {seed: f"{abs(value):.6f}" in said(outputs) for seed, value in of_seeds.items()}
+        assert shown == {seed: seed not in collapsed for seed in (0, 1)}
     assert before == {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
 
 

@@ -1,13 +1,15 @@
 """The defaults, and that every figure that is told elsewhere is the recorded one."""
 
 import dataclasses
+import importlib
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from cnn import recipes
-from cnn.config import NetworkConfig, SceneConfig, StudyConfig, TrainingConfig, TrialConfig
+from cnn.config import NetworkConfig, SceneConfig, StudyConfig, SweepConfig, TrainingConfig, TrialConfig
 from cnn.network import models
 from experiments import train
 from experiments.command import flags
@@ -62,6 +64,37 @@ def test_the_special_comes_before_the_general():
     assert recipes.defaults("train", "mnist", "mlp")["epochs"] == recipes.defaults("other", "mnist")["epochs"] == 5
     assert recipes.defaults("lenet5", "mnist")["shift"] == 0 and recipes.defaults("sweep_blocks", "mnist")["shift"] == 1
     assert recipes.defaults("one_by_one", "images") == {"blocks": 3}
+
+
+def planned():
+    """The command lines of the plan: the name of an experiment, and its flags."""
+    text = (ROOT / "benchmarks" / "README.md").read_text()
+    section = text.split("## What is to be measured next\n")[1].split("\n## ")[0]
+    return re.findall(r"^python -m experiments\.(\w+) (.+)$", section, re.MULTILINE)
+
+
+def test_what_is_planned_can_be_run_on_the_default_grid():
+    """Of every data set with published images and every comparison; no command fixes rates, seeds or the margin."""
+    commands = planned()
+    for name, arguments in commands:
+        experiment = importlib.import_module(f"experiments.{name}").EXPERIMENT
+        values = flags.define(experiment)
+        flags.parse(values, [name, *arguments.split()])
+        config = flags.configure(values, experiment)
+        assert (config.learning_rates, config.seeds, config.tuning_seeds) == ((), 5, 2)
+        assert name != "sweep_blocks" or config.margin == SweepConfig().margin
+    swept = Counter(arguments.split()[0] for name, arguments in commands if name == "sweep_blocks")
+    assert swept == {f"--dataset={name}": 4 for name in recipes.DATASETS if name != "digits"}
+    comparisons = {path.stem for path in (ROOT / "experiments").glob("*.py") if "StudyConfig" in path.read_text()}
+    assert {name for name, _ in commands} >= comparisons
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "experiments").glob("*.py"))], ids=lambda path: path.name
+)
+def test_no_command_that_is_advised_switches_the_default_grid_off(path):
+    commands = re.findall(r"^ *python -m experiments.*(?:\n +--.*)*", path.read_text(), re.MULTILINE)
+    assert not [command for command in commands if "learning_rates" in command]
 
 
 def figures(pattern, text):

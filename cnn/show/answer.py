@@ -101,7 +101,7 @@ def _accuracy(axes: "Axes", answer: Answer, done: Sequence[Row]) -> None:
         _legend(axes)
     else:
         axes.set_yticks([])
-        axes.text(0.5, 0.5, "no trial finished", transform=axes.transAxes, ha="center", fontsize=14, color=VERMILION)
+        axes.text(0.5, 0.5, "no trial succeeded", transform=axes.transAxes, ha="center", fontsize=14, color=VERMILION)
 
 
 def _mean_and_interval(axes: "Axes", x: float, estimate: Estimate, colour: str, marker: str, size: float) -> None:

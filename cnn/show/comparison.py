@@ -258,7 +258,7 @@ def _by_variant(
         estimate = variant.measured[column]
         if estimate.mean is None:
             where: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "ha": "center", "in_layout": False}
-            axes.text(0.5, place, "no trial finished", color=VERMILION, va="center", bbox=GROUND, **where)
+            axes.text(0.5, place, "no trial succeeded", color=VERMILION, va="center", bbox=GROUND, **where)
             continue
         mean = 100 * estimate.mean
         if estimate.low is not None and estimate.high is not None:

@@ -1,7 +1,9 @@
 """Whether a statement holds on a data set, by the tests of the comparisons that it is about.
 
-A statement says of each variant on which side of its reference it lies. It holds where the tests put every variant on
-that side. So a statement that a difference exists does not hold where the tests cannot see the difference.
+A statement says of each variant on which side of its reference it lies: worse, better or alike. Differences of at most
+a twentieth of the reference's error count as none, as in the rule of a sweep. A difference is decided by the paired
+test. That there is none is decided only where the 95 % interval has no room for a larger one (two one-sided tests,
+Schuirmann 1987). Where the interval allows both, the statement is not decided: few seeds are no evidence.
 
 Example:
     >>> from cnn.study.comparison import compare
@@ -19,8 +21,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cnn.config import SweepConfig
 from cnn.study import words
 from cnn.study.comparison import Comparison
+
+NEGLIGIBLE = SweepConfig().margin  # share of the reference's error up to which a difference counts as none
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,24 @@ class Expected:
         return words.side(self.comparison[self.variant])
 
     @property
+    def negligible(self) -> float:
+        """The largest difference that counts as none."""
+        return NEGLIGIBLE * (
+            1 - (self.comparison[self.comparison.reference].measured[self.comparison.metric].mean or 0.0)
+        )
+
+    @property
+    def decided(self) -> bool:
+        """Whether the data leave no room for the opposite outcome."""
+        difference = self.comparison[self.variant].difference
+        if self.seen != "alike":
+            return True
+        if difference is None or difference.low is None or difference.high is None:
+            return False
+        room = {"worse": -difference.low, "better": difference.high}
+        return room.get(self.side, max(room.values())) <= self.negligible
+
+    @property
     def place(self) -> str:
         """What the tests see of the variant, without its name, such as `better than max in mean IoU`."""
         measure = f" in {self.measure}" if self.measure else ""
@@ -51,13 +74,25 @@ class Expected:
 
 def stated(statement: str, dataset: str, expected: Sequence[Expected]) -> str:
     """A sentence: whether the statement holds on the data set, and otherwise what the tests see in its place."""
-    failed = [each for each in expected if each.tested and each.seen != each.side]
+    failed = [each for each in expected if each.tested and each.decided and each.seen != each.side]
     if failed:
-        places: dict[str, list[str]] = {}
-        for each in failed:
-            places.setdefault(each.place, []).append(str(each.variant))
-        seen = "; ".join(f"{place}: {', '.join(variants)}" for place, variants in places.items())
+        seen = _listed([(each.place, each.variant) for each in failed])
         return f'By these tests, the statement "{statement}" does not hold on {dataset}: {seen}.'
     if not all(each.tested for each in expected):
-        return f'The statement "{statement}" cannot be tested on {dataset}: too few seeds finished.'
+        return f'The statement "{statement}" cannot be tested on {dataset}: too few seeds succeeded.'
+    undecided = [each for each in expected if not each.decided]
+    if undecided:
+        seen = _listed([(each.place, each.variant) for each in undecided])
+        return (
+            f'By these tests, the statement "{statement}" is not decided on {dataset}: {seen}; the intervals leave '
+            f"room for differences above {NEGLIGIBLE:.0%} of the error, and more seeds would decide."
+        )
     return f'By these tests, the statement "{statement}" holds on {dataset}.'
+
+
+def _listed(places: Sequence[tuple[str, Any]]) -> str:
+    """Variants by what the tests see of them, such as `worse than max: stride, average`."""
+    variants: dict[str, list[str]] = {}
+    for place, variant in places:
+        variants.setdefault(place, []).append(str(variant))
+    return "; ".join(f"{place}: {', '.join(names)}" for place, names in variants.items())

@@ -95,13 +95,15 @@ class ComparisonAnswer:
     dataset: str
     comparison: Comparison
     sentence: str  # the result in words
+    learning_rates: tuple[float, ...]  # those that were tried, in ascending order
     more: Mapping[str, Comparison] = field(default_factory=dict)  # of the same trials, by their names in the file
 
     def to_json(self) -> dict[str, Any]:
         """The plain values that `answer.json` keeps."""
         names = {"experiment": self.experiment, "dataset": self.dataset}
         further = {name: comparison.to_json() for name, comparison in self.more.items()}
-        return {**names, **self.comparison.to_json(), **further, "sentence": self.sentence}
+        tried = {"learning_rates": list(self.learning_rates)}
+        return {**names, **tried, **self.comparison.to_json(), **further, "sentence": self.sentence}
 
 
 def compare(

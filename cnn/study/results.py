@@ -50,7 +50,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """The comparison trials of one variant in numbers. A value that is unknown is None."""
+    """The trials of one variant in numbers: of the comparison, unless a name begins with tuning. None is unknown."""
 
     variant: Any
     learning_rate: float | None  # the rate that tuning chose, or the only rate
@@ -64,6 +64,9 @@ class Summary:
     parameters: int | None
     macs: int | None  # multiply-accumulates of one image forward
     train_seconds: float | None  # mean over the trials
+    tuning_tried: int = 0  # trials that chose the learning rate; the next two are among them
+    tuning_diverged: int = 0
+    tuning_collapsed: int = 0
 
     @property
     def tried(self) -> int:
@@ -77,7 +80,7 @@ class Summary:
             estimate = values.pop(part)
             values |= {f"{part}_{name}": estimate[name] for name in ("mean", "std", "low", "high")}
         first = ("learning_rate", "learning_rate_at_edge", "n", "diverged", "collapsed", "failed")
-        last = ("parameters", "macs", "train_seconds")
+        last = ("parameters", "macs", "train_seconds", "tuning_tried", "tuning_diverged", "tuning_collapsed")
         between = [name for name in values if name not in (*first, *last, "variant")]
         return {name: values[name] for name in (*first, *between, *last)}
 
@@ -148,12 +151,17 @@ def summarize(rows: Sequence[Row]) -> list[Summary]:
     trials = compared(rows)
     best = best_rates(rows)
     return [
-        _summary(variant, [row for row in trials if row.variant == variant], best.get(variant))
+        _summary(
+            variant,
+            [row for row in trials if row.variant == variant],
+            [row for row in rows if row.phase == "tune" and row.variant == variant],
+            best.get(variant),
+        )
         for variant in variants_of(rows)
     ]
 
 
-def _summary(variant: Any, rows: list[Row], best: BestRate | None) -> Summary:
+def _summary(variant: Any, rows: list[Row], tuning: list[Row], best: BestRate | None) -> Summary:
     done = [row for row in rows if row.done]
     rates = {row.learning_rate for row in rows if row.learning_rate is not None}
     rate = best.learning_rate if best else rates.pop() if len(rates) == 1 else None
@@ -172,6 +180,9 @@ def _summary(variant: Any, rows: list[Row], best: BestRate | None) -> Summary:
         parameters=next((row.result.parameters for row in rows if row.result.parameters is not None), None),
         macs=next((row.result.macs for row in rows if row.result.macs is not None), None),
         train_seconds=float(known.mean()) if len(known) else None,
+        tuning_tried=len(tuning),
+        tuning_diverged=sum(row.result.status == "diverged" for row in tuning),
+        tuning_collapsed=sum(bool(row.result.collapsed) for row in tuning),
     )
 
 

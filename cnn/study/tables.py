@@ -46,6 +46,7 @@ MEANINGS = {
         "exceed 0.05 although an interval leaves out 0"
     ),
     "picks": "how often the rule takes this depth, in percent, on resampled seeds and validation images",
+    "n of m": "of m trials, n succeeded; the others diverged, collapsed or failed, and no mean counts them",
     "rate": "learning rate; of several, the one with the best mean on validation images",
     "MACs": "multiply-accumulates of one image forward",
     "seconds": "training time of one trial, mean over seeds",
@@ -186,6 +187,7 @@ def explained(tables: str, reference: str = "the reference") -> str:
     occurs = {
         "*": any(cell.endswith(" *") for cell in cells),
         "[a, b]": any(cell.endswith("]") for cell in cells),
+        "n of m": any(re.fullmatch(r"\d+ of \d+", cell) for cell in cells),
         "k, M, G": any(re.fullmatch(r"[\d.]+[kMG]", cell) for cell in cells),
     }
     said = [sign for sign in MEANINGS if occurs.get(sign, sign in cells)]

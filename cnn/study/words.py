@@ -10,7 +10,7 @@ Example:
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cnn import recipes
@@ -50,7 +50,7 @@ def percent(mean: float | None, low: float | None = None, high: float | None = N
 def mean_in_words(estimate: Estimate) -> str:
     """A mean fraction in percent, with its interval and the number of seeds: for a sentence."""
     if estimate.mean is None:
-        return "an unknown share (no trial finished)"
+        return "an unknown share (no trial succeeded)"
     known = [f"n={estimate.n}"]
     if estimate.low is not None and estimate.high is not None:
         known.insert(0, f"95% interval {points(estimate.low):.2f} to {points(estimate.high):.2f}")
@@ -63,7 +63,7 @@ def answer_sentence(answer: Answer) -> str:
     These are: how the other depths differ on test images, by how much smaller depths fell short, a recommended depth
     that is the deepest one tried, rates at the edge of the grid, and trials that diverged, collapsed or failed.
     """
-    parts = [_recommendation(answer), _on_test_images(answer), _shortfalls(answer), _deepest(answer)]
+    parts = [_recommendation(answer), _on_test_images(answer), _why(answer), _shortfalls(answer), _deepest(answer)]
     parts += _to_know([depth.summary for depth in answer.depths], "blocks", answer.dataset, "depths")
     return " ".join(part for part in parts if part)
 
@@ -78,7 +78,7 @@ def notes(comparison: Comparison, dataset: str) -> str:
 def _recommendation(answer: Answer) -> str:
     best = answer.best
     if best is None:
-        return f"No recommendation on {answer.dataset}: no trial finished."
+        return f"No recommendation on {answer.dataset}: no trial succeeded."
     accuracy = mean_in_words(best.summary.test)
     alone = "" if _others(answer) else "; no other depth to compare it with"
     return f"On {answer.dataset}, use {variant_name('blocks', best.blocks)}: mean test accuracy {accuracy}{alone}."
@@ -126,7 +126,7 @@ def _power(answer: Answer) -> str:
     largest = max((size for size in known if size is not None), default=None)
     if largest is None or largest >= 1:
         return ""
-    return f" (four of five such sweeps would find a difference of {points(largest):.2f} points)"
+    return f" (a true difference below {points(largest):.2f} points would mostly be missed)"
 
 
 def _deepest(answer: Answer) -> str:
@@ -134,6 +134,20 @@ def _deepest(answer: Answer) -> str:
     if answer.recommended is None or answer.recommended < answer.depths[-1].blocks or not answer.deeper_fits:
         return ""
     return "This is the deepest network that was tried, and deeper ones fit the images, so more blocks may do better."
+
+
+def _why(answer: Answer) -> str:
+    """Why a smaller depth than the best was taken, and how often the rule takes it on resampled data."""
+    best = answer.best
+    parts = []
+    if best is not None and best.shortfall and best.allowance is not None:
+        allowed, short = _apart(best.allowance, best.shortfall)
+        falls = f"{variant_name('blocks', best.blocks)} {'falls' if best.blocks == 1 else 'fall'} {short} points short"
+        parts.append(f"{falls} of the best on validation data, where {allowed} are allowed.")
+    if best is not None and best.pick_share is not None:
+        takes = f"the rule takes {variant_name('blocks', best.blocks)} in {best.pick_share:.0%} of draws"
+        parts.append(f"On resampled seeds and validation images, {takes}.")
+    return " ".join(parts)
 
 
 def _shortfalls(answer: Answer) -> str:
@@ -168,21 +182,26 @@ def _to_know(summaries: Sequence[Summary], column: str, dataset: str, kinds: str
     if edges:
         listed = _and([f"{rate:g} for {_listed(column, variants)}" for rate, variants in sorted(edges.items())])
         parts.append(f"The best learning rate lies at the edge of the grid ({listed}), so a wider grid may do better.")
-    parts += _unfinished("diverged", [(summary, summary.diverged) for summary in summaries], column, "")
-    collapsed = "; they end no better than always the commonest class, and no mean counts them"
-    parts += _unfinished("collapsed", [(summary, summary.collapsed) for summary in summaries], column, collapsed)
-    again = "; the same command tries them again"
-    parts += _unfinished("failed", [(summary, summary.failed) for summary in summaries], column, again)
+    ends = {
+        "diverged": "",
+        "collapsed": "; they end no better than always the commonest class, and no mean counts them",
+        "failed": "; the same command tries them again",
+    }
+    for status, end in ends.items():
+        counts = [(each.variant, getattr(each, status), each.tried) for each in summaries]
+        parts += _unfinished(f"Trials {status}", counts, column, end)
+    for status in ("diverged", "collapsed"):
+        counts = [(each.variant, getattr(each, f"tuning_{status}"), each.tuning_tried) for each in summaries]
+        parts += _unfinished(f"Tuning trials {status}", counts, column, "; their rates rank below the others")
     if dataset in recipes.CAUTIONS:
         parts.append(recipes.CAUTIONS[dataset].format(variants=kinds))
     return parts
 
 
-def _unfinished(status: str, counts: Sequence[tuple[Summary, int]], column: str, end: str) -> list[str]:
-    listed = [
-        f"{count} of {summary.tried} at {_listed(column, [summary.variant])}" for summary, count in counts if count
-    ]
-    return [f"Trials {status}: {_and(listed)}{end}."] if listed else []
+def _unfinished(what: str, counts: Sequence[tuple[Any, int, int]], column: str, end: str) -> list[str]:
+    """A sentence such as `Trials diverged: 1 of 2 at 1 block.`, from (variant, count, trials); none where all are 0."""
+    listed = [f"{count} of {tried} at {_listed(column, [variant])}" for variant, count, tried in counts if count]
+    return [f"{what}: {_and(listed)}{end}."] if listed else []
 
 
 def _listed(column: str, variants: Sequence[Any]) -> str:
@@ -205,7 +224,7 @@ def versus(comparison: Comparison, name: Any) -> str:
     variant = comparison[name]
     difference = variant.difference
     if difference is None or difference.mean is None:
-        return "an unknown number of points more or less (no common seed finished)"
+        return "an unknown number of points more or less (no common seed succeeded)"
     in_points = points(difference.mean)
     word = "apart" if in_points == 0 else "less" if in_points < 0 else "more"
     known = []
@@ -311,13 +330,10 @@ def next_command(
 def _wider(answer: Answer, rates: list[float]) -> list[float]:
     """The learning rates, and one more beyond each edge that is a best rate; a lower one where all trials diverged."""
     best = {depth.summary.learning_rate for depth in answer.depths if depth.summary.learning_rate_at_edge}
-    lower = [beyond(rates[0], -1)] if rates[0] in best or _all_diverged(answer.depths) else []
+    all_diverged = all(depth.summary.n == 0 and depth.summary.diverged for depth in answer.depths)
+    lower = [beyond(rates[0], -1)] if rates[0] in best or all_diverged else []
     higher = [beyond(rates[-1], 1)] if rates[-1] in best and len(rates) > 1 else []
     return [rate for rate in (*lower, *rates, *higher) if SMALLEST_RATE <= rate <= LARGEST_RATE or rate in rates]
-
-
-def _all_diverged(depths: Iterable[Depth]) -> bool:
-    return all(depth.summary.n == 0 and depth.summary.diverged for depth in depths)
 
 
 def _replaced(arguments: Sequence[str], flag: str, value: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from cnn import files
 from cnn.training.step import Totals
 
-COLLAPSE = 0.001  # p-value at which a network counts as better than chance
+COLLAPSE = 0.001  # p-value at which a network counts as better than chance, or as worse than one that has learnt
 
 
 @dataclass(frozen=True)
@@ -64,20 +64,29 @@ def write_epochs(path: Path, epochs: Sequence[Epoch]) -> None:
     files.write(path, "".join(json.dumps(epoch.to_json(), allow_nan=False) + "\n" for epoch in epochs))
 
 
-def at_chance(right: int, images: int, commonest: float) -> bool:
+def at_chance(right: int, images: int, commonest: float) -> bool | None:
     """Whether a network is no better than always answering the commonest class: a training that has collapsed.
 
-    The one-sided binomial test does not reject at 0.001 that its share of right images is `commonest`.
+    Two one-sided binomial tests at 0.001 decide. The first asks whether the share of right images is above `commonest`:
+    if so, the network has learnt. The second asks whether the network is worse than one that avoids half of the errors
+    of always answering the commonest class: if so, and only then, it has collapsed. With few images, or with one very
+    common class, neither test may reject; then the images do not tell. So no perfect network counts as collapsed.
 
     Args:
         right: how many images it has right.
         images: of how many.
         commonest: share of the commonest class.
 
+    Returns:
+        Whether it has collapsed; None where the images do not tell.
+
     Example:
-        >>> at_chance(15, 144, commonest=0.1), at_chance(140, 144, commonest=0.1)
-        (True, False)
+        >>> at_chance(15, 144, commonest=0.1), at_chance(140, 144, commonest=0.1), at_chance(60, 60, commonest=0.9)
+        (True, False, None)
     """
     from scipy import stats
 
-    return bool(stats.binom.sf(right - 1, images, commonest) >= COLLAPSE)
+    if stats.binom.sf(right - 1, images, commonest) < COLLAPSE:
+        return False
+    half_learnt = (1 + commonest) / 2
+    return True if stats.binom.cdf(right, images, half_learnt) < COLLAPSE else None

@@ -29,8 +29,10 @@ def report(
     """
     study = results.plan.study
     dataset = study.config.dataset
-    sentence = " ".join(filter(None, [sentence, one_rate(results), words.notes(comparison, dataset)]))
-    answer = ComparisonAnswer(study.experiment, dataset, comparison, sentence, more or {})
+    sentence = " ".join(
+        filter(None, [sentence, one_rate(results), grown_grid(results), words.notes(comparison, dataset)])
+    )
+    answer = ComparisonAnswer(study.experiment, dataset, comparison, sentence, results.plan.grid, more or {})
     table = tables.comparison_tables(comparison, titles)
     said = tables.explained(table, str(comparison.reference))
     text = "\n\n".join([table, *matched_networks(results), said, sentence])
@@ -44,6 +46,15 @@ def one_rate(results: Results) -> str:
         return ""
     rate = f"{plan.grid[0]:g}"
     return f"All variants learnt at rate {rate}, which was given; a rate of its own may suit each variant better."
+
+
+def grown_grid(results: Results) -> str:
+    """A sentence where the default grid of learning rates has extended itself; otherwise nothing."""
+    plan = results.plan
+    added = [f"{rate:g}" for rate in plan.grid if rate not in plan.study.config.grid]
+    if not added:
+        return ""
+    return f"The default grid of learning rates extended itself by {' and '.join(added)}: a best one lay at its edge."
 
 
 def matched_networks(results: Results) -> list[str]:

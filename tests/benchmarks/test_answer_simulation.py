@@ -58,11 +58,13 @@ def test_command(tmp_path):
     command = [sys.executable, "-W", "error", "-m", "benchmarks.answer_simulation", "--repeats=20"]
     done = subprocess.run([*command, f"--output={tmp_path / 'a.json'}"], capture_output=True, text=True, check=True)
     written = json.loads((tmp_path / "a.json").read_text())
-    assert len(written["rows"]) == 60 and written["settings"]["repeats"] == 20 and len(written["margins"]) == 9
+    assert len(written["rows"]) == 60 and written["settings"]["repeats"] == 20 and len(written["margins"]) == 12
     assert all(sum(row[f"picks {depth}"] for depth in range(4)) == pytest.approx(1) for row in written["rows"])
-    assert sum(line.startswith("|") for line in done.stdout.splitlines()) == 62 + 11
+    assert sum(line.startswith("|") for line in done.stdout.splitlines()) == 62 + 14
     decided = {row["true errors"]: row for row in written["rows"] if row["seeds"] == 20 and row["data"] == "cifar10"}
     assert decided["30 % less a block"]["picks 3"] > 0.9 and decided["plateau"]["picks 2"] > 0.9
     assert [row["noise-free"] for row in decided.values()] == [0, 1, 3, 3, 2]
     margins = {row["true errors"]: row for row in written["margins"] if row["data"] == "cifar10"}
     assert margins["plateau"]["margin 0.05"] > 0.8 > margins["plateau"]["margin 0"]
+    # Of the last block that removes a tenth of the error, a margin of 0.2 allows the loss, and one of 0.05 does not.
+    assert margins["10 % less a block"]["margin 0.05"] > 0.8 > 0.2 > margins["10 % less a block"]["margin 0.2"]

@@ -53,7 +53,7 @@ CLAIMS = {
     ),
     "one_by_one": (
         [*SMALL, "--blocks=2"],
-        ("bottleneck", ["none", *BOTTLENECKS, *(f"narrower, as {name}" for name in BOTTLENECKS)]),
+        ("bottleneck", ["none", *BOTTLENECKS, *(f"narrower as {name}" for name in BOTTLENECKS)]),
         [],
         ["one_by_one.png"],
     ),
@@ -96,7 +96,7 @@ def test_an_experiment_leaves_its_files_and_continues(ask, tmp_path, name):
 def test_where_every_trial_diverged_the_sentence_says_so(ask, tmp_path, name):
     done = ask(name, *[flag for flag in CLAIMS[name][0] if "rates" not in flag], "--learning_rates=1e30")
     assert done.returncode == 0, done.stderr
-    assert "no trial finished" in done.stdout and "Trials diverged: 2 of 2" in done.stdout
+    assert "no trial succeeded" in done.stdout and "Trials diverged: 2 of 2" in done.stdout
     assert (tmp_path / "w" / f"{name}.png").exists()
 
 
@@ -139,8 +139,8 @@ def test_by_default_every_variant_tries_several_learning_rates(name, dataset):
 def test_each_bottleneck_has_a_control_of_equal_multiply_accumulates():
     plan = plan_study(one_by_one.study(StudyConfig(network=NetworkConfig(blocks=3, width=16)), datasets.load("digits")))
     for name in BOTTLENECKS:
-        control = plan.prepared[f"narrower, as {name}"]
-        assert plan.study.variants[f"narrower, as {name}"].bottleneck == 0
+        control = plan.prepared[f"narrower as {name}"]
+        assert plan.study.variants[f"narrower as {name}"].bottleneck == 0
         assert control.cost.macs == pytest.approx(plan.prepared[name].cost.macs, rel=0.02)
 
 
@@ -150,7 +150,7 @@ def test_what_a_convolution_for_reduction_adds_is_counted(ask, tmp_path):
     more = 9 * 8 * 8 + 8 + 9 * 16 * 16 + 16  # one 3x3 convolution from c to c channels in each of two blocks
     assert "is false for a stride in the block's own convolution (as many parameters)" in said
     assert f"and true for an additional convolution ({more:,} parameters more)" in said
-    assert 'worse than pooling" does' in said or 'worse than pooling" holds' in said
+    assert re.search('worse than pooling" (holds|does not hold|is not decided|cannot be tested)', said)
 
 
 def test_features_of_a_network_that_is_too_small_for_an_mlp_are_compared_without_one(ask, tmp_path):
@@ -177,4 +177,6 @@ STATEMENTS = {
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_the_sentence_says_whether_the_lectures_statement_holds(ask, name):
     said = ask(name, *CLAIMS[name][0]).stdout
-    assert re.search(rf'statement "{STATEMENTS[name]}" (holds|does not hold|cannot be tested) on digits', said)
+    assert re.search(
+        rf'statement "{STATEMENTS[name]}" (holds|does not hold|is not decided|cannot be tested) on digits', said
+    )

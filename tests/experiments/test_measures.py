@@ -143,6 +143,25 @@ def test_features_by_kind_keep_to_their_own_numbers():
     assert rates["random filters"] == rates["pixels"] == (None, False)
 
 
+def test_only_features_that_were_learnt_can_have_collapsed():
+    """Pixels, components and random filters stand, whatever the training did."""
+    measured = {f"{kind}, 5": 0.5 for kind in features.KINDS if kind != features.UNITS_LEARNT}
+    collapsed = Result("done", val_accuracy=0.2, test_accuracy=0.2, collapsed=True, measured=measured)
+    units = Result(
+        "done", val_accuracy=0.9, test_accuracy=0.9, collapsed=False, measured={"hidden units of an MLP, 5": 0.5}
+    )
+    trials = [Row("compare", "convnet", 1e-3, 0, collapsed), Row("compare", "mlp", 1e-3, 0, units)]
+    summaries = summarize(features.by_kind(trials, (5,), {}))
+    assert {summary.variant: summary.collapsed for summary in summaries} == {
+        "learnt filters": 1,
+        "hidden units of an MLP": 0,
+        "random filters": 0,
+        "principal components": 0,
+        "pixels": 0,
+    }
+    assert [summary.n for summary in summaries] == [0, 1, 1, 1, 1]
+
+
 def test_hidden_units_of_an_mlp_are_judged_as_filters_are(digits):
     """The MLP learns the same images and classes with equal parameters; its last hidden layer is what is judged."""
     study = features.study(StudyConfig(network=NetworkConfig(width=16)), digits)

@@ -12,7 +12,7 @@ from cnn.study.plan import plan_study
 from cnn.study.run import Results
 from cnn.study.statistics import Estimate
 from cnn.training.folder import Result
-from experiments import lenet5, one_by_one
+from experiments import lenet5, one_by_one, sweep_blocks
 
 pytestmark = pytest.mark.thorough
 
@@ -43,8 +43,8 @@ def test_the_tests_of_one_by_one_are_one_family(reported):
         "none": [0.9, 0.9],
         "to a half": [0.84, 0.83],
         "to a quarter": [0.9, 0.91],
-        "narrower, as to a half": [0.91, 0.82],
-        "narrower, as to a quarter": [0.89, 0.93],
+        "narrower as to a half": [0.91, 0.82],
+        "narrower as to a quarter": [0.89, 0.93],
     }
     report = reported(one_by_one, accuracies, network=NetworkConfig(blocks=3, width=16))
     comparisons = [report.answer.comparison, *report.answer.more.values()]
@@ -52,6 +52,37 @@ def test_the_tests_of_one_by_one_are_one_family(reported):
     assert len(tests) == 6 and sorted(variant.p for variant in tests)[0] == pytest.approx(p)
     assert comparisons[0]["to a half"].p_adjusted == pytest.approx(6 * p)
     assert "Worse than" not in report.answer.sentence and f"p = {6 * p:.2g}" in report.answer.sentence
+
+
+@pytest.mark.parametrize(
+    "added, said",
+    [((), None), ((0.1,), "extended itself by 0.1: a best"), ((0.1, 0.3), "extended itself by 0.1 and 0.3")],
+)
+@pytest.mark.parametrize("experiment", [one_by_one, sweep_blocks], ids=["one_by_one", "sweep_blocks"])
+def test_a_grid_that_grew_is_said_and_recorded(tmp_path, experiment, added, said):
+    config = experiment.EXPERIMENT.config(network=NetworkConfig(blocks=3, width=16), seeds=1)
+    plan = plan_study(experiment.study(config, datasets.load("digits")))
+    plan = dataclasses.replace(plan, grid=(*plan.grid, *added))
+    rates = {variant: (0.01,) for variant in plan.study.variants}
+    done = Result("done", val_accuracy=0.9, test_accuracy=0.9, train_seconds=1.0)
+    results = {trial: done for trial in (*plan.tuning(), *plan.comparing(rates))}
+    rows = {trial: replaced(result, trial, 0.01) for trial, result in results.items()}
+    report = experiment.EXPERIMENT.report(Results(plan, StudyFolder(tmp_path), rows, {}))
+    assert report.answer.to_json()["learning_rates"] == [1e-3, 3e-3, 1e-2, 3e-2, *added]
+    assert said in report.text if said else "extended itself" not in report.text
+
+
+def replaced(result, trial, best):
+    """The result, with a lower validation accuracy at every other rate than the best."""
+    return result if trial.config.learning_rate == best else dataclasses.replace(result, val_accuracy=0.5)
+
+
+def test_no_name_of_a_bottleneck_holds_a_comma():
+    """Names stand in lists whose items are parted by commas."""
+    variants = one_by_one.study(
+        StudyConfig(network=NetworkConfig(blocks=3, width=16)), datasets.load("digits")
+    ).variants
+    assert len(variants) == 5 and not [name for name in variants if "," in name]
 
 
 @pytest.mark.parametrize(

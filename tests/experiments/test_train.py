@@ -30,6 +30,14 @@ def test_a_diverged_run_is_a_result(ask, tmp_path):
     assert json.loads((tmp_path / "w" / "result.json").read_text())["status"] == "diverged"
 
 
+def test_a_collapsed_run_is_said_to_have_collapsed(ask, tmp_path):
+    """At a rate of 1 all units die; the accuracy alone would not say so."""
+    done = ask("train", "--learning_rate=1", "--epochs=2", "--workdir=w")
+    assert json.loads((tmp_path / "w" / "result.json").read_text())["collapsed"] is True
+    assert "The training collapsed: this is no better than always the commonest class." in done.stdout
+    assert "collapsed" not in ask("train", "--epochs=2", "--workdir=learnt").stdout
+
+
 @pytest.mark.slow
 def test_what_was_compiled_is_kept_for_the_next_run(command, tmp_path):
     flags = ["--epochs=1", "--width=4", "--compiled_dir=compiled"]

@@ -105,8 +105,12 @@ def test_a_metric_may_be_anything_measured():
 
 def test_the_answer_names_experiment_and_data():
     poolings = compared_pooling({"max": MAX, "stride": STRIDE})
-    values = comparison.ComparisonAnswer("downsampling", "mnist", poolings, "So it is.", {"again": poolings}).to_json()
-    assert list(values) == ["experiment", "dataset", "by", "reference", "metric", "variants", "again", "sentence"]
+    values = comparison.ComparisonAnswer(
+        "downsampling", "mnist", poolings, "So it is.", (1e-3, 3e-3), {"again": poolings}
+    ).to_json()
+    assert list(values) == [
+        "experiment", "dataset", "learning_rates", "by", "reference", "metric", "variants", "again", "sentence",
+    ]  # fmt: skip
     assert values["again"] == poolings.to_json() and values["by"] == "pooling"
     with pytest.raises(KeyError, match="average"):
         poolings["average"]

@@ -153,6 +153,8 @@ def test_what_occurs_is_explained_and_nothing_else():
         "k, M, G: thousand, million, thousand million.",
     ]
     assert max(map(len, compared_to_max.splitlines())) <= 100
+    unfinished = tables.explained(tables.answer_tables(answered(compared({1: [0.96, None], 2: [0.97, 0.98]}))))
+    assert "n of m: of m trials, n succeeded; the others diverged, collapsed or failed" in unfinished
 
 
 def test_overview(digits):

@@ -32,7 +32,7 @@ def sentence(accuracies, dataset="mnist"):
         (
             {1: [0.97, 0.96], 2: [0.97, 0.97], 3: [0.96, 0.97]},
             "mnist",
-            ["On test images, 1 block cannot be told apart from 2 and 3 blocks (four of five"],
+            ["On test images, 1 block cannot be told apart from 2 and 3 blocks (a true difference below "],
         ),
         ({0: [0.97, 0.96], 1: [0.97, 0.97]}, "mnist", ["use 0 blocks", "0 blocks cannot be told apart from 1 block"]),
         (
@@ -43,7 +43,7 @@ def sentence(accuracies, dataset="mnist"):
                 "Trials diverged: 2 of 2 at 1 block and 1 of 2 at 2 blocks.",
             ],
         ),
-        ({1: [None]}, "mnist", ["No recommendation on mnist: no trial finished.", "1 of 1 at 1 block"]),
+        ({1: [None]}, "mnist", ["No recommendation on mnist: no trial succeeded.", "1 of 1 at 1 block"]),
         ({1: [0.97, 0.98]}, "digits", ["360 test images of digits cannot separate close depths."]),
     ],
 )
@@ -83,6 +83,34 @@ def test_sentence_says_in_which_direction_depths_differ(other, said):
     assert f"On test images, {said}" in words.answer_sentence(answered(rows))
 
 
+def of_tuning(rates, **result):
+    """Tuning trials of 1 block at these rates, two seeds each."""
+    trials = [row("tune", blocks=1, rate=rate, seed=seed, val=0.1) for rate in rates for seed in (8, 9)]
+    return [dataclasses.replace(each, result=dataclasses.replace(each.result, **result)) for each in trials]
+
+
+def test_sentence_names_the_tuning_trials_that_diverged_or_collapsed():
+    rows = [
+        *compared({1: [0.9, 0.91]}),
+        *of_tuning((1e-4, 1e-3), val_accuracy=0.9),
+        *of_tuning((3e-3,), collapsed=True),
+        *of_tuning((1e-2, 3e-2), status="diverged", val_accuracy=None),
+    ]
+    text = words.answer_sentence(answered(rows))
+    assert "Tuning trials diverged: 4 of 10 at 1 block; their rates rank below the others." in text
+    assert "Tuning trials collapsed: 2 of 10 at 1 block; their rates rank below the others." in text
+    assert "Trials diverged" not in text and "Trials collapsed" not in text
+    assert "uning trials" not in words.answer_sentence(answered(rows[:6]))
+
+
+def test_where_every_trial_collapsed_none_is_said_to_be_unfinished():
+    rows = compared({1: [0.1, 0.1]})
+    rows = [dataclasses.replace(each, result=dataclasses.replace(each.result, collapsed=True)) for each in rows]
+    text = words.answer_sentence(answered(rows))
+    assert "No recommendation on mnist: no trial succeeded." in text and "finished" not in text
+    assert "Trials collapsed: 2 of 2 at 1 block" in text
+
+
 def test_sentence_names_what_collapsed():
     rows = compared({1: [0.9, 0.91], 2: [0.95, 0.1]})
     rows[-1] = dataclasses.replace(rows[-1], result=dataclasses.replace(rows[-1].result, collapsed=True))
@@ -97,6 +125,16 @@ def test_sentence_warns_where_the_deepest_is_best_and_deeper_ones_fit(fits, best
     accuracies = {1: [0.9, 0.91], 2: [0.95, 0.96]} if best == 2 else {1: [0.95, 0.96], 2: [0.9, 0.91]}
     text = words.answer_sentence(answered(compared(accuracies), deeper_fits=fits))
     assert ("This is the deepest network that was tried" in text) is warned
+
+
+def test_sentence_says_why_a_depth_was_taken_that_is_not_the_best_and_how_sure():
+    # 2 blocks are best, with an error of 4 %: 0.05 of it is 0.20 points; every difference is 0.10, so SE is 0.
+    rows = compared({1: [0.959, 0.959], 2: [0.96, 0.96]})
+    right = np.ones((2, 100), bool)
+    text = words.answer_sentence(answered(rows, val_correct={1: right, 2: right}))
+    assert "1 block falls 0.10 points short of the best on validation data, where 0.20 are allowed." in text
+    assert "On resampled seeds and validation images, the rule takes 1 block in 100% of draws." in text
+    assert "draws" not in words.answer_sentence(answered(rows))  # which images are right is not known
 
 
 def test_sentence_says_how_far_each_smaller_depth_fell_short():
@@ -145,7 +183,7 @@ def test_notes_of_a_comparison():
 @pytest.mark.parametrize("other", [[None, None, None], [None, 0.9]])
 def test_what_is_unknown_is_said(other):
     comparison = compared_pooling({"max": [0.9, None], "stride": other})
-    assert words.versus(comparison, "stride").endswith("(no common seed finished)")
+    assert words.versus(comparison, "stride").endswith("(no common seed succeeded)")
     assert words.share(comparison, "stride") == "100% of the parameters and 100% of the multiply-accumulates"
     assert words.verdict(comparison, "max pooling") == "Not to be told apart from max pooling: stride."
 
