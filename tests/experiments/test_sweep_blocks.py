@@ -18,7 +18,7 @@ def contract(answer):
     depth = {"blocks", "learning_rate", "n", "diverged", "val_mean", "val_std", "val_low", "val_high", "test_mean",
              "test_std", "test_low", "test_high", "parameters", "macs", "p_adjusted"}  # fmt: skip
     top = {"recommended_blocks", "rule", "margin", "indistinguishable", "dataset", "match", "depths"}
-    top |= {"learning_rates", "deeper_fits"}
+    top |= {"learning_rates", "deeper_fits", "seal"}
     assert set(answer) == top and all(depth <= set(row) for row in answer["depths"])
 
 
@@ -108,7 +108,7 @@ def test_a_folder_of_pictures_gives_the_answer_of_the_same_arrays(ask, tmp_path)
         done = ask("sweep_blocks", *flags, f"--dataset={name}", f"--workdir=w {name}", "--cache_dir=cache")
         assert done.returncode == 0, done.stderr
         answer = json.loads((tmp_path / f"w {name}" / "answer.json").read_text())
-        assert answer.pop("dataset") == name
+        assert answer.pop("dataset") == name and answer.pop("seal")
         answers[name] = answer
         config = json.loads((tmp_path / f"w {name}" / "config.json").read_text())
         answers[name]["fingerprint"] = config["dataset_fingerprint"]
