@@ -120,7 +120,8 @@ def _standardize_forward(
     x: Array, scale: Array, bias: Array, shared: Shared
 ) -> tuple[Array, tuple[Array, Array, Moments]]:
     mean, square = _means(_sums(x, x), x.shape[1], shared)
-    moments = Moments.of(mean, jnp.maximum(square - mean * mean, 0))
+    zero = jnp.float32(0)  # an integer would be float64 to jax2onnx, which replaces `jnp.maximum` by its own
+    moments = Moments.of(mean, jnp.maximum(square - mean * mean, zero))
     return _apply(x, scale, bias, moments), (x, scale, moments)
 
 
