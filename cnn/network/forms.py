@@ -64,8 +64,8 @@ class Forms(Protocol):
 
 
 @dataclass(frozen=True)
-class _Chosen:
-    """One function for each operation."""
+class Chosen:
+    """Forms that are one function for each operation, by default the plain one."""
 
     conv2d: Callable[..., Array] = ops.conv2d
     max_pool2d: Callable[..., Array] = ops.max_pool2d
@@ -73,7 +73,7 @@ class _Chosen:
     dense: Callable[..., Array] = ops.dense
 
 
-PLAIN: Forms = _Chosen()
+PLAIN: Forms = Chosen()
 
 
 def fast(backend: str) -> Forms:
@@ -83,8 +83,8 @@ def fast(backend: str) -> Forms:
     products (`_convolve`), and bfloat16 maxima are compared as float32.
     """
     if backend == "cpu":
-        return _Chosen(conv2d=_cpu_conv2d, max_pool2d=_cpu_max_pool2d)
-    return _Chosen(max_pool2d=_max_pool2d)
+        return Chosen(conv2d=_cpu_conv2d, max_pool2d=_cpu_max_pool2d)
+    return Chosen(max_pool2d=_max_pool2d)
 
 
 def _cpu_conv2d(x: Array, kernel: Array, bias: Array | None = None, *, stride: Axes = 1, padding: Padding = 0) -> Array:
@@ -149,7 +149,7 @@ def _small_map(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
     return kernel.shape[:2] != (1, 1) and cells <= SMALL_MAP
 
 
-# benchmarks/lowerings.py measures each choice below, and benchmarks/README.md has the numbers.
+# benchmarks/convolutions.py measures each pass of these, and benchmarks/README.md has the numbers.
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _convolve(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
     if _few(kernel) or _small_map(x, kernel, strides, sides):

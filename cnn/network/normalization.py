@@ -196,8 +196,8 @@ class GhostBatchNorm(_Norm):
     """Ghost batch normalisation (Hoffer et al. 2017, algorithm 1): each channel over parts of `ghost_batch` images.
 
     The parts follow one another in the batch. So the result depends neither on the device nor on how a batch is divided
-    into micro-batches of whole parts. With 16 images in a part, a step takes 0.89 of the processor time that it takes
-    with 32 (32x32x3, batch 64), because a micro-batch of 16 stays in a core's cache.
+    into micro-batches of whole parts. By default a part has 16 images, as a micro-batch has that stays in a core's
+    cache.
 
     Outside training the layer uses running statistics, as `BatchNorm` does: the means and the variances of the whole
     batch, which are the same for any parts. The paper averages the variances within the parts instead. These lack the

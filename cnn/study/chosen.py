@@ -5,7 +5,7 @@ from pathlib import Path
 from cnn import files
 from cnn.errors import RequestError
 from cnn.study.answer import Answer
-from cnn.study.plan import COMPARE
+from cnn.study.plan import COMPARE, trial_name
 from cnn.trained import network
 from cnn.trained.network import Trained
 from cnn.training.folder import TrialFolder, kept_settings
@@ -48,9 +48,9 @@ def _recommended(workdir: Path) -> Trained:
     except (KeyError, TypeError, ValueError):
         said = "must be a folder of train or of sweep_blocks; of another experiment, name a trial's folder in it"
         raise RequestError(f"workdir={str(workdir)!r}: {said}") from None
-    if answer.recommended is None:
+    if rate is None:
         raise RequestError(f"workdir={str(workdir)!r}: its answer recommends no number of blocks")
-    folder = TrialFolder(workdir / "trials" / f"{COMPARE}-blocks{answer.recommended}-rate{rate!r}-seed0")
+    folder = TrialFolder(workdir / "trials" / trial_name(COMPARE, "blocks", answer.recommended, rate, seed=0))
     trained = folder.trained(kept_settings(folder.path / "config.json") or {})
     if trained is None:
         said = "holds no trained network; a sweep with --keep=first in a new workdir leaves it"

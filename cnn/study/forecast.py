@@ -126,10 +126,10 @@ def _networks(count: int) -> str:
 def _duration(seconds: float) -> str:
     """A duration in words, with two digits.
 
-    >>> [_duration(seconds) for seconds in (3.4, 80, 5400, 200_000)]
-    ['3 seconds', '80 seconds', '90 minutes', '56 hours']
+    >>> [_duration(seconds) for seconds in (0.6, 3.4, 80, 5400, 200_000)]
+    ['a second', '3 seconds', '80 seconds', '90 minutes', '56 hours']
     """
     for unit, size in (("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
+    return "a second" if seconds < 1.5 else f"{seconds:.0f} seconds"

@@ -88,8 +88,7 @@ class Trial:
     @property
     def name(self) -> str:
         """The name of its folder."""
-        variant = re.sub(r"[^A-Za-z0-9_.]+", "_", str(self.variant))
-        return f"{self.phase}-{self.column}{variant}-rate{self.config.learning_rate!r}-seed{self.config.seed}"
+        return trial_name(self.phase, self.column, self.variant, self.config.learning_rate, self.config.seed)
 
     @property
     def words(self) -> str:
@@ -107,6 +106,16 @@ class Trial:
     def row(self, result: Result) -> Row:
         """The trial and its result as a row for the statistics."""
         return Row(self.phase, self.variant, self.config.learning_rate, self.config.seed, result)
+
+
+def trial_name(phase: str, column: str, variant: Any, learning_rate: float, seed: int) -> str:
+    """The name of a trial's folder.
+
+    Example:
+        >>> trial_name("compare", "blocks", 2, 0.003, seed=0)
+        'compare-blocks2-rate0.003-seed0'
+    """
+    return f"{phase}-{column}{re.sub(r'[^A-Za-z0-9_.]+', '_', str(variant))}-rate{learning_rate!r}-seed{seed}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ passed in memory, keyed by the trial; a file is read only if an earlier process 
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,11 @@ from cnn.training.fit import Session
 from cnn.training.folder import FINISHED, NOTHING, Outcome, Result
 from cnn.training.trial import CHECKPOINT_SECONDS, Options
 
-KEEPS = ("first", "all", "none")  # of each variant's comparison trials, whose trained networks stay
+KEEPS: Mapping[str, Callable[[int], range]] = {  # from the number of comparison seeds to those whose networks stay
+    "first": lambda seeds: range(1),
+    "all": range,
+    "none": lambda seeds: range(0),
+}
 LABELS = {TUNE: "tuning: trials", COMPARE: "comparing: trials"}
 
 
@@ -70,18 +74,21 @@ class Results:
         Raises:
             RequestError: a file of the network is damaged or missing.
         """
-        trials = [trial for trial in self.outcomes if (trial.variant, trial.config.seed) == (variant, seed)]
-        return self.folder.trial(trials[0]).trained(settings_of(self.plan, trials[0])) if trials else None
+        trial = self._trial(variant, seed)
+        return None if trial is None else self.folder.trial(trial).trained(settings_of(self.plan, trial))
 
     def arrays(self, variant: Any, seed: int) -> Mapping[str, np.ndarray]:
         """The arrays that the experiment measured on one trained network; empty where that trial has not finished."""
-        known = self.outcomes.items()
-        trained = [outcome for trial, outcome in known if (trial.variant, trial.config.seed) == (variant, seed)]
-        return trained[0].arrays if trained else NOTHING
+        trial = self._trial(variant, seed)
+        return NOTHING if trial is None else self.outcomes[trial].arrays
 
     def write_answer(self, values: Mapping[str, Any]) -> None:
         """Write `answer.json` into the work folder."""
         files.write_json(self.workdir / "answer.json", files.seal(dict(values)))
+
+    def _trial(self, variant: Any, seed: int) -> Trial | None:
+        """The comparison trial of a variant and a seed, if it has finished and learnt something."""
+        return next((each for each in self.outcomes if (each.variant, each.config.seed) == (variant, seed)), None)
 
     def _outcomes(self, variant: Any) -> list[Outcome]:
         return [outcome for trial, outcome in self.outcomes.items() if trial.variant == variant]
@@ -157,15 +164,12 @@ def running(
     Raises:
         RequestError: the request cannot be met; in that case nothing has been written.
     """
-    plan, folder, _ = _checked(
-        study, workdir
-    )  # before the folder is locked, so that nothing is written if it is refused
+    plan, folder, _ = _checked(study, workdir)  # before the lock, so that nothing is written if it is refused
     require_known("keep", keep, KEEPS)
-    seeds = {"first": range(1), "all": range(study.config.seeds), "none": range(0)}[keep]  # no seed that tunes
     options = Options(
         measure=study.measure,
         measured_by=study.measured_by(COMPARE),
-        keep_networks=tuple(seeds),
+        keep_networks=tuple(KEEPS[keep](study.config.seeds)),
         checkpoint_seconds=checkpoint_seconds,
     )
     with files.one_writer(folder.path):

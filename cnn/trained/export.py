@@ -33,7 +33,7 @@ from jax import Array
 
 from cnn.errors import RequestError, require
 from cnn.network import models, ops
-from cnn.network.forms import PLAIN, Forms
+from cnn.network.forms import PLAIN, Chosen, Forms
 from cnn.network.geometry import Axes, Padding
 from cnn.trained.network import JSON, WEIGHTS, Trained, forward
 
@@ -44,35 +44,22 @@ _LOCATIONS = "jax_traceback_in_locations_limit"
 _OF_TWO_FILES = ("format", "weights", "seal")  # of no meaning in one file
 
 
-class _NodeForms:
-    """Plain forms of which jax2onnx makes one node each: it knows Flax's poolings, and XLA's windows less well."""
+def _max_pool(x: Array, window: Axes, stride: Axes | None = None, padding: Padding = 0) -> Array:
+    windows = ops.pooling(x, window, stride, padding, "max_pool2d")
+    if not windows.touch:
+        return ops.max_pool2d(x, window, stride, padding)
+    return nn.max_pool(x, window_shape=windows.sizes, strides=windows.strides, padding="VALID")
 
-    def conv2d(
-        self, x: Array, kernel: Array, bias: Array | None = None, *, stride: Axes = 1, padding: Padding = 0
-    ) -> Array:
-        return ops.conv2d(x, kernel, bias, stride=stride, padding=padding)
 
-    def max_pool2d(self, x: Array, window: Axes, stride: Axes | None = None, padding: Padding = 0) -> Array:
-        windows = ops.pooling(x, window, stride, padding, "max_pool2d")
-        if not windows.touch:
-            return ops.max_pool2d(x, window, stride, padding)
-        return nn.max_pool(x, window_shape=windows.sizes, strides=windows.strides, padding="VALID")
+def _avg_pool(x: Array, window: Axes, stride: Axes | None = None, padding: Padding = 0, *more: bool) -> Array:
+    windows = ops.pooling(x, window, stride, padding, "avg_pool2d")
+    if not windows.touch:
+        return ops.avg_pool2d(x, window, stride, padding, *more)
+    return nn.avg_pool(x, window_shape=windows.sizes, strides=windows.strides, padding="VALID")
 
-    def avg_pool2d(
-        self,
-        x: Array,
-        window: Axes,
-        stride: Axes | None = None,
-        padding: Padding = 0,
-        count_include_pad: bool = True,
-    ) -> Array:
-        windows = ops.pooling(x, window, stride, padding, "avg_pool2d")
-        if not windows.touch:
-            return ops.avg_pool2d(x, window, stride, padding, count_include_pad)
-        return nn.avg_pool(x, window_shape=windows.sizes, strides=windows.strides, padding="VALID")
 
-    def dense(self, x: Array, kernel: Array, bias: Array | None = None) -> Array:
-        return ops.dense(x, kernel, bias)
+# jax2onnx makes one node of Flax's poolings, and many of XLA's windows.
+_NODES = Chosen(max_pool2d=_max_pool, avg_pool2d=_avg_pool)
 
 
 def output_names(trained: Trained) -> tuple[str, ...]:
@@ -130,7 +117,7 @@ def onnx(trained: Trained) -> bytes:
         deviation=jax.device_get(trained.deviation),
         config=dataclasses.replace(trained.config, training=in_float32),
     )
-    answers = _answers(constant, _NodeForms())
+    answers = _answers(constant, _NODES)
     with _quiet():
         model = jax2onnx.to_onnx(
             lambda images: tuple(answers(images).values()),

@@ -32,7 +32,7 @@ def fix() -> None:
     for name, value in FIXED.items():
         jax.config.update(name, value)
     try:
-        jax.block_until_ready(jax.numpy.float32(1) + 1)
+        jax.block_until_ready(jax.jit(lambda: 1.0)())
     except Exception as error:
         reason = " ".join(str(error).split())
         given = {name: value for name, value in os.environ.items() if name.startswith("JAX_")}

@@ -79,9 +79,9 @@ class Staged:
             wanted |= set(self.stages[0].reads)
         self._kept = {result for result, adds in self.results if not adds}
 
-    def start(self, arguments: Sequence[Any]) -> Values:
-        """What is known before the first stage: the arguments."""
-        return dict(zip(self.inputs, jax.tree.leaves(arguments), strict=True))
+    def start(self, leaves: Sequence[Any]) -> Values:
+        """What is known before the first stage: the leaves of the arguments."""
+        return dict(zip(self.inputs, leaves, strict=True))
 
     def run(self, number: int, values: Values, sums: list[Any]) -> list[Array]:
         """Run a stage for one micro-batch; what it makes goes into `values`, and what it adds up into `sums`.

@@ -58,14 +58,15 @@ class DividedStep:
     def __call__(self, state: TrainState, totals: Totals, replica: Replica, given: Any) -> tuple[TrainState, Totals]:
         batch = self.batch(state.step, replica, given)
         arguments = (self.weights(state.params), state.statistics, replica, batch)
-        gradients = self._gradients(arguments, self.none(state.params, state.statistics))
-        return self.update(state, totals, replica, gradients)
+        nothing = [self.none(state.params, state.statistics) for _ in self.lanes]
+        return self.update(state, totals, replica, self._gradients(arguments, nothing))
 
-    def _gradients(self, arguments: tuple[Any, ...], none: Gradient) -> list[Gradient]:
-        """The gradient of each lane."""
-        programs = [self._program(size, arguments, none) for _, size in self.parts]
-        values = [program.start((*arguments, start)) for program, (start, _) in zip(programs, self.parts, strict=True)]
-        sums = [jax.tree.leaves(jax.tree.map(jnp.copy, none)) for _ in self.lanes]
+    def _gradients(self, arguments: tuple[Any, ...], nothing: list[Gradient]) -> list[Gradient]:
+        """The gradient of each lane, which adds to a gradient over no image of its own."""
+        programs = [self._program(size, arguments, nothing[0]) for _, size in self.parts]
+        flat = jax.tree.leaves(arguments)
+        values = [program.start([*flat, start]) for program, (start, _) in zip(programs, self.parts, strict=True)]
+        sums = [jax.tree.leaves(none) for none in nothing]
         for number in range(len(programs[0].stages)):
 
             def run(lane: range, sums: list[Array], number: int = number) -> list[list[Array]]:
@@ -79,7 +80,7 @@ class DividedStep:
                 joined = self.joined([marks[part] for part in range(len(self.parts))])
                 for program, known in zip(programs, values, strict=True):
                     program.join(number, known, joined)
-        structure = jax.tree.structure(none)
+        structure = jax.tree.structure(nothing[0])
         return [
             jax.tree.unflatten(structure, programs[lane[-1]].leaves(values[lane[-1]], total))
             for lane, total in zip(self.lanes, sums, strict=True)
