@@ -27,7 +27,7 @@ from cnn.network.geometry import Axes, Padding, Pair, Sides, output_size
 
 MOST_CELLS = 16  # of a window that is compared cell by cell; the time to compile grows with the cells
 FEW_WEIGHTS = 48  # of one filter; a first layer has so few
-FEW_FILTERS = 16  # XLA on a CPU has a faster convolution for more filters
+FEW_FILTERS = 16  # XLA on a CPU has a slower convolution for so few
 NARROW = 32  # filters; with so few, XLA's kernels for AVX-512 take 2 to 6 times as long for odd channels as for even
 SMALL_MAP = 4  # cells of a convolution's output
 PART = 2**18  # bytes of an output's gradient; half of the smallest second-level cache that a core has today
@@ -134,13 +134,9 @@ def _views(x: Array, kernel: Array, strides: Pair, sides: Sides) -> list[Array]:
     ]
 
 
-def _few(kernel: Array) -> bool:
-    """Whether a layer has few and small filters, as a first layer has; XLA's CPU kernels are slow at it."""
-    return kernel.shape[:2] != (1, 1) and _small(kernel) and kernel.shape[3] <= FEW_FILTERS
-
-
 def _small(kernel: Array) -> bool:
-    return math.prod(kernel.shape[:3]) <= FEW_WEIGHTS
+    """Whether a filter is as small as those of a first layer; cores share XLA's convolution badly there."""
+    return kernel.shape[:2] != (1, 1) and math.prod(kernel.shape[:3]) <= FEW_WEIGHTS
 
 
 def _small_map(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
@@ -152,7 +148,7 @@ def _small_map(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
 # benchmarks/convolutions.py measures each pass of these, and benchmarks/README.md has the numbers.
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _convolve(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
-    if _few(kernel) or _small_map(x, kernel, strides, sides):
+    if _small(kernel) or _small_map(x, kernel, strides, sides):
         return product(x, kernel, strides, sides)
     if kernel.shape[2] % 2 and kernel.shape[2] > 1 and kernel.shape[3] <= NARROW:
         return one_more_channel(x, kernel, strides, sides)

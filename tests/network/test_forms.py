@@ -91,8 +91,8 @@ def primitives(function, *arguments):
     ("image", "kernel", "stride", "product"),
     [
         pytest.param((28, 28, 1), (3, 3, 1, 16), 1, True, id="first-layer"),
-        pytest.param((28, 28, 1), (3, 3, 1, 17), 1, False, id="first-layer-of-17-filters"),
         pytest.param((9, 9, 3), (4, 4, 3, 8), 1, True, id="48-weights"),
+        pytest.param((9, 9, 3), (4, 4, 3, 64), 1, True, id="48-weights-of-64-filters"),
         pytest.param((9, 9, 1), (7, 7, 1, 8), 1, False, id="49-weights"),
         pytest.param((14, 14, 16), (3, 3, 16, 32), 1, False, id="later-layer"),
         pytest.param((2, 2, 32), (3, 3, 32, 64), 1, True, id="map-of-2x2"),
@@ -101,7 +101,7 @@ def primitives(function, *arguments):
         pytest.param((2, 2, 3), (1, 1, 3, 8), 1, False, id="1x1"),
     ],
 )
-def test_a_cpu_takes_a_product_for_few_filters_and_small_maps(image, kernel, stride, product):
+def test_a_cpu_takes_a_product_for_small_filters_and_small_maps(image, kernel, stride, product):
     arguments = jnp.ones((2, *image)), jnp.ones(kernel)
     for name, form in FORMS.items():
         found = primitives(functools.partial(form.conv2d, stride=stride, padding=kernel[0] // 2), *arguments)
@@ -109,9 +109,7 @@ def test_a_cpu_takes_a_product_for_few_filters_and_small_maps(image, kernel, str
         assert found == {expected}, name
 
 
-@pytest.mark.parametrize(
-    ("c_in", "c_out", "channels"), [(1, 32, 1), (2, 32, 2), (3, 17, 4), (3, 32, 4), (3, 33, 3), (5, 32, 6), (4, 32, 4)]
-)
+@pytest.mark.parametrize(("c_in", "c_out", "channels"), [(7, 17, 8), (7, 32, 8), (7, 33, 7), (9, 32, 10), (8, 32, 8)])
 def test_a_cpu_takes_an_even_number_of_channels_where_filters_are_few(c_in, c_out, channels):
     convolve = functools.partial(fast("cpu").conv2d, padding=1)
     traced = str(jax.make_jaxpr(convolve)(jnp.ones((2, 8, 8, c_in)), jnp.ones((3, 3, c_in, c_out))))
