@@ -186,16 +186,16 @@ def answer(
     for index, summary in enumerate(summaries):
         images = correct.get(summary.variant)
         ranked = bool(np.isfinite(choice.shortfall[index]))
-        values = to_chosen.get(index)
+        difference = differences(to_chosen[index]) if index in to_chosen else None
         described.append(
             Depth(
                 summary=summary,
                 bootstrap=None if images is None else bootstrap_interval(images),
                 shortfall=float(choice.shortfall[index]) if ranked else None,
                 allowance=float(choice.allowance[index]) if ranked else None,
-                difference=None if values is None else differences(values),
+                difference=difference,
                 p_adjusted=adjusted.get(index),
-                detectable=None if values is None else detectable_difference(values, tests=len(to_chosen)),
+                detectable=None if difference is None else detectable_difference(difference, tests=len(to_chosen)),
                 pick_share=shares[index],
             )
         )

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from cnn.study.results import ACCURACY, Row, Summary, by_seed, compared, summarize
-from cnn.study.statistics import Estimate, differences, holm, moments, paired_p_value, ratios
+from cnn.study.statistics import Estimate, detectable_difference, differences, holm, moments, paired_p_value, ratios
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Variant:
     difference: Estimate | None  # of the metric to the reference, paired by seed; None for the reference itself
     p: float | None  # paired t-test on the metric against the reference; None for the reference itself
     p_adjusted: float | None  # the same, Holm-adjusted for all tests that one sentence draws on
+    detectable: float | None  # the smallest true difference that four of five such studies would find
     seconds_ratio: Estimate | None  # training time over the reference's, seed by seed; None for the reference itself
 
     @property
@@ -43,7 +44,8 @@ class Variant:
         """The plain values that `answer.json` keeps, without the name."""
         difference = None
         if self.difference is not None:
-            difference = {**self.difference.to_json(), "p_adjusted": self.p_adjusted}
+            tests = {"p_adjusted": self.p_adjusted, "detectable_difference": self.detectable}
+            difference = {**self.difference.to_json(), **tests}
         return {
             **self.summary.to_json(),
             "measured": {name: estimate.to_json() for name, estimate in self.measured.items()},
@@ -132,18 +134,21 @@ def compare(
     values = measured[metric]
     tested = {index: paired_p_value(values[place], row) for index, row in enumerate(values) if index != place}
     adjusted = holm(tested)
+    count = _tests(tested)
     seconds = by_seed(trials, "train_seconds", variants)
     time_ratios = seconds / seconds[place]
     described = []
     for index, summary in enumerate(summaries):
         itself = index == place
+        difference = None if itself else differences(values[index] - values[place])
         described.append(
             Variant(
                 summary=summary,
                 measured={name: moments(numbers[index]) for name, numbers in measured.items()},
-                difference=None if itself else differences(values[index] - values[place]),
+                difference=difference,
                 p=tested.get(index),
                 p_adjusted=adjusted.get(index),
+                detectable=None if difference is None else detectable_difference(difference, count),
                 seconds_ratio=None if itself else ratios(np.unique(time_ratios[index])),
             )
         )
@@ -169,19 +174,25 @@ def in_one_family(*comparisons: Comparison) -> tuple[Comparison, ...]:
         >>> round(first["stride"].p_adjusted / alone["stride"].p_adjusted, 6)
         2.0
     """
-    adjusted = holm(
-        {
-            (place, variant.name): variant.p
-            for place, comparison in enumerate(comparisons)
-            for variant in comparison.others
-        }
-    )
+    tests = {
+        (place, variant.name): variant.p
+        for place, comparison in enumerate(comparisons)
+        for variant in comparison.others
+    }
+    adjusted = holm(tests)
+    count = _tests(tests)
+
+    def with_tests(place: int, variant: Variant) -> Variant:
+        difference = variant.difference
+        detectable = None if difference is None else detectable_difference(difference, count)
+        return replace(variant, p_adjusted=adjusted.get((place, variant.name)), detectable=detectable)
+
     return tuple(
-        replace(
-            comparison,
-            variants=tuple(
-                replace(variant, p_adjusted=adjusted.get((place, variant.name))) for variant in comparison.variants
-            ),
-        )
+        replace(comparison, variants=tuple(with_tests(place, variant) for variant in comparison.variants))
         for place, comparison in enumerate(comparisons)
     )
+
+
+def _tests(p_values: Mapping[Any, float | None]) -> int:
+    """How many tests share the 5 %: those whose p-value is known."""
+    return sum(value is not None for value in p_values.values())

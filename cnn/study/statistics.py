@@ -106,11 +106,11 @@ def ratios(values: Values) -> Estimate:
     return Estimate(logs.n, ends[0], logs.std, ends[1], ends[2])
 
 
-def detectable_difference(values: Values, tests: int, power: float = 0.8) -> float | None:
+def detectable_difference(difference: Estimate, tests: int, power: float = 0.8) -> float | None:
     """The smallest true difference that a paired t-test would find in a share of `power` of such studies.
 
     Args:
-        values: [n], differences by seed, whose deviation stands for that of the next studies; NaN are left out.
+        difference: of `differences` by seed, whose deviation stands for that of the next studies.
         tests: how many tests share the 5 % (Bonferroni, which Holm's first step is).
         power: how often the difference would be found.
 
@@ -120,19 +120,18 @@ def detectable_difference(values: Values, tests: int, power: float = 0.8) -> flo
     Source: Cohen 1988, "Statistical power analysis for the behavioral sciences", chapter 2.
 
     Example:
-        >>> round(detectable_difference([0.01, 0.02, 0.03], tests=1), 4)  # deviation 0.01, 3 seeds
+        >>> round(detectable_difference(differences([0.01, 0.02, 0.03]), tests=1), 4)  # deviation 0.01, 3 seeds
         0.0326
     """
     from scipy import optimize, stats
 
-    values = _known(values)
-    if _constant(values):
+    count = difference.n
+    if not difference.std:
         return None
-    count = len(values)
     critical = stats.t.ppf(1 - 0.05 / tests / 2, count - 1)
     # The noncentral t distribution; that the test finds the opposite direction is too rare to count.
     effect = optimize.brentq(lambda size: stats.nct.sf(critical, count - 1, size * np.sqrt(count)) - power, 0, 1000)
-    return float(effect) * float(values.std(ddof=1))
+    return float(effect) * difference.std
 
 
 def paired_p_value(first: Values, second: Values) -> float | None:

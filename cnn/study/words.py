@@ -99,7 +99,8 @@ def _on_test_images(answer: Answer) -> str:
     ]
     if answer.indistinguishable:
         alike = _listed("blocks", answer.indistinguishable)
-        parts.append(f"{variant_name('blocks', answer.recommended)} cannot be told apart from {alike}{_power(answer)}")
+        missed = _missed([depth for depth in _others(answer) if depth.blocks in answer.indistinguishable])
+        parts.append(f"{variant_name('blocks', answer.recommended)} cannot be told apart from {alike}{missed}")
     return f"On test images, {'; '.join(parts)}." if parts else ""
 
 
@@ -120,10 +121,9 @@ def _towards(difference: Estimate) -> str:
     return f"{low:.2f} to {high:.2f}"
 
 
-def _power(answer: Answer) -> str:
-    """Which difference the tests could have seen between depths that they do not tell apart."""
-    known = [depth.detectable for depth in _others(answer) if depth.blocks in answer.indistinguishable]
-    largest = max((size for size in known if size is not None), default=None)
+def _missed(alike: Sequence[Depth | Variant]) -> str:
+    """Which difference the tests could have seen between networks that they do not tell apart."""
+    largest = max((each.detectable for each in alike if each.detectable is not None), default=None)
     if largest is None or largest >= 1:
         return ""
     return f" (a true difference below {points(largest):.2f} points would mostly be missed)"
@@ -269,7 +269,8 @@ def _ratio(own: int | None, reference: int | None) -> str:
 def verdict(comparison: Comparison, reference: str) -> str:
     """Which variants the tests tell apart from the reference, on which side, and which they do not.
 
-    For example `Worse than max pooling: stride; not to be told apart from max pooling: average.`
+    For example `Worse than max pooling: stride; not to be told apart from max pooling: average.`, with the difference
+    that the tests could have seen.
 
     Args:
         comparison: a comparison on a metric of which more is better.
@@ -277,9 +278,10 @@ def verdict(comparison: Comparison, reference: str) -> str:
     """
     parts = []
     for place, kind in SIDES.items():
-        names = [str(variant.name) for variant in comparison.others if side(variant) == place]
-        if names:
-            parts.append(f"{kind} {reference}: {', '.join(names)}")
+        there = [variant for variant in comparison.others if side(variant) == place]
+        if there:
+            names = ", ".join(str(variant.name) for variant in there)
+            parts.append(f"{kind} {reference}: {names}{_missed(there) if place == 'alike' else ''}")
     text = "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}."
 

@@ -291,5 +291,6 @@ def require_utf8(name: str, path: Path) -> None:
 def help_text(values: flags.FlagValues, command: Command | Tool, full: bool) -> str:
     """What `--help` prints: the docstring, what was measured, and every flag; `--helpfull` adds absl's own flags."""
     recorded = recipes.recorded(command.name)
-    parts = [command.doc.strip(), *([f"Measured:\n{recorded}"] if recorded else [])]
+    doc = command.doc or ""  # `python -OO` drops docstrings
+    parts = [doc.strip(), *([f"Measured:\n{recorded}"] if recorded else [])]
     return "\n\n".join([*parts, values.get_help(include_special_flags=full).strip()])

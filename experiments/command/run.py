@@ -13,7 +13,7 @@ import experiments
 from cnn.config import StudyConfig, TrialConfig
 from cnn.data import cache, datasets
 from cnn.data.content import Dataset
-from cnn.errors import require
+from cnn.errors import RequestError, require
 from cnn.progress import Progress, automatic
 from cnn.study import run, tables
 from cnn.study.forecast import forecast
@@ -97,6 +97,7 @@ def run_tool(tool: Tool[Options], main: Callable[[Options], int]) -> NoReturn:
 
 
 def _called(command: Command[Config], main: Main) -> int:
+    _require_folder()
     values = flags.define(command)
     if _help_asked():
         return _help(values, command)
@@ -107,11 +108,20 @@ def _called(command: Command[Config], main: Main) -> int:
 
 
 def _tool_called(tool: Tool[Options], main: Callable[[Options], int]) -> int:
+    _require_folder()
     values = flags.define_tool(tool)
     if _help_asked():
         return _help(values, tool)
     options = flags.fill(values, tool, sys.argv)
     return _with_programs_kept(values, lambda: main(options))
+
+
+def _require_folder() -> None:
+    """Refuse a current folder that was removed: every path of the command line begins there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise RequestError("the current folder is gone; must be started in one that is there") from None
 
 
 def _help_asked() -> bool:

@@ -1,8 +1,8 @@
 """Whatever happens to a work folder, the answer is that of an untouched folder, or the command refuses in one line.
 
-A machine of states (hypothesis) works on one folder with real commands: it runs, grows and changes the study, kills it,
-damages, deletes and exchanges files, puts links, pipes and folders in their place, fills the disk, and changes the
-environment. After a refusal it does what the line advises.
+A machine of states (hypothesis) works on one folder with real commands: it runs, grows and changes a sweep or a
+training, kills it, damages, deletes and exchanges files, puts links, pipes and folders in their place, fills the disk,
+and changes the environment. After a refusal it does what the line advises. Now and then it asks the trained network.
 """
 
 import json
@@ -17,17 +17,19 @@ from collections import Counter
 from typing import NamedTuple
 
 import hypothesis
+import numpy as np
 import pytest
 from hypothesis import Phase, strategies
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from PIL import Image
 
 from tests.faults.harness import without_seconds
 
-SMALL = ("--width=4", "--hidden=8", "--batch_size=512", "--tuning_seeds=1", "--checkpoint_seconds=0", "--workdir=w")
+SMALL = ("--width=4", "--hidden=8", "--batch_size=512", "--checkpoint_seconds=0", "--workdir=w")
 ENVIRONMENTS = [{}, {"JAX_ENABLE_X64": "1"}, {"JAX_DEFAULT_PRNG_IMPL": "rbg", "JAX_RANDOM_SEED_OFFSET": "7"}]
 
 
-class Request(NamedTuple):
+class Sweep(NamedTuple):
     """A sweep that is asked for; blocks, rates and seeds may grow in an old folder, epochs may not change."""
 
     blocks: tuple = (0,)
@@ -36,31 +38,60 @@ class Request(NamedTuple):
     epochs: int = 1
 
     @property
-    def flags(self):
+    def command(self):
         lists = (f"--blocks={','.join(map(str, self.blocks))}", f"--learning_rates={','.join(self.rates)}")
-        return (*SMALL, *lists, f"--seeds={self.seeds}", f"--epochs={self.epochs}")
+        numbers = (f"--seeds={self.seeds}", f"--epochs={self.epochs}", "--tuning_seeds=1")
+        return ("sweep_blocks", *SMALL, *lists, *numbers)
 
     def grows(self, old):
         """Whether a folder of the old request takes this one."""
         more = set(self.blocks) >= set(old.blocks) and set(self.rates) >= set(old.rates) and self.seeds >= old.seeds
         return more and self.epochs == old.epochs
 
+    def grown(self):
+        return self._replace(seeds=2, blocks=(0, 1))
 
-REQUESTS = [
-    Request(blocks, rates, seeds, epochs)
+    @staticmethod
+    def answer(folder):
+        """The answer and the table of a finished sweep, without seconds."""
+        values = without_seconds(json.loads((folder / "answer.json").read_text()))
+        head, *lines = (folder / "results.csv").read_text().splitlines()
+        names = head.split(",")
+        kept = [index for index, name in enumerate(names) if "seconds" not in name and name != "same_machine"]
+        return values, [[line.split(",")[index] for index in kept] for line in lines]
+
+
+class Training(NamedTuple):
+    """A training that is asked for; no setting of an old folder may change."""
+
+    epochs: int = 1
+    seed: int = 0
+
+    @property
+    def command(self):
+        return ("train", *SMALL, "--blocks=1", f"--epochs={self.epochs}", f"--seed={self.seed}")
+
+    def grows(self, old):
+        return self == old
+
+    def grown(self):
+        return self
+
+    @staticmethod
+    def answer(folder):
+        """The result of a finished training, without seconds."""
+        values = without_seconds(json.loads((folder / "result.json").read_text()))
+        return {name: value for name, value in values.items() if name != "same_machine"}
+
+
+SWEEPS = [
+    Sweep(blocks, rates, seeds, epochs)
     for blocks in ((0,), (0, 1))
     for rates in (("1e-3",), ("1e-3", "1e-2"))
     for seeds in (1, 2)
     for epochs in (1, 2)
 ]
-
-
-def answer(folder):
-    """The answer and the table of a finished sweep, without seconds."""
-    values = without_seconds(json.loads((folder / "answer.json").read_text()))
-    head, *lines = (folder / "results.csv").read_text().splitlines()
-    kept = [index for index, name in enumerate(head.split(",")) if "seconds" not in name and name != "same_machine"]
-    return values, [[line.split(",")[index] for index in kept] for line in lines]
+TRAININGS = [Training(epochs, seed) for epochs in (1, 3) for seed in (0, 1)]
 
 
 def cut(path, chance):
@@ -94,19 +125,23 @@ DAMAGES = {
 }
 
 
-DELETED = ["config.json", "trials", ".lock", ".writer.json", "answer.json", "results.csv"]
+DELETED = ["config.json", "trials", ".lock", ".writer.json", "answer.json", "results.csv", "result.json", "checkpoints"]
 
 
 class WorkFolder(RuleBasedStateMachine):
     """One work folder and what happens to it.
 
     `held` has every request that the folder may hold: after a kill, the one before and the one that was killed. None
-    stands for an empty folder. `touched` says whether someone changed files, so that any refusal has a reason.
+    stands for an empty folder. `touched` says whether someone changed files since the last answer, so that any refusal
+    has a reason, and `damaged` whether someone did since the folder was new: a command that finds its work done opens
+    no more files than it needs.
     """
 
-    def __init__(self, ask, command, place, untouched, counted):
+    def __init__(self, requests, ask, predict, command, place, untouched, counted):
         super().__init__()
+        self.requests = strategies.sampled_from(requests)
         self.ask = ask
+        self.predict = predict
         self.command = command
         self.place = place
         self.untouched = untouched
@@ -122,6 +157,12 @@ class WorkFolder(RuleBasedStateMachine):
         shutil.rmtree(self.folder, ignore_errors=True)
         self.held = {None}
         self.touched = False
+        self.damaged = False
+
+    def change(self):
+        """Somebody changed a file that a command reads."""
+        self.touched = True
+        self.damaged = True
 
     def taken(self, request):
         """Whether the folder may take a request; and whether it may refuse it."""
@@ -138,7 +179,7 @@ class WorkFolder(RuleBasedStateMachine):
         assert (self.outside / "kept").read_text() == "somebody's"
         if done.returncode == 0:
             assert may_take, "taken for another study"
-            assert answer(self.folder) == self.untouched(request)
+            assert request.answer(self.folder) == self.untouched(request)[0]
             self.held = {request}
             self.touched = False
             return
@@ -151,7 +192,7 @@ class WorkFolder(RuleBasedStateMachine):
         if self.touched:
             assert line not in before, "the advice did not help"
             self.follow(line)
-            again = self.ask(self.place, "sweep_blocks", *request.flags)
+            again = self.ask(self.place, *request.command)
             self.expect(request, again, before=(*before, line))
 
     def follow(self, line):
@@ -172,32 +213,49 @@ class WorkFolder(RuleBasedStateMachine):
     def count_the_step(self):
         self.counted["steps"] += 1
 
-    @rule(request=strategies.sampled_from(REQUESTS))
-    def run(self, request):
-        self.expect(request, self.ask(self.place, "sweep_blocks", *request.flags))
+    @rule(data=strategies.data())
+    def run(self, data):
+        request = data.draw(self.requests)
+        self.expect(request, self.ask(self.place, *request.command))
 
     @precondition(lambda self: None not in self.held)
     @rule(grown=strategies.booleans())
     def run_again(self, grown):
         request = sorted(self.held)[0]
-        request = request._replace(seeds=2, blocks=(0, 1)) if grown else request
-        self.expect(request, self.ask(self.place, "sweep_blocks", *request.flags))
+        request = request.grown() if grown else request
+        self.expect(request, self.ask(self.place, *request.command))
 
-    @rule(request=strategies.sampled_from(REQUESTS), largest=strategies.sampled_from([0, 300, 1000, 3000]))
-    def fill_the_disk(self, request, largest):
-        done = self.ask(self.place, "sweep_blocks", *request.flags, LARGEST_FILE=str(largest))
+    @rule(data=strategies.data(), environment=strategies.sampled_from(ENVIRONMENTS[1:]))
+    def run_in_another_environment(self, data, environment):
+        request = data.draw(self.requests)
+        self.expect(request, self.command(*request.command, **environment))
+        self.counted["other environments"] += 1
+
+    @rule()
+    def ask_the_network(self):
+        """It answers as the network of an untouched folder, or is refused: something was changed, or is missing."""
+        done = self.predict(self.place)
+        if done.returncode == 0:
+            (request,) = self.held - {None}
+            assert done.stdout == self.untouched(request)[1]
+            self.counted["predicted"] += 1
+            return
+        assert done.returncode == 2 and done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
+        assert self.damaged or None in self.held or len(self.held) > 1, done.stderr
+
+    @rule(data=strategies.data(), largest=strategies.sampled_from([0, 300, 1000, 3000]))
+    def fill_the_disk(self, data, largest):
+        request = data.draw(self.requests)
+        done = self.ask(self.place, *request.command, LARGEST_FILE=str(largest))
         may_take, _ = self.taken(request)
         self.expect(request, done, may_fail=True)
         if done.returncode == 1 and may_take:
             self.held |= {request}
 
-    @rule(
-        request=strategies.sampled_from(REQUESTS),
-        seconds=strategies.floats(0, 4),
-        environment=strategies.sampled_from(ENVIRONMENTS),
-    )
-    def kill(self, request, seconds, environment):
-        process = self.command("sweep_blocks", *request.flags, background=True, **environment)
+    @rule(data=strategies.data(), seconds=strategies.floats(0, 4), environment=strategies.sampled_from(ENVIRONMENTS))
+    def kill(self, data, seconds, environment):
+        request = data.draw(self.requests)
+        process = self.command(*request.command, background=True, **environment)
         end = time.monotonic() + seconds
         while process.poll() is None and time.monotonic() < end:
             time.sleep(0.01)
@@ -216,7 +274,7 @@ class WorkFolder(RuleBasedStateMachine):
         present = sorted(path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink())
         if present:
             DAMAGES[damage](chance.choice(present), chance)
-            self.touched = True
+            self.change()
             self.counted[damage] += 1
 
     @precondition(lambda self: (self.folder / "trials").is_dir())
@@ -235,7 +293,7 @@ class WorkFolder(RuleBasedStateMachine):
                 first.rename(aside)
                 second.rename(first)
                 aside.rename(second)
-                self.touched = True
+                self.change()
                 self.counted["exchanged"] += 1
 
     @precondition(lambda self: (self.folder / "trials").is_dir())
@@ -256,27 +314,35 @@ class WorkFolder(RuleBasedStateMachine):
             shutil.rmtree(path)
         elif os.path.lexists(path):
             path.unlink()
-        if name in ("config.json", "trials"):
+        self.damaged = True
+        if name in ("config.json", "trials", "result.json", "checkpoints"):
             self.touched = True
 
 
-def work(answering, command, tmp_path, examples, number):
+def work(requests, answering, command, tmp_path, examples, number):
     """Run the machine; how often each thing happened."""
     print(f"seed {number}")
     counted = Counter()
     answers = {}
+    digit = np.random.default_rng(0).integers(0, 17, (8, 8), np.uint8)
+    picture = tmp_path / "picture.png"
+    Image.fromarray(digit).save(picture)
+
+    def predict(where):
+        return answering.ask(where, "predict", "--workdir=w", "--json", str(picture))
 
     def untouched(request):
+        """The answer of a folder of its own, and what its network predicts."""
         if request not in answers:
-            place = tmp_path / f"untouched-{len(answers)}"
-            place.mkdir()
-            done = answering.ask(place, "sweep_blocks", *request.flags)
+            own = tmp_path / f"untouched-{len(answers)}"
+            own.mkdir()
+            done = answering.ask(own, *request.command)
             assert done.returncode == 0, done.stderr
-            answers[request] = answer(place / "w")
+            answers[request] = (request.answer(own / "w"), predict(own).stdout)
         return answers[request]
 
     def machine():
-        return WorkFolder(answering.ask, command, tmp_path, untouched, counted)
+        return WorkFolder(requests, answering.ask, predict, command, tmp_path, untouched, counted)
 
     run_state_machine_as_test(
         hypothesis.seed(number)(machine),
@@ -294,12 +360,14 @@ def work(answering, command, tmp_path, examples, number):
 
 
 @pytest.mark.slow
-def test_whatever_happens_to_a_work_folder(answering, command, tmp_path):
-    counted = work(answering, command, tmp_path, examples=5, number=1)
+@pytest.mark.parametrize(("requests", "examples"), [(SWEEPS, 5), (TRAININGS, 5)], ids=["sweep", "training"])
+def test_whatever_happens_to_a_work_folder(requests, examples, answering, command, tmp_path):
+    counted = work(requests, answering, command, tmp_path, examples, number=1)
     assert counted["steps"] >= 100 and counted[0] >= 10 and counted[2] >= 10 and counted["killed"] >= 5
 
 
 @pytest.mark.long
-def test_whatever_happens_to_a_work_folder_a_thousand_times(answering, command, tmp_path):
-    counted = work(answering, command, tmp_path, examples=45, number=random.randrange(2**32))
+@pytest.mark.parametrize(("requests", "examples"), [(SWEEPS, 45), (TRAININGS, 45)], ids=["sweep", "training"])
+def test_whatever_happens_to_a_work_folder_a_thousand_times(requests, examples, answering, command, tmp_path):
+    counted = work(requests, answering, command, tmp_path, examples, number=random.randrange(2**32))
     assert counted["steps"] >= 1000

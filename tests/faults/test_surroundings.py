@@ -33,6 +33,16 @@ def test_a_shell_sees_the_status_and_no_noise(tmp_path, line, status):
     assert shell(line, tmp_path) == (status, "", "") and list(tmp_path.iterdir()) == []
 
 
+def test_a_current_folder_that_is_gone(tmp_path):
+    done = shell("mkdir d; cd d; rmdir ../d; run train --epochs=1", tmp_path)
+    assert done == (2, "", "error: the current folder is gone; must be started in one that is there\n")
+
+
+def test_help_where_python_drops_docstrings(tmp_path):
+    status, out, err = shell("PYTHONOPTIMIZE=2 run predict --help", tmp_path)
+    assert (status, err) == (0, "") and "--[no]invert" in out
+
+
 @pytest.mark.parametrize("broken", [">/dev/full 2>/dev/full", pytest.param(">&- 2>&- <&-", marks=pytest.mark.slow)])
 def test_a_training_is_done_and_saved_all_the_same(train, compiled, tmp_path, broken):
     status, out, err = shell(f"run {' '.join(TRAIN)} --workdir=w --compiled_dir={compiled} {broken}", tmp_path)

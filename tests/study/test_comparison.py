@@ -12,6 +12,15 @@ from cnn.study.statistics import Estimate
 from tests.study.trials import MAX, STRIDE, compared_pooling, row
 
 
+def detectable_by_hand(differences, tests):
+    """The true difference that four of five paired t-tests find, searched on a fine grid of effects."""
+    count = len(differences)
+    critical = stats.t.ppf(1 - 0.025 / tests, count - 1)
+    effects = np.linspace(0, 50, 200_001)
+    found = stats.nct.sf(critical, count - 1, effects * math.sqrt(count))
+    return effects[np.argmax(found >= 0.8)] * np.std(differences, ddof=1)
+
+
 def test_differences_are_paired_by_seed():
     poolings = compared_pooling({"max": MAX, "stride": STRIDE})
     reference, stride = poolings.to_json()["variants"]
@@ -20,7 +29,8 @@ def test_differences_are_paired_by_seed():
     low, high = stats.t.interval(0.95, 2, loc=difference.mean(), scale=stats.sem(difference))
     wanted = {"n": 3, "mean": difference.mean(), "std": difference.std(ddof=1), "low": low, "high": high}
     wanted["p_adjusted"] = stats.ttest_rel(STRIDE, MAX).pvalue
-    assert stride["difference"] == pytest.approx(wanted)
+    wanted["detectable_difference"] = detectable_by_hand(difference, tests=1)
+    assert stride["difference"] == pytest.approx(wanted, rel=1e-4)
     assert stride["measured"]["test_accuracy"]["mean"] == pytest.approx(np.mean(STRIDE))
     json.dumps(poolings.to_json(), allow_nan=False)
 
@@ -41,6 +51,9 @@ def test_p_values_of_one_family_are_adjusted_for_all_of_its_comparisons():
     assert together[0]["stride"].p_adjusted == pytest.approx(2 * p)  # Holm's first step of two tests
     assert together[1]["average"].p_adjusted == pytest.approx(0.5)
     assert together[0]["stride"].difference == alone["stride"].difference
+    differences = np.subtract([0.96, 0.97], [0.9, 0.9])
+    assert alone["stride"].detectable == pytest.approx(detectable_by_hand(differences, 1), rel=1e-3)
+    assert together[0]["stride"].detectable == pytest.approx(detectable_by_hand(differences, 2), rel=1e-3)
     assert together[0]["max"].p_adjusted is None
 
 

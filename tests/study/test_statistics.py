@@ -137,8 +137,8 @@ def test_ratios_are_averaged_on_a_log_scale():
 def test_the_detectable_difference_is_found_in_four_of_five_studies(seeds, tests):
     """By simulation: normal differences with this true mean, and a deviation of 1."""
     values = stats.zscore(np.arange(seeds), ddof=1)  # their deviation is 1
-    true = statistics.detectable_difference(values, tests)
+    true = statistics.detectable_difference(statistics.differences(values), tests)
     studies = np.random.default_rng(0).normal(true, 1, (4000, seeds))
     significant = stats.ttest_1samp(studies, 0, axis=1).pvalue < 0.05 / tests
     assert significant.mean() == pytest.approx(0.8, abs=4 * math.sqrt(0.8 * 0.2 / 4000))
-    assert statistics.detectable_difference([0.1], tests) is None
+    assert statistics.detectable_difference(statistics.differences([0.1]), tests) is None

@@ -241,7 +241,8 @@ def test_the_verdict_names_every_variant_on_its_side():
         {"max": MAX, "stride": [0.5, 0.49, 0.5], "average": [0.981, 0.969, 0.99], "wide": better}
     )
     assert words.verdict(comparison, "max pooling") == (
-        "Worse than max pooling: stride; not to be told apart from max pooling: average; better than max pooling: wide."
+        "Worse than max pooling: stride; not to be told apart from max pooling: average (a true difference below 0.57 "
+        "points would mostly be missed); better than max pooling: wide."
     )
 
 

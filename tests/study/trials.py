@@ -67,7 +67,7 @@ def compared_pooling(accuracies, **options):
 
 def comparison_of(name, **options):
     """A comparison that holds one variant."""
-    unknown = {"difference": None, "p": None, "p_adjusted": None, "seconds_ratio": None}
+    unknown = {"difference": None, "p": None, "p_adjusted": None, "detectable": None, "seconds_ratio": None}
     summary = Summary(name, 1e-3, False, 5, 0, 0, 0, Estimate(0), Estimate(0), 10, 1000, 1.0)
     variant = Variant(summary, MappingProxyType({}), **unknown | options)
     return Comparison("pooling", "max", "test_accuracy", (variant,))
