@@ -41,7 +41,6 @@ PROGRESS = "application/vnd.jupyter.widget-view+json"  # a bar is a widget
 # A warning is an error, as in every other test; those of the kernel itself are not ours.
 STRICT = 'import warnings\nwarnings.simplefilter("error")\nwarnings.filterwarnings("ignore", module="ipykernel")'
 
-QUICK = "01_convnets_by_hand"  # the others train for a while
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -83,10 +82,8 @@ def said(outputs):
     return "\n".join(text.removesuffix("\n") for text in texts)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, marks=() if path.stem == QUICK else pytest.mark.slow, id=path.stem) for path in NOTEBOOKS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_from_top_to_bottom(path, execute):
     outputs = execute(path)
     assert all(text in said(outputs) for text in SAYS[path.stem]), said(outputs)
@@ -94,12 +91,13 @@ def test_runs_from_top_to_bottom(path, execute):
     assert not any(output.get("name") == "stderr" for output in outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rate",
     [
         pytest.param(3e-3, id="finished"),
         pytest.param(0.3, id="one trial collapsed"),
-        pytest.param(1e30, marks=pytest.mark.slow, id="every trial diverged"),
+        pytest.param(1e30, id="every trial diverged"),
     ],
 )
 def test_a_finished_sweep_is_read_and_nothing_is_trained(execute, tmp_path, rate):

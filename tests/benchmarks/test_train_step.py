@@ -55,15 +55,16 @@ def test_pytorch_has_the_same_parameters(problem):
     assert sum(leaf.numel() for leaf in peer_networks.torch_network(problem).parameters()) == parameters(problem)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "precision"),
     [
         (ours.train, "float32"),
-        pytest.param(ours.train, "bfloat16", marks=pytest.mark.slow),
+        (ours.train, "bfloat16"),
         (peers.plain_flax, "float32"),
-        pytest.param(peers.plain_flax, "bfloat16", marks=pytest.mark.slow),
+        (peers.plain_flax, "bfloat16"),
         (peers.pytorch, "float32"),
-        pytest.param(peers.pytorch, "bfloat16", marks=pytest.mark.slow),
+        (peers.pytorch, "bfloat16"),
     ],
 )
 def test_a_side_learns_its_batch(build, precision):

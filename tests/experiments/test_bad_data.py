@@ -42,6 +42,7 @@ def test_arrays_that_do_not_fit(ask, tmp_path, name, arrays):
     assert [path.name for path in tmp_path.iterdir()] == ["own.npz"]
 
 
+@pytest.mark.slow
 def test_arrays_that_fit_are_learnt_from(ask, tmp_path):
     """So that what is refused above is refused for what is wrong with it."""
     np.savez(tmp_path / "own.npz", **images())
@@ -91,6 +92,7 @@ def test_folders_of_pictures(ask, tmp_path, name, damage, said):
     assert {path.name for path in tmp_path.iterdir()} <= {"pets", "elsewhere"}
 
 
+@pytest.mark.slow
 def test_pictures_of_several_sizes(ask, tmp_path):
     write_pictures(tmp_path / "pets", (12, 12, 12, 12), shape=(8, 8))
     write_pictures(tmp_path / "pets" / "large", (12,), shape=(16, 12))
@@ -138,6 +140,7 @@ def trained(answering, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_cache_is_said_and_made_anew(ask, trained, tmp_path, damage):
     shutil.copytree(trained / "cache", tmp_path / "cache")

@@ -61,9 +61,8 @@ CLAIMS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == "convolutions" else pytest.param(name, marks=pytest.mark.slow) for name in CLAIMS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLAIMS)
 def test_an_experiment_leaves_its_files_and_continues(ask, tmp_path, name):
     arguments, (column, values), measured, pictures = CLAIMS[name]
     done = ask(name, *arguments)
@@ -92,6 +91,7 @@ def test_an_experiment_leaves_its_files_and_continues(ask, tmp_path, name):
     assert {path: path.stat().st_mtime_ns for path in (folder / "trials").rglob("*")} == finished
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["why_convnets", "localize", "features"])
 def test_where_every_trial_diverged_the_sentence_says_so(ask, tmp_path, name):
     done = ask(name, *[flag for flag in CLAIMS[name][0] if "rates" not in flag], "--learning_rates=1e30")
@@ -144,6 +144,7 @@ def test_each_bottleneck_has_a_control_of_equal_multiply_accumulates():
         assert control.cost.macs == pytest.approx(plan.prepared[name].cost.macs, rel=0.02)
 
 
+@pytest.mark.slow
 def test_what_a_convolution_for_reduction_adds_is_counted(ask, tmp_path):
     done = ask("downsampling", *CLAIMS["downsampling"][0])
     said = " ".join(done.stdout.split())
@@ -174,6 +175,7 @@ STATEMENTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_the_sentence_says_whether_the_lectures_statement_holds(ask, name):
     said = ask(name, *CLAIMS[name][0]).stdout

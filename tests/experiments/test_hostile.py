@@ -44,6 +44,7 @@ def printed(text):
     return all(line.isprintable() for line in text.splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_of_that_name(ask, tmp_path, name):
     """It is learnt from, and the work folder's default name keeps to plain letters."""
@@ -58,6 +59,7 @@ def test_a_file_of_that_name(ask, tmp_path, name):
     assert (folder / "accuracy_vs_blocks.png").stat().st_size > 10_000 and printed(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_folder_of_pictures_and_a_class_of_that_name(ask, tmp_path, name):
     """The folder, a class folder and a picture have the name; none acts as anything else."""

@@ -54,11 +54,8 @@ def timeless(outcome):
     return dataclasses.replace(outcome.result, train_seconds=None)
 
 
-@pytest.mark.parametrize(
-    "experiment",
-    [why_convnets, *(pytest.param(other, marks=pytest.mark.slow) for other in (localize, features))],
-    ids=lambda module: module.__name__,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", [why_convnets, localize, features], ids=lambda module: module.__name__)
 def test_a_diverged_neighbour_leaves_the_others_their_measurements(digits, experiment):
     scene = SceneConfig(1 if experiment is localize else 0)
     (alone,) = outcomes(experiment, [config(3e-3, scene)], digits)
@@ -74,6 +71,7 @@ def test_images_that_do_not_move_are_the_test_images(digits):
     assert outcome.result.value("moved_1") < outcome.result.value("moved_0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment, steps", [(why_convnets, 1 * 4), (features, 5)])
 def test_work_after_training_is_shown(digits, experiment, steps):
     """Of each network. Moved images: four directions of one pixel; features: four kinds and the pictures."""

@@ -64,6 +64,7 @@ def test_a_sweep_killed_again_and_again_ends_as_one_never_touched(command, ask, 
     pd.testing.assert_frame_equal(*tables)
 
 
+@pytest.mark.slow
 def test_equal_cost_is_equal_to_2_percent(ask, tmp_path):
     """No blocks are matched by hidden units, one block by its width and hidden units; both are shown."""
     flags = ["--blocks=0,1,2", "--match=parameters", "--width=4", "--learning_rates=1e-3", "--seeds=1", "--epochs=1"]
@@ -83,6 +84,7 @@ def by_class(images, labels):
     return images[order][::4], labels[order][::4]
 
 
+@pytest.mark.slow
 def test_a_folder_of_pictures_gives_the_answer_of_the_same_arrays(ask, tmp_path):
     """A quarter of the digits as PNG files, and as an `.npz` in the same order."""
     digits = datasets.load("digits", cache_dir=tmp_path / "cache")

@@ -9,6 +9,7 @@ from tests.faults.harness import SWEEP, TRAIN, Compiles, Delays, Writes, assert_
 pytestmark = pytest.mark.thorough
 
 
+@pytest.mark.slow
 def test_a_training_survives_kills(train, compiled, tmp_path):
     survive(TRAIN, tmp_path / "delays", train.folder, compiled, Delays(0, train.seconds), kills=2)
     survive(TRAIN, tmp_path / "writes", train.folder, compiled, Writes(0), kills=1)

@@ -21,6 +21,7 @@ def test_a_second_process_is_told_who_writes(compiled, tmp_path, run):
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
+@pytest.mark.slow
 def test_a_dead_process_does_not_block(train, compiled, tmp_path):
     process = start(LONG, tmp_path / "w", compiled=compiled)
     wait_for(process, (tmp_path / "w" / "metrics.jsonl").exists)

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.thorough
 EVERY_FORM = pytest.mark.parametrize("form", FORMS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("batch", "size", "c_in", "c_out", "filter", "stride", "padding"),
     [
@@ -149,6 +150,7 @@ def test_no_gradient_with_respect_to_the_images_is_computed(c_in, c_out):
     assert sum(f" {name}(" in line for line in products.splitlines() for name in ("convolution", "dot")) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("batch", "size", "c_in", "c_out"), [(16, 16, 4, 64), (5, 33, 4, 32), (4, 8, 1, 16), (4, 6, 3, 20), (4, 2, 3, 5)]
 )

@@ -19,6 +19,7 @@ def rows(**settings):
     return {row.name: row for row in summary.rows(build(config, IMAGE, 10), IMAGE)}
 
 
+@pytest.mark.slow
 def test_an_average_head_computes_what_its_formula_says():
     network = build(NetworkConfig(head="average", blocks=1, width=8), IMAGE, 10)
     x = jax.random.normal(jax.random.key(0), (2, *IMAGE))

@@ -154,6 +154,7 @@ def test_the_squashing_function_keeps_1_and_saturates():
     assert a[bend.argmax()] == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["c1", "s2", "c3", "s4", "c5", "f6"])
 def test_initial_weights_are_uniform_within_the_fan_in(name):
     shape = DIGIT
@@ -219,6 +220,7 @@ def gradient(params, x):
     return jax.grad(loss)(params)
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_in_both_precisions_and_for_replicas_in_one_program():
     two = jax.tree.map(lambda leaf: np.stack([leaf, np.asarray(leaf) / 2]), some_params())
     full = jax.jit(jax.vmap(gradient, (0, None)))(two, IMAGES)

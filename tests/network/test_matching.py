@@ -32,6 +32,7 @@ def real_parameters(config, image):
     return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(network.init, jax.random.key(0), x)["params"]))
 
 
+@pytest.mark.slow
 @KINDS
 @pytest.mark.parametrize("every", [pytest.param(False, id="3-and-most"), pytest.param(True, id="every", marks=SLOW)])
 @pytest.mark.parametrize("head", HEADS)
@@ -60,6 +61,7 @@ def test_every_known_data_set_can_be_matched_at_its_own_width(dataset, head, eve
         assert all(abs(real_parameters(config, image) / wanted - 1) <= 0.02 for config in matched)
 
 
+@pytest.mark.slow
 @KINDS
 @pytest.mark.parametrize(
     ("settings", "image"),
@@ -109,6 +111,7 @@ def test_match_by_width_changes_nothing():
     assert matching.with_equal_cost(configs, "width", (8, 8, 1), 10) == configs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [2.0, 4.5])
 def test_a_match_that_cannot_be_is_refused_with_the_nearest_width_that_can(width):
     image = (28, 28, 1)

@@ -122,6 +122,7 @@ def test_forward_mode_of_pooling(window, stride, sides, form):
                 )
 
 
+@pytest.mark.slow
 @EACH_FORM
 @DIFFERENTIATED
 @pytest.mark.parametrize("pool", ["max_pool2d", "avg_pool2d"])

@@ -16,6 +16,7 @@ COMPARED = {
     "two seeds whose interval leaves 0 to 100 %": {"max": [0.9, 0.5], "stride": [0.1, 0.3]},
     "a diverged trial": {"max": [0.98, 0.97, 0.99], "stride": [None, 0.9, 0.91]},
     "a variant without a result": {"max": [0.98, 0.97], "stride": [None, None]},
+    "no result at all": {"max": [None, None], "stride": [None, None]},
 }
 COLUMNS = {0: "test_accuracy", 1: "moved_1"}
 PANELS = {"test_accuracy": "all right", "moved_1": "moved"}
@@ -32,6 +33,7 @@ def scenes_of(images, true_boxes, boxes, true_classes, classes):
     return comparison.Scenes(images, true_boxes, np.asarray(true_classes), boxes, np.asarray(classes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accuracies", COMPARED.values(), ids=COMPARED)
 @pytest.mark.parametrize("kind", ["variants", "lines"])
 def test_a_comparison_is_drawn_whatever_has_finished(accuracies, kind):

@@ -66,6 +66,7 @@ def bootstrap(correct):
     return statistics.bootstrap_interval(correct, resamples=500)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 @pytest.mark.parametrize("varies", VARIES)
 def test_bootstrap_intervals_hold_the_true_share_in_95_percent_or_somewhat_more(seeds, varies):

@@ -79,6 +79,7 @@ def timeless(rows):
     return [dataclasses.replace(row, result=dataclasses.replace(row.result, train_seconds=None)) for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "measure, lost, reason",
     [

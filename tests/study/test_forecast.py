@@ -34,6 +34,7 @@ def test_a_trial_that_tunes_reads_no_test_image(digits, tmp_path):
     assert times[1] - times[0] == pytest.approx(0.1 * 360 / 16 / 3)
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_measured_steps_tell_what_a_run_takes(digits, tmp_path):
     """Within a factor of 4, since a test has no quiet machine; benchmarks/dry_run.py measures it on MNIST."""

@@ -218,6 +218,7 @@ def rate_is_a_python_number(monkeypatch):
     monkeypatch.setattr(fit, "_replica", weak)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provoke", [number_is_static, last_batch_is_short, rate_is_a_python_number])
 def test_a_recompilation_would_be_seen(digits, monkeypatch, provoke):
     provoke(monkeypatch)

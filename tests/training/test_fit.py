@@ -60,6 +60,7 @@ def both(digits):
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_both_loops_do_the_same_steps(both):
     threads, scan = both.values()
@@ -82,6 +83,7 @@ def test_together_equals_alone_to_the_bit(session):
         assert [numbers(epochs)[0] for epochs in start(session, config).epochs()] == list(row)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalization", ["batch", "ghost"])
 def test_a_normalised_network_continues_to_the_bit_in_micro_batches(session, normalization):
     network = NetworkConfig(blocks=1, width=32, hidden=8, normalization=normalization)

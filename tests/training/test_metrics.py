@@ -38,6 +38,7 @@ def test_collapsed_needs_evidence_for_chance(right, images, commonest, collapsed
     assert metrics.at_chance(right, images, commonest) is collapsed
 
 
+@pytest.mark.slow
 def test_a_training_on_few_images_of_one_very_common_class_has_not_collapsed():
     """Is it a 0? 600 training images, a tenth of them zeros: 60 validate, which tell no network from chance."""
     digits = datasets.load("digits")

@@ -93,16 +93,15 @@ def test_micro_batches_change_nothing_but_rounding(data, micro_batch, pool):
         np.testing.assert_allclose(left, right, rtol=2e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "micro_batch, settings",
     [
         (3, {"normalization": "batch"}),  # the last part has 2 images
         (4, {"normalization": "batch", "convolutions": 2, "pooling": "average", "blocks": 2}),
-        pytest.param(4, {"normalization": "batch", "model": "resnet", "blocks": 2}, marks=pytest.mark.slow),
+        (4, {"normalization": "batch", "model": "resnet", "blocks": 2}),
         (4, {"normalization": "ghost", "ghost_batch": 2}),
-        pytest.param(
-            2, {"normalization": "ghost", "ghost_batch": 2, "model": "resnet", "blocks": 2}, marks=pytest.mark.slow
-        ),
+        (2, {"normalization": "ghost", "ghost_batch": 2, "model": "resnet", "blocks": 2}),
         (3, {"normalization": "group"}),
     ],
 )

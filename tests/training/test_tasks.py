@@ -63,6 +63,7 @@ def test_the_loss_is_that_of_the_cheapest_assignment(objects):
     assert_allclose(found, wanted, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_right_asks_for_every_class_and_half_of_every_box_in_any_order():
     task = localization()
     boxes = np.array([[[0.3, 0.3, 0.4, 0.4], [0.7, 0.7, 0.4, 0.4]]], np.float32)
@@ -83,6 +84,7 @@ def test_right_asks_for_every_class_and_half_of_every_box_in_any_order():
         assert matched.classes.argmax(-1).tolist() == [[0, 2]]
 
 
+@pytest.mark.slow
 def test_test_scenes_follow_from_their_images_alone():
     task, batch = localization(), images()
     indices = np.stack([np.arange(12), np.roll(np.arange(12), 1)], 1)
