@@ -23,7 +23,7 @@ from typing import Any
 
 import jax
 from jax import Array
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxprs_in_params
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 from cnn.network.normalization import BATCH_SUM
 
@@ -115,7 +115,8 @@ def _is_mark(equation: JaxprEqn) -> bool:
 
 def _primitives(equation: JaxprEqn) -> set[str]:
     """The names of an equation's primitives: its own, or those of the equations inside where it is a call."""
-    inside = [e for jaxpr in jaxprs_in_params(equation.params) for e in jaxpr.eqns]
+    calls = [value for value in jax.tree.leaves(equation.params) if isinstance(value, ClosedJaxpr | Jaxpr)]
+    inside = [e for call in calls for e in call.eqns]
     return set().union(*map(_primitives, inside)) if inside else {equation.primitive.name}
 
 
