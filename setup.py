@@ -6,6 +6,8 @@ from setuptools import find_packages, setup
 
 PANDAS = "pandas>=2.2.3"
 PROGRESS_BARS = "ipywidgets>=8.1.5"
+TENSORBOARD = "tensorboard>=2.19"
+EVENTS = "tensorboardX>=2.6.2.2"  # writes what TensorBoard shows, without TensorFlow
 
 setup(
     name="conv-relu-pool",
@@ -63,11 +65,17 @@ setup(
             "pytest>=8.3",
             "pytest-xdist>=3.6",  # tests on every core
             "ruff>=0.8",  # lint and format
+            TENSORBOARD,  # its own reader, in tests of the events
+            EVENTS,
         ],
         # For an environment of its own: jax2onnx asks for an older orbax-checkpoint, and for jax 0.8.1 or newer.
         "onnx": [
             "jax2onnx>=0.17.1",  # from JAX to ONNX graphs
             "onnx>=1.23.2",  # checks them
+        ],
+        "tensorboard": [
+            EVENTS,
+            TENSORBOARD,  # shows them
         ],
         "notebooks": [
             PANDAS,  # tables

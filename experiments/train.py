@@ -30,7 +30,12 @@ def train(config: TrialConfig, asked: Asked) -> int:
     printed = leave.say(summary.table(prepared.network, prepared.task.image_shape))
     if asked.dry_run:
         return printed or leave.say(f"\nFolder: {workdir}")
-    options = trial.Options(keep=True, keep_networks=(config.seed,), checkpoint_seconds=asked.checkpoint_seconds)
+    options = trial.Options(
+        keep=True,
+        keep_networks=(config.seed,),
+        checkpoint_seconds=asked.checkpoint_seconds,
+        tensorboard=asked.tensorboard,
+    )
     result = trial.run(config, dataset, workdir, options, asked.progress).result
     return printed or leave.say(f"\n{said(result, workdir)}")
 

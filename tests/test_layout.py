@@ -24,7 +24,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     "cnn.trained": ["network", "features", "patches", "detection", "predict", "export"],
     "cnn.training": [
         *("tasks", "optimizer", "step", "loops.loop", "loops.stages", "loops.threads", "loops.scan", "loops.choice"),
-        *("metrics", "fit", "checkpoints", "answers", "folder", "interrupt", "record", "trial"),
+        *("metrics", "fit", "checkpoints", "answers", "folder", "tensorboard", "interrupt", "record", "trial"),
     ],
     "cnn.study": [
         *("statistics", "tuning", "results", "plan", "folder", "executors", "run", "forecast"),
@@ -112,7 +112,7 @@ def test_every_import_is_declared():
     owners = packages_distributions()
     installed = [path for path in FILES if "benchmarks" not in path.parts]
     used = {name.split(".")[0] for path in installed for name in imported(path)}
-    extras = {"jax2onnx", "onnx"}  # of the extra [onnx], where it is installed
+    extras = {"jax2onnx", "onnx", "tensorboardX"}  # of the extras [onnx] and [tensorboard], where they are installed
     foreign = used - set(sys.stdlib_module_names) - {"cnn", "experiments"} - extras
     missing = {name for name in foreign if not {owner.lower().replace("_", "-") for owner in owners[name]} & declared}
     assert not missing

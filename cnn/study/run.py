@@ -143,6 +143,7 @@ def running(
     *,
     keep: str = "first",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    tensorboard: bool = False,
     progress: Progress = Progress(),
     executor: Executor | None = None,
 ) -> Iterator[Results]:
@@ -150,14 +151,14 @@ def running(
 
     The work folder is locked until the block ends, so an answer that is written inside the block fits the results.
     A diverged trial is a result. A trial that fails while it runs is recorded with its reason, and the study goes on;
-    the next run tries it again.
+    the next run tries it again. The folder of a trial that an earlier run has finished keeps what it has.
 
     Args:
         study: what is compared.
         workdir: the work folder; by default `default_workdir`.
-        keep: which comparison trials of each variant leave their trained network in their folder: that of the `first`
-            seed, `all`, or `none`. A trial that an earlier run has finished keeps what it has.
+        keep: which of each variant's comparison trials leave their trained network: the `first` seed's, `all`, `none`.
         checkpoint_seconds: time between two checkpoints of a trial.
+        tensorboard: trials that run write what TensorBoard shows into their folders.
         progress: shows the trials.
         executor: where the trials run; by default in this process.
 
@@ -171,6 +172,7 @@ def running(
         measured_by=study.measured_by(COMPARE),
         keep_networks=tuple(KEEPS[keep](study.config.seeds)),
         checkpoint_seconds=checkpoint_seconds,
+        tensorboard=tensorboard,
     )
     with files.one_writer(folder.path):
         yield _Run(plan, folder, options, progress, executor).results()
@@ -238,9 +240,8 @@ def _checked(study: Study, workdir: Path | None) -> tuple[Plan, StudyFolder, dic
 
 def _rates(plan: Plan, tuned: Mapping[Trial, Result]) -> dict[Any, tuple[float]]:
     """The learning rate of each variant's comparison trials: the best of those tuned, or the only one."""
-    study = plan.study
     if not plan.tunes:
-        return {variant: (float(plan.grid[0]),) for variant in study.variants}
+        return {variant: (float(plan.grid[0]),) for variant in plan.study.variants}
     best = best_rates([trial.row(result) for trial, result in tuned.items()])
     return {variant: (rate.learning_rate,) for variant, rate in best.items()}
 
@@ -343,8 +344,7 @@ class _Run:
         said = {}
         for trial in trials:
             result = results.get(trial)
-            if result is not None and result.same_machine is not None:
-                result = replace(result, same_machine=result.same_machine and result.machine == self.begun_on)
             if result is not None:
-                said[trial] = result
+                same = result.same_machine and result.machine == self.begun_on
+                said[trial] = replace(result, same_machine=same)
         return said

@@ -76,19 +76,34 @@ def shown(
     Raises:
         RequestError: the network has no convolution.
     """
-    visits = [visit for visit in trained.network.visits(Signal(trained.image_shape)) if len(visit.after.shape) == 3]
+    visits = _with_height_and_width(trained)
     convolutions = [visit for visit in visits if isinstance(visit.layer, Conv)]
     if not convolutions:
         raise RequestError("the network has no convolution; only a network with convolutions has filters to show")
-    kernel = trained.variables["params"]
-    for name in convolutions[0].name.split("/"):
-        kernel = kernel[name]
-    arrays = {"kernel": np.asarray(kernel["kernel"]), "image": images[0]}
+    arrays = {"kernel": _kernel(trained, convolutions[0]), "image": images[0]}
     arrays["patches"] = _of_layer(trained, convolutions[-1], images, filters, count).pixels
     for visit in visits:
         if visit.layer.pictured:
             arrays[f"map {visit.name}"] = next(trained.activations(visit.name, images[:1]))[0]
     return arrays
+
+
+def first_kernel(trained: Trained) -> Float[np.ndarray, "f_height f_width c_in count"] | None:
+    """The filters of the network's first convolution; None where it has none."""
+    convolutions = (visit for visit in _with_height_and_width(trained) if isinstance(visit.layer, Conv))
+    first = next(convolutions, None)
+    return None if first is None else _kernel(trained, first)
+
+
+def _with_height_and_width(trained: Trained) -> list[Visit]:
+    return [visit for visit in trained.network.visits(Signal(trained.image_shape)) if len(visit.after.shape) == 3]
+
+
+def _kernel(trained: Trained, convolution: Visit) -> np.ndarray:
+    found = trained.variables["params"]
+    for name in convolution.name.split("/"):
+        found = found[name]
+    return np.asarray(found["kernel"])
 
 
 def _of_layer(trained: Trained, visit: Visit, images: np.ndarray, filters: int, count: int) -> Patches:

@@ -23,6 +23,7 @@ from cnn.trained.network import Trained
 from cnn.training.fit import Snapshot
 from cnn.training.folder import Outcome, TrialFolder
 from cnn.training.metrics import Epoch
+from cnn.training.tensorboard import Events
 
 
 def settings(config: TrialConfig, dataset: Dataset, measured_by: str = "") -> dict[str, Any]:
@@ -59,7 +60,12 @@ class Record:
     """What one trial has so far: epochs, first bad step and, at its end, the outcome. Keeps its folder up to date."""
 
     def __init__(
-        self, config: TrialConfig, dataset: Dataset, folder: TrialFolder | None, measured_by: str = ""
+        self,
+        config: TrialConfig,
+        dataset: Dataset,
+        folder: TrialFolder | None,
+        measured_by: str = "",
+        tensorboard: bool = False,
     ) -> None:
         self.config = config
         self.folder = folder
@@ -68,12 +74,24 @@ class Record:
         self.bad_step: int | None = None
         self.same_machine = True
         self._saved = (0, 0)  # steps and epochs of the last checkpoint
+        self._tensorboard = tensorboard
+        self.events: Events | None = None  # for TensorBoard, from the start on
         self.outcome: Outcome | None = None if folder is None else folder.outcome(self.settings)
 
     def begin(self, here: Machine) -> None:
         """Start at the first step; metrics of an earlier start are dropped."""
         if self.folder is not None:
             self.folder.begin(self.settings, machine.provenance(here))
+            self._open_events(self.folder)
+
+    def _open_events(self, folder: TrialFolder) -> None:
+        if self._tensorboard:
+            self.events = Events(folder.path, self.config, self.epochs)
+
+    def close(self) -> None:
+        """Close the file of the events, if there is one."""
+        if self.events is not None:
+            self.events.close()
 
     def load(self, folder: TrialFolder, steps: int, like: dict[str, Any]) -> tuple[dict[str, Any], Standing]:
         """The arrays of a checkpoint, in the shapes and types of `like`, and where the trial stood.
@@ -99,6 +117,7 @@ class Record:
         files.remove_temporary(folder.path)
         folder.keep_settings(self.settings, machine.provenance(here))
         folder.write_metrics(self.epochs)
+        self._open_events(folder)
         changed = here.differences(standing.machine)
         self.same_machine = standing.same_machine and not changed
         if changed:
@@ -111,6 +130,8 @@ class Record:
             self.epochs.append(epoch)
             if self.folder is not None:
                 self.folder.write_metrics(self.epochs)
+            if self.events is not None:
+                self.events.add(epoch)
 
     def save(self, steps: int, snapshot: Snapshot, here: Machine) -> None:
         """Write a checkpoint, unless it is the last one; it replaces one of the same step, before its evaluation."""
@@ -130,11 +151,13 @@ class Record:
         state = flax.serialization.to_state_dict(kept(snapshot))
         self.folder.checkpoints().save(steps, state, standing.to_json())
 
-    def finish(self, outcome: Outcome, keep: bool, network: Trained | None) -> None:
-        """Write the outcome, and the network if it is given; then delete the checkpoints, unless `keep` is set."""
+    def finish(self, outcome: Outcome, keep: bool, network: Trained | None, stays: bool) -> None:
+        """Write the outcome, and the network if it stays; then delete the checkpoints, unless `keep` is set."""
         self.outcome = outcome
+        if self.events is not None:  # before the result: a trial that has one is not started again
+            self.events.finish(outcome.result, network)
         if self.folder is not None:
-            self.folder.finish(outcome, self.settings, network)
+            self.folder.finish(outcome, self.settings, network if stays else None)
             if not keep:
                 self.folder.checkpoints().remove()
 

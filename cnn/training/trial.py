@@ -26,6 +26,7 @@ from cnn.data.content import Dataset
 from cnn.network import models
 from cnn.progress import Progress
 from cnn.trained.network import Trained, class_probabilities
+from cnn.training import tensorboard
 from cnn.training.answers import Predictions
 from cnn.training.checkpoints import DamagedError
 from cnn.training.fit import Fit, Prepared, Session, Snapshot, prepare_trials
@@ -63,6 +64,10 @@ class Options:
         with_network: give the trained network in the outcome, where the trial runs now.
         keep_networks: seeds whose trained network stays in the trial's folder.
         checkpoint_seconds: time between two checkpoints; a shorter trial writes none before its end.
+        tensorboard: write into the trial's folder what TensorBoard shows, from this start on.
+
+    Raises:
+        RequestError: `tensorboard` is set, and what writes for it is not installed.
     """
 
     test: bool = True
@@ -72,6 +77,11 @@ class Options:
     with_network: bool = False
     keep_networks: tuple[int, ...] = ()
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tensorboard:
+            tensorboard.require_installed()
 
 
 def run(
@@ -135,17 +145,21 @@ def run_together(
     own: Sequence[TrialFolder | None] = folders or [None] * len(configs)
     measured_by = options.measured_by if options.test else ""
     pairs = zip(configs, own, strict=True)
-    records = [Record(config, session.dataset, folder, measured_by) for config, folder in pairs]
+    shown = options.tensorboard
+    records = [Record(config, session.dataset, folder, measured_by, shown) for config, folder in pairs]
     for record in records:
         if record.outcome:
             record.tidy(session.machine, options.keep)
     missing = [record for record in records if record.outcome is None]
     if missing:
         fit = Fit(session, prepared, [record.config for record in missing])
-        _restore(fit, missing, progress)
-        with Interrupt() as interrupt:
-            _train(fit, missing, options, interrupt, progress)
-            _finish(fit, missing, options, interrupt, progress)
+        with contextlib.ExitStack() as stack:
+            for record in missing:
+                stack.enter_context(contextlib.closing(record))
+            _restore(fit, missing, progress)
+            with Interrupt() as interrupt:
+                _train(fit, missing, options, interrupt, progress)
+                _finish(fit, missing, options, interrupt, progress)
     return [record.outcome for record in records if record.outcome is not None]
 
 
@@ -256,7 +270,8 @@ def _finish(fit: Fit, records: Sequence[Record], options: Options, interrupt: In
         _save(fit, records)
         with interrupt.allowed():  # a measurement has no safe points, and loses nothing that was trained
             measured = _measured(fit, answers, options.measure, progress)
-    wanted = options.with_network or any(record.config.seed in options.keep_networks for record in records)
+    stay = any(record.config.seed in options.keep_networks for record in records)
+    wanted = options.with_network or options.tensorboard or stay
     networks: Sequence[Trained | None] = fit.trained() if wanted else [None] * len(records)
     for record, own, checked, more, trained in zip(records, answers, held_out, measured, networks, strict=True):
         right = None if own is None else np.asarray(own.right)
@@ -269,7 +284,7 @@ def _finish(fit: Fit, records: Sequence[Record], options: Options, interrupt: In
         )
         network = trained and replace(trained, test_accuracy=outcome.result.test_accuracy)
         stays = record.bad_step is None and record.config.seed in options.keep_networks
-        record.finish(outcome, options.keep, network if stays else None)
+        record.finish(outcome, options.keep, network, stays)
         if options.with_network:
             record.outcome = replace(outcome, trained=network)
 

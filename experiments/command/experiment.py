@@ -127,6 +127,7 @@ class Experiment(Command[Config]):
         *,
         keep: str = "first",
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        tensorboard: bool = False,
         progress: Progress = Progress(),
     ) -> Finished:
         """Run the trials that are missing, and write `answer.json` and the pictures into the work folder.
@@ -137,15 +138,21 @@ class Experiment(Command[Config]):
             workdir: the work folder; by default the study's own folder under `runs/`.
             keep: which trained networks stay: that of each variant's `first` seed, `all`, or `none`.
             checkpoint_seconds: how much time passes between two checkpoints of a trial.
+            tensorboard: whether trials that run write what TensorBoard shows into their folders.
             progress: shows how long the work takes.
 
         Raises:
             RequestError: the request cannot be met; in that case nothing has been written.
         """
         study = self.study(config, dataset)
-        seconds = checkpoint_seconds
-        running = run.running(study, workdir, keep=keep, checkpoint_seconds=seconds, progress=progress)
-        with running as results:
+        with run.running(
+            study,
+            workdir,
+            keep=keep,
+            checkpoint_seconds=checkpoint_seconds,
+            tensorboard=tensorboard,
+            progress=progress,
+        ) as results:
             report = self.report(results)
             results.write_answer(report.answer.to_json())
             pictures = {results.workdir / f"{name}.png": draw for name, draw in report.pictures.items()}

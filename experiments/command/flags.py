@@ -83,6 +83,8 @@ def define(command: Command) -> flags.FlagValues:
         flags.DEFINE_string(name, None, help, values, module_name=run)
     seconds = "seconds between two checkpoints of a trial; a shorter trial writes none (`train` leaves its last state)"
     _define(values, run, "checkpoint_seconds", float, CHECKPOINT_SECONDS, seconds)
+    events = "write what TensorBoard shows of each trial that runs (pip install '.[tensorboard]'; --logdir=WORKDIR)"
+    _define(values, run, "tensorboard", bool, False, events)
     if issubclass(command.config, StudyConfig):
         kept = "whose trained networks stay, of each variant's comparison trials: first (seed), all or none"
         flags.DEFINE_string("keep", "first", kept, values, module_name=run)

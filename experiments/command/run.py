@@ -17,6 +17,7 @@ from cnn.errors import RequestError, require
 from cnn.progress import Progress, automatic
 from cnn.study import run, tables
 from cnn.study.forecast import forecast
+from cnn.training.tensorboard import require_installed
 from experiments.command import compiled, flags, leave, numerics, quiet
 from experiments.command.experiment import Command, Config, Experiment, Options, Tool
 
@@ -30,6 +31,7 @@ class Asked:
     cache_dir: Path | None
     keep: str  # which trained networks stay, of a command that runs a study
     checkpoint_seconds: float
+    tensorboard: bool
     dry_run: bool
     progress: Progress
 
@@ -65,6 +67,7 @@ def run_experiment(experiment: Experiment) -> NoReturn:
             asked.workdir,
             keep=asked.keep,
             checkpoint_seconds=asked.checkpoint_seconds,
+            tensorboard=asked.tensorboard,
             progress=asked.progress,
         )
         printed = leave.say(finished.text(sys.orig_argv))
@@ -147,6 +150,8 @@ def _asked(values: absl_flags.FlagValues) -> Asked:
     """The values of the flags that are no settings, checked."""
     seconds = values.checkpoint_seconds
     require(seconds >= 0, "checkpoint_seconds", seconds, "a number of at least 0")
+    if values.tensorboard:
+        require_installed()
     workdir = flags.folder(values, "workdir")
     if workdir is None:
         flags.require_utf8("workdir", Path())  # in whose `runs` it will be
@@ -156,6 +161,7 @@ def _asked(values: absl_flags.FlagValues) -> Asked:
         cache_dir=flags.folder(values, "cache_dir"),
         keep=values.keep if "keep" in values else "all",
         checkpoint_seconds=seconds,
+        tensorboard=values.tensorboard,
         dry_run=values.dry_run,
         progress=automatic(),
     )

@@ -1,6 +1,8 @@
 """Wrong flags: one line that names the value and what would be accepted, exit status 2, nothing written."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -98,6 +100,7 @@ WRONG = {
     "seed": [*NO_INTEGERS, ("-1", "at least 0"), (f"{2**31}", "at most 2147483647")],
     "seeds": [*NO_INTEGERS, ("0", "at least 1"), ("2000000", "at most 1000000"), ("1,2", "an integer")],
     "shift": [*NO_INTEGERS, ("-1", "at least 0"), ("8", "at most 7"), (f"{10**12}", "at most 7")],
+    "tensorboard": [("maybe", "true or false"), ("", "true or false"), ("2", "true or false")],
     "tuning_seeds": [*NO_INTEGERS, ("0", "at least 1"), ("2000000", "at most 1000000")],
     "validation_fraction": [*NO_NUMBERS, ("1", "below 1"), ("-0.1", "0 and below 1"), ("1e-9", "at least one of")],
     "weight_decay": [*NO_NUMBERS, ("-1", "at least 0"), ("inf", "below"), ("1e300", "below")],
@@ -206,6 +209,23 @@ def test_a_process_of_its_own_says_the_same(command, ask, tmp_path, name):
     asked = ask(name, *flags)
     refused(asked, tmp_path)
     assert (alone.returncode, alone.stdout, alone.stderr) == (asked.returncode, asked.stdout, asked.stderr)
+
+
+ABSENT = """
+import runpy, sys
+sys.modules[sys.argv[1]] = None  # as where it is not installed
+sys.argv = sys.argv[2:]
+runpy.run_module(f"experiments.{sys.argv[0]}", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", QUICK)
+def test_a_switch_without_what_it_needs(tmp_path, name):
+    arguments = [sys.executable, "-W", "error", "-c", ABSENT, "tensorboardX", name, "--tensorboard"]
+    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    refused(done, tmp_path, "tensorboard=True: needs tensorboardX: pip install '.[tensorboard]' (")
+    assert done.stdout == ""
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

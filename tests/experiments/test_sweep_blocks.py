@@ -41,6 +41,18 @@ def test_a_sweep_leaves_its_files_and_continues(command, ask, tmp_path):
     assert refused.returncode == 2 and "margin: 0.05, now 0.01" in refused.stderr
 
 
+def test_tensorboard_has_a_run_for_each_trial(ask, tmp_path):
+    flags = [*TINY, "--blocks=0,1", "--learning_rates=1e-3,3e-3"]
+    plain = ask("sweep_blocks", *flags, "--workdir=plain")
+    done = ask("sweep_blocks", *flags, "--tensorboard")
+    assert done.returncode == 0 and done.stdout.splitlines()[0] == plain.stdout.splitlines()[0], done.stderr
+    tables = [pd.read_csv(tmp_path / name / "results.csv") for name in ("w", "plain")]
+    timeless = [table.drop(columns=[name for name in table if "seconds" in name]) for table in tables]
+    pd.testing.assert_frame_equal(*timeless)
+    runs = [len(list(trial.glob("events.out.tfevents.*"))) for trial in (tmp_path / "w" / "trials").iterdir()]
+    assert runs == [1] * 8 and list((tmp_path / "plain").rglob("events.*")) == []
+
+
 @pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_sweep_killed_again_and_again_ends_as_one_never_touched(command, ask, tmp_path, kills):
     flags = [*TINY, "--blocks=0,1", "--learning_rates=1e-3,3e-3"]  # four groups of two trials

@@ -1,6 +1,9 @@
 import json
+import time
 
+import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.faults.harness import without_seconds
 
@@ -22,6 +25,23 @@ def test_train_leaves_its_files(ask, tmp_path, flags, parameters):
     assert json.loads((folder / "config.json").read_text())["training"]["batch_size"] == 128
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["22"]
     assert ask("train", *flags).stdout == done.stdout
+
+
+def test_tensorboard_shows_each_epoch_once_after_a_kill(command, ask, tmp_path):
+    flags = ["--epochs=60", "--width=4", "--batch_size=512", "--checkpoint_seconds=0", "--tensorboard", "--workdir=w"]
+    metrics = tmp_path / "w" / "metrics.jsonl"
+    process = command("train", *flags, background=True)
+    while process.poll() is None and (not metrics.exists() or metrics.read_text().count("\n") < 3):
+        time.sleep(0.002)
+    process.kill()
+    process.communicate(timeout=60)
+    assert 3 <= metrics.read_text().count("\n") < 60
+    done = ask("train", *flags, "--checkpoint_seconds=30")
+    assert done.returncode == 0, done.stderr
+    losses = [json.loads(line)["train_loss"] for line in metrics.read_text().splitlines()]
+    points = EventAccumulator(str(tmp_path / "w")).Reload().Scalars("loss/train")
+    shown = [(point.step, point.value) for point in points]
+    assert len(shown) == 60 and shown == [(epoch, np.float32(loss)) for epoch, loss in enumerate(losses, start=1)]
 
 
 def test_a_diverged_run_is_a_result(ask, tmp_path):
