@@ -24,10 +24,10 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     "cnn.trained": ["network", "features", "patches", "detection", "predict", "export"],
     "cnn.training": [
         *("tasks", "optimizer", "step", "loops.loop", "loops.stages", "loops.threads", "loops.scan", "loops.choice"),
-        *("metrics", "fit", "speed", "checkpoints", "answers", "folder", "interrupt", "record", "trial"),
+        *("metrics", "fit", "speed", "shown", "checkpoints", "answers", "folder", "interrupt", "record", "trial"),
     ],
     "cnn.study": [
-        *("statistics", "tuning", "results", "plan", "folder", "forecast", "executors", "run"),
+        *("statistics", "tuning", "results", "plan", "folder", "ahead", "forecast", "outlook", "executors", "run"),
         *("rule", "stability", "answer", "comparison", "words", "claims", "tables", "chosen"),
     ],
     "cnn.show": ["style", "canvas", "answer", "comparison", "network", "trace"],
