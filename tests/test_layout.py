@@ -46,7 +46,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     ],
     "benchmarks": [
         *("processes", "describe", "report", "turns", "problems", "peer_networks", "peers", "peers_mnist", "ours"),
-        *("machine", "exported", "import_time", "folder_of_pictures", "convolutions", "lowerings"),
+        *("machine", "exported", "import_time", "folder_of_pictures", "convolutions", "lowerings", "forecast"),
         *("answer_simulation", "sweep_cost", "time_to_accuracy", "train_step"),
     ],
 }
