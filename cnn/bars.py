@@ -43,7 +43,7 @@ class Display(Progress):
 
 class _Count(MofNCompleteColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{task.percentage:.0f} %", "progress.download") if "ends" in task.fields else super().render(task)
+        return Text(f"{int(task.percentage)} %", "progress.download") if "ends" in task.fields else super().render(task)
 
 
 class _Left(TimeRemainingColumn):
@@ -51,7 +51,8 @@ class _Left(TimeRemainingColumn):
         if "ends" not in task.fields:
             return super().render(task)
         ends = task.fields["ends"]
-        if ends is None:
+        left = -1 if ends is None else round(ends - time.monotonic())
+        if left < 0:  # what takes longer than was said, nobody knows
             return Text("-:--:--", "progress.remaining")
-        minutes, seconds = divmod(max(0, round(ends - time.monotonic())), 60)
+        minutes, seconds = divmod(left, 60)
         return Text(f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}", "progress.remaining")

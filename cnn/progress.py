@@ -134,7 +134,7 @@ class _LineShare(Share):
         if now >= self.next or (done >= 1 and seconds >= 1.0):
             self.next = now + self.lines.seconds
             left = "" if seconds_left is None or done >= 1 else f", about {duration(seconds_left)} left"
-            self.lines.line(f"{self.label} {100 * done:.0f} % after {duration(seconds)}{left}: {note}")
+            self.lines.line(f"{self.label} {int(100 * done)} % after {duration(seconds)}{left}: {note}")
 
 
 class Bars(Progress):

@@ -95,12 +95,12 @@ def test_advancing_by_nothing_yet_is_no_division_by_zero(clock):
 def test_a_share_is_said_at_most_once_per_interval(clock):
     stream = io.StringIO()
     with progress.Lines(stream, 10.0).share("study") as shown:
-        for done, left in [(0.0, None), (0.02, None), (0.2, 150.0), (0.4, 12.4), (1.0, 0.0)]:
+        for done, left in [(0.0, None), (0.02, None), (0.2, 150.0), (0.996, 12.4), (1.0, 0.0)]:
             clock.now += 6.0
             shown.show(done, left, f"place {done:g}")
     assert stream.getvalue().splitlines() == [
         "study 2 % after 12 seconds: place 0.02",
-        "study 40 % after 24 seconds, about 12 seconds left: place 0.4",
+        "study 99 % after 24 seconds, about 12 seconds left: place 0.996",
         "study 100 % after 30 seconds: place 1",
     ]
 
@@ -127,6 +127,8 @@ def test_a_bar_of_a_share_shows_percent_and_time_and_has_its_note_below(terminal
         assert bar.split()[-1] == "1:02:01" and "44 %" in bar and "/" not in bar
         assert "1/4" in pictures and pictures.split()[-2:] == ["the", "first"]
         assert note == "2 blocks; so far [1 block]"
+        clock.now += 3725.0  # it takes longer than was said
+        assert drawn(shown).splitlines()[0].split()[-1] == "-:--:--"
     assert not shown.display.live.is_started
 
 
