@@ -105,7 +105,7 @@ class Outlook(Progress):
             self._count()
 
     def begin(self, trials: Sequence[Trial]) -> Callable[[int], None]:
-        """Trials of a group begin. The caller tells the function that it gets how many steps each of them has begun."""
+        """A group of trials begins. Returns a function to call now and then with the steps that each has begun."""
         with self._lock:
             self._spend()
             self._waiting |= set(trials)
