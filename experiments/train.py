@@ -9,7 +9,9 @@ a line of metrics for each epoch, the result, the trained network and the last c
 from pathlib import Path
 
 from cnn.config import TrialConfig, to_json
+from cnn.data.content import Dataset
 from cnn.network import summary
+from cnn.study.forecast import forecast_trial
 from cnn.training import trial
 from cnn.training.fit import prepare_trials
 from cnn.training.folder import Result, TrialFolder, default_workdir
@@ -26,10 +28,11 @@ def train(config: TrialConfig, asked: Asked) -> int:
     dataset = asked.load(config)
     prepared = prepare_trials(config, dataset)
     workdir = asked.workdir or default_workdir("train", dataset.slug, to_json(config))
-    TrialFolder(workdir).result(settings(config, dataset))  # refused before anything is printed
+    result = TrialFolder(workdir).result(settings(config, dataset))  # refused before anything is printed
     printed = leave.say(summary.table(prepared.network, prepared.task.image_shape))
     if asked.dry_run:
-        return printed or leave.say(f"\nFolder: {workdir}")
+        rest = "The training is done." if result else _rest(config, dataset, workdir, asked)
+        return printed or leave.say(f"\n{rest}\n\nFolder: {workdir}")
     options = trial.Options(
         keep=True,
         keep_networks=(config.seed,),
@@ -38,6 +41,12 @@ def train(config: TrialConfig, asked: Asked) -> int:
     )
     result = trial.run(config, dataset, workdir, options, asked.progress).result
     return printed or leave.say(f"\n{said(result, workdir)}")
+
+
+def _rest(config: TrialConfig, dataset: Dataset, workdir: Path, asked: Asked) -> str:
+    """How long the training still takes from its last checkpoint on."""
+    done = max(TrialFolder(workdir).checkpoints().steps(), default=0)
+    return forecast_trial(config, dataset, done, asked.progress).words()
 
 
 def said(result: Result, workdir: Path) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {  # from the ground up; a file imports only from those before it
-    "cnn": ["errors", "progress", "files", "machine", "config", "recipes"],
+    "cnn": ["errors", "bars", "progress", "files", "machine", "config", "recipes"],
     "cnn.data": [
         *("content", "cache", "pictures"),
         *("sources.fifth", "sources.digits", "sources.npz", "sources.listing", "sources.folder"),
@@ -24,10 +24,11 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     "cnn.trained": ["network", "features", "patches", "detection", "predict", "export"],
     "cnn.training": [
         *("tasks", "optimizer", "step", "loops.loop", "loops.stages", "loops.threads", "loops.scan", "loops.choice"),
-        *("metrics", "fit", "checkpoints", "answers", "folder", "tensorboard", "interrupt", "record", "trial"),
+        *("metrics", "fit", "speed", "shown", "checkpoints", "answers", "folder", "tensorboard", "interrupt"),
+        *("record", "trial"),
     ],
     "cnn.study": [
-        *("statistics", "tuning", "results", "plan", "folder", "executors", "run", "forecast"),
+        *("statistics", "tuning", "results", "plan", "folder", "ahead", "forecast", "outlook", "executors", "run"),
         *("rule", "stability", "answer", "comparison", "words", "claims", "tables", "chosen"),
     ],
     "cnn.show": ["style", "canvas", "answer", "comparison", "network", "trace"],
@@ -46,7 +47,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     ],
     "benchmarks": [
         *("processes", "describe", "report", "turns", "problems", "peer_networks", "peers", "peers_mnist", "ours"),
-        *("machine", "exported", "import_time", "folder_of_pictures", "convolutions", "lowerings"),
+        *("machine", "exported", "import_time", "folder_of_pictures", "convolutions", "lowerings", "forecast"),
         *("answer_simulation", "sweep_cost", "time_to_accuracy", "train_step"),
     ],
 }

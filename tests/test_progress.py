@@ -1,6 +1,7 @@
 import io
 
 import pytest
+from rich.console import Console
 
 from cnn import progress
 
@@ -89,6 +90,53 @@ def test_advancing_by_nothing_yet_is_no_division_by_zero(clock):
     stream = io.StringIO()
     run(progress.Lines(stream, 1.0), clock, steps=1, amount=0)
     assert stream.getvalue().startswith("training 0/1, 1 s, about 0 s left")
+
+
+def test_a_share_is_said_at_most_once_per_interval(clock):
+    stream = io.StringIO()
+    with progress.Lines(stream, 10.0).share("study") as shown:
+        for done, left in [(0.0, None), (0.02, None), (0.2, 150.0), (0.996, 12.4), (1.0, 0.0)]:
+            clock.now += 6.0
+            shown.show(done, left, f"place {done:g}")
+    assert stream.getvalue().splitlines() == [
+        "study 2 % after 12 seconds: place 0.02",
+        "study 99 % after 24 seconds, about 12 seconds left: place 0.996",
+        "study 100 % after 30 seconds: place 1",
+    ]
+
+
+@pytest.mark.parametrize("seconds, lines", [(0.3, 0), (0.6, 1)])
+def test_a_share_of_a_moment_is_silent(clock, seconds, lines):
+    stream = io.StringIO()
+    with progress.Lines(stream).share("study") as shown:
+        for done in (0.5, 1.0):
+            clock.now += seconds
+            shown.show(done, 0.0, "")
+    assert len(stream.getvalue().splitlines()) == lines
+
+
+def test_a_bar_of_a_share_shows_percent_and_time_and_has_its_note_below(terminal, clock):
+    shown = progress.Bars(terminal)
+    with shown.share("study") as share, shown.task("pictures", total=4) as task:
+        task.advance(1, note="the first")
+        share.show(0.43, None, "2 blocks; so far [1 block]")
+        assert "study" in drawn(shown) and "43 %" in drawn(shown) and "-:--:--" in drawn(shown)
+        share.show(0.44, 3725.0, "2 blocks; so far [1 block]")
+        clock.now += 4.0  # without another word the time left goes down
+        bar, pictures, note = drawn(shown).splitlines()
+        assert bar.split()[-1] == "1:02:01" and "44 %" in bar and "/" not in bar
+        assert "1/4" in pictures and pictures.split()[-2:] == ["the", "first"]
+        assert note == "2 blocks; so far [1 block]"
+        clock.now += 3725.0  # it takes longer than was said
+        assert drawn(shown).splitlines()[0].split()[-1] == "-:--:--"
+    assert not shown.display.live.is_started
+
+
+def drawn(shown):
+    """What the bars look like now."""
+    console = Console(file=io.StringIO(), width=160)
+    console.print(shown.display.get_renderable())
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
 
 
 def test_bars_show_label_count_and_note_and_then_leave(terminal):

@@ -6,11 +6,13 @@ An executor gets the trials of a phase that have not finished. It decides which 
 import itertools
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from cnn.errors import RequestError
 from cnn.progress import Progress
 from cnn.study.folder import StudyFolder, settings_of
+from cnn.study.outlook import Outlook
 from cnn.study.plan import Plan, Trial
 from cnn.training.fit import Session
 from cnn.training.folder import Outcome, Result
@@ -22,11 +24,12 @@ class Executor(Protocol):
     """Runs the trials of a study: in this process, or elsewhere."""
 
     def run(
-        self, plan: Plan, folder: StudyFolder, trials: Sequence[Trial], options: Options, progress: Progress
+        self, plan: Plan, folder: StudyFolder, trials: Sequence[Trial], options: Options, progress: Outlook
     ) -> Iterator[Mapping[Trial, Outcome]]:
         """Run trials of one phase, each in its folder; yield the outcomes of each group that ended together.
 
         A trial that fails has an outcome too: its status is `failed`, and `reason` says why. It never stops the others.
+        Trials that run in this process tell `progress` how far they are; of others it learns when they end.
 
         Raises:
             RequestError: the request cannot be met, so that no trial could run.
@@ -47,7 +50,7 @@ class Here:
         self.session = session
 
     def run(
-        self, plan: Plan, folder: StudyFolder, trials: Sequence[Trial], options: Options, progress: Progress
+        self, plan: Plan, folder: StudyFolder, trials: Sequence[Trial], options: Options, progress: Outlook
     ) -> Iterator[Mapping[Trial, Outcome]]:
         """Run trials of one phase, group by group, and yield each group's outcomes; see `Executor`."""
         for group in groups(folder, trials, self.session.largest_group):
@@ -55,14 +58,15 @@ class Here:
             yield dict(zip(group, outcomes, strict=True))
 
     def _run_group(
-        self, plan: Plan, folder: StudyFolder, group: Sequence[Trial], options: Options, progress: Progress
+        self, plan: Plan, folder: StudyFolder, group: Sequence[Trial], options: Options, progress: Outlook
     ) -> list[Outcome]:
         """The outcomes of trials that run together; where the group fails, each of its trials runs alone."""
         prepared = plan.prepared[group[0].variant]
         configs = [trial.config for trial in group]
         folders = [folder.trial(trial) for trial in group]
+        watched = replace(options, watch=progress.begin(group))
         try:
-            return run_together(self.session, prepared, configs, folders, options, progress)
+            return run_together(self.session, prepared, configs, folders, watched, progress)
         except (RequestError, OSError):  # the request or the disk: no trial can go on
             raise
         except Exception as error:

@@ -17,11 +17,13 @@ from cnn.errors import require_known
 from cnn.machine import Machine
 from cnn.network.summary import Cost
 from cnn.progress import Progress
+from cnn.study.ahead import Ahead, ahead, among, rates, wider
 from cnn.study.executors import Executor, Here
 from cnn.study.folder import GROWABLE, StudyFolder, settings_of
+from cnn.study.outlook import Outlook, done_before
 from cnn.study.plan import COMPARE, TUNE, Plan, Study, Trial, plan_study
-from cnn.study.results import Row, best_rates
-from cnn.study.tuning import STEPS, extended
+from cnn.study.results import Row
+from cnn.study.tuning import STEPS
 from cnn.trained.network import Trained
 from cnn.training import folder as trial_folder
 from cnn.training.fit import Session
@@ -33,7 +35,6 @@ KEEPS: Mapping[str, Callable[[int], range]] = {  # from the number of comparison
     "all": range,
     "none": lambda seeds: range(0),
 }
-LABELS = {TUNE: "tuning: trials", COMPARE: "comparing: trials"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,17 +188,14 @@ def overview(study: Study, workdir: Path | None = None) -> Overview:
         RequestError: the request cannot be met.
     """
     plan, _, finished = _checked(study, workdir)
-    plan = _tuned_before(plan, finished)
-    tuning = plan.tuning()
-    tuned = _among(finished, tuning)
-    waiting = {trial.variant for trial in tuning if trial not in tuned}
-    known = {variant: rates for variant, rates in _rates(plan, tuned).items() if variant not in waiting}
-    comparing = plan.comparing({variant: known.get(variant, plan.grid[:1]) for variant in study.variants})
-    compared = _among(finished, plan.comparing(known))
-    phases = [PhaseOverview(TUNE, len(tuning), len(tuned))] if tuning else []
-    phases.append(PhaseOverview(COMPARE, len(comparing), len(compared)))
-    missing = [trial for trial in (*tuning, *comparing) if trial not in tuned and trial not in compared]
-    return Overview(plan, tuple(phases), networks(plan), tuple(missing), {**tuned, **compared})
+    found = ahead(plan, finished)
+    phases = [PhaseOverview(TUNE, len(found.tuning), _finished(found, found.tuning))] if found.tuning else []
+    phases.append(PhaseOverview(COMPARE, len(found.comparing), _finished(found, found.comparing)))
+    return Overview(found.plan, tuple(phases), networks(found.plan), found.missing, found.finished)
+
+
+def _finished(found: Ahead, trials: Sequence[Trial]) -> int:
+    return len(among(found.finished, trials))
 
 
 def networks(plan: Plan) -> tuple[VariantOverview, ...]:
@@ -209,41 +207,11 @@ def networks(plan: Plan) -> tuple[VariantOverview, ...]:
     )
 
 
-def _among(finished: Mapping[Trial, Result], trials: Sequence[Trial]) -> dict[Trial, Result]:
-    """The results of these trials, as far as they have finished."""
-    return {trial: finished[trial] for trial in trials if trial in finished}
-
-
-def _tuned_before(plan: Plan, finished: Mapping[Trial, Result]) -> Plan:
-    """The plan with the grid to which an earlier run has extended it."""
-    for _ in range(STEPS):
-        tuned = _among(finished, plan.tuning())
-        wider = _wider(plan, tuned) if len(tuned) == len(plan.tuning()) else plan
-        if wider.grid == plan.grid:
-            return plan
-        plan = wider
-    return plan
-
-
-def _wider(plan: Plan, tuned: Mapping[Trial, Result]) -> Plan:
-    """The plan with one rate more beyond each edge at which a variant's best rate lies, if the grid may extend."""
-    best = best_rates([trial.row(result) for trial, result in tuned.items()])
-    return replace(plan, grid=extended(plan.grid, best.values())) if plan.extends else plan
-
-
 def _checked(study: Study, workdir: Path | None) -> tuple[Plan, StudyFolder, dict[Trial, Result]]:
     """The plan of a study, its work folder, which holds nothing else, and the results of its finished trials."""
     plan = plan_study(study)
     folder = StudyFolder(workdir or default_workdir(study))
     return plan, folder, folder.check(plan)
-
-
-def _rates(plan: Plan, tuned: Mapping[Trial, Result]) -> dict[Any, tuple[float]]:
-    """The learning rate of each variant's comparison trials: the best of those tuned, or the only one."""
-    if not plan.tunes:
-        return {variant: (float(plan.grid[0]),) for variant in plan.study.variants}
-    best = best_rates([trial.row(result) for trial, result in tuned.items()])
-    return {variant: (rate.learning_rate,) for variant, rate in best.items()}
 
 
 class _Run:
@@ -255,13 +223,17 @@ class _Run:
         self.plan = plan
         self.folder = folder
         self.options = options
-        self.progress = progress
         self.executor = executor
         self.here: Machine = machine.here()
         opened = folder.open(plan, self.here)
         self.begun_on = opened.begun_on.digest()
         self.elsewhere = self.here.differences(opened.begun_on)
         self.finished = opened.finished  # by earlier runs, and so far by this one
+        found = ahead(plan, opened.finished)
+        self.missing = len(found.missing)
+        self.before = done_before(len(found.finished), len(found.trials)) if found.finished else ""
+        self.progress = Outlook(plan, found.finished, progress)
+        self.progress.expect(found.trials, found.finished)
         self.done: dict[Trial, Result] = {}
         self.outcomes: dict[Trial, Outcome] = {}
         self.stack = contextlib.ExitStack()
@@ -269,8 +241,12 @@ class _Run:
     def results(self) -> Results:
         """Run what is missing of both phases."""
         with self.stack:
+            if self.missing:
+                self.stack.enter_context(self.progress)
             tuned = self._tune()
-            self._run_phase(self.plan.comparing(_rates(self.plan, tuned)))
+            comparing = self.plan.comparing(rates(self.plan, tuned))
+            self.progress.expect([*self.plan.tuning(), *comparing], among(self.finished, comparing))
+            self._run_phase(comparing)
         failed = [trial.words for trial, result in self.done.items() if result.status == "failed"]
         if failed:
             self.progress.line(f"failed: {'; '.join(failed)}; the same command tries again")
@@ -290,13 +266,22 @@ class _Run:
         for step in range(1 + STEPS):
             self.done = {}  # the wider grid has all of these trials, in its own order
             self._run_phase(self.plan.tuning(), after=earlier)
-            wider = _wider(self.plan, self.done)
-            if step == STEPS or wider.grid == self.plan.grid:
+            grown = wider(self.plan, self.done)
+            if step == STEPS or grown.grid == self.plan.grid:
                 break
-            added = ", ".join(f"{rate:g}" for rate in wider.grid if rate not in self.plan.grid)
-            self.progress.line(f"a best learning rate lies at the edge of the grid, so {added} is tried too")
-            self.plan = wider
+            self._say_grown(grown)
+            self.plan = grown
         return self.done
+
+    def _say_grown(self, grown: Plan) -> None:
+        """Say by how many trials the study grows with its grid, unless an earlier run has done them."""
+        found = ahead(grown, self.finished)
+        more = [trial for trial in grown.tuning() if trial not in self.finished]
+        if more:
+            self.progress.expect(found.trials, found.finished)
+            added = ", ".join(f"{rate:g}" for rate in grown.grid if rate not in self.plan.grid)
+            count = f"{len(more)} more trials, {len(found.trials)} in all"
+            self.progress.line(f"a best learning rate lies at the edge of the grid, so {added} is tried too: {count}")
 
     def _run_phase(self, trials: Sequence[Trial], after: Mapping[Trial, Result] | None = None) -> None:
         """Run what is missing of a phase. Then the table has a line for each trial of the phase, in order.
@@ -305,7 +290,7 @@ class _Run:
         """
         if not trials:
             return
-        known = _among(self.finished, trials)
+        known = among(self.finished, trials)
         for trial in known:
             own = self.folder.trial(trial)
             own.keep_settings(settings_of(self.plan, trial), machine.provenance(self.here))
@@ -315,14 +300,16 @@ class _Run:
             changed = "; ".join(self.elsewhere)
             self.progress.line(f"{self.folder.path}: continued on another machine, so the bits may differ ({changed})")
             self.elsewhere = []
-        with self.progress.task(LABELS[trials[0].phase], len(trials), len(known)) as task:
-            for outcomes in self._run_missing(missing):
-                self.outcomes.update(outcomes)
-                results = {trial: outcome.result for trial, outcome in outcomes.items()}
-                known |= results
-                self.finished |= {trial: result for trial, result in results.items() if result.status in FINISHED}
-                self._write(trials, known, after or {})
-                task.advance(len(outcomes), note=list(outcomes)[-1].words)
+        if missing and self.before:
+            self.progress.line(self.before)
+            self.before = ""
+        for outcomes in self._run_missing(missing):
+            self.outcomes.update(outcomes)
+            results = {trial: outcome.result for trial, outcome in outcomes.items()}
+            known |= results
+            self.finished |= {trial: result for trial, result in results.items() if result.status in FINISHED}
+            self._write(trials, known, after or {})
+            self.progress.end(results)
         self._write(trials, known, after or {})
         self.done |= self._said(trials, known)
 

@@ -185,6 +185,7 @@ class Fit:
         self.steps = 0  # done so far
         self._totals = [Totals.zero() for _ in configs]  # of the epoch in progress, as are the seconds below
         self._seconds = 0.0
+        self._pace: Pace | None = None  # of the epoch in progress
 
     def epochs(
         self, pause: Callable[[], bool] = _never, stop: Callable[[], bool] = _never
@@ -206,6 +207,11 @@ class Fit:
             yield self._end_epoch(stop) if self._unevaluated else []
 
     @property
+    def begun(self) -> int:
+        """How many steps each replica has begun: as `steps`, but up to date within an epoch too."""
+        return self.steps + (self._pace.begun - self._pace.first if self._pace is not None else 0)
+
+    @property
     def _unevaluated(self) -> bool:
         """Whether the sums are those of a whole epoch."""
         size = self.prepared.steps_per_epoch * self.prepared.config.training.batch_size
@@ -216,12 +222,14 @@ class Fit:
         steps = self.prepared.steps_per_epoch
         number, first = divmod(self.steps, steps)
         pace = Pace(first, steps, pause)
+        self._pace = pace
         started = time.perf_counter()
         self._states, self._totals = self.loop.epoch(
             self._states, self._totals, self.replicas, self.session.train, number, pace
         )
         self._seconds += time.perf_counter() - started
         self.steps = number * steps + pace.end
+        self._pace = None
 
     def _end_epoch(self, stop: Callable[[], bool]) -> list[tuple[Epoch, int | None]]:
         sums = self._totals

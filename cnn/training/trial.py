@@ -21,19 +21,18 @@ import jax
 import numpy as np
 
 from cnn import files
-from cnn.config import NetworkConfig, TrialConfig
+from cnn.config import TrialConfig
 from cnn.data.content import Dataset
-from cnn.network import models
 from cnn.progress import Progress
 from cnn.trained.network import Trained, class_probabilities
-from cnn.training import tensorboard
+from cnn.training import shown, tensorboard
 from cnn.training.answers import Predictions
 from cnn.training.checkpoints import DamagedError
 from cnn.training.fit import Fit, Prepared, Session, Snapshot, prepare_trials
 from cnn.training.folder import NOTHING, Outcome, Result, TrialFolder
 from cnn.training.interrupt import Interrupt
 from cnn.training.loops.loop import Stopped
-from cnn.training.metrics import Epoch, at_chance
+from cnn.training.metrics import at_chance
 from cnn.training.record import Record, Standing, kept
 from cnn.training.step import Answers
 
@@ -65,6 +64,8 @@ class Options:
         keep_networks: seeds whose trained network stays in the trial's folder.
         checkpoint_seconds: time between two checkpoints; a shorter trial writes none before its end.
         tensorboard: write into the trial's folder what TensorBoard shows, from this start on.
+        watch: told now and then how many steps each trial has begun, from any thread, one call at a time; first when
+            the training begins. Whoever watches shows how far it is: no bar is shown for the epochs.
 
     Raises:
         RequestError: `tensorboard` is set, and what writes for it is not installed.
@@ -78,6 +79,7 @@ class Options:
     keep_networks: tuple[int, ...] = ()
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     tensorboard: bool = False
+    watch: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
         if self.tensorboard:
@@ -210,32 +212,26 @@ def _newest(
 def _train(fit: Fit, records: Sequence[Record], options: Options, interrupt: Interrupt, progress: Progress) -> None:
     """Train to the end, or until all have diverged, or until a stop is asked for."""
     config = fit.prepared.config
-    steps = fit.prepared.steps_per_epoch
-    epochs = config.training.epochs
+    total = config.training.epochs * fit.prepared.steps_per_epoch
     saved = monotonic()
-    with progress.task(_label(config.network, len(records)), epochs, fit.steps // steps) as shown:
+    with shown.training(fit, options.watch, progress) as told:
 
         def due() -> bool:
-            return interrupt.is_asked() or monotonic() - saved >= options.checkpoint_seconds
+            now = monotonic()
+            told.step(now)
+            return interrupt.is_asked() or now - saved >= options.checkpoint_seconds
 
         for ended in [] if _diverged(records) else fit.epochs(due, interrupt.is_asked):
             for record, (epoch, bad_step) in zip(records, ended, strict=bool(ended)):
                 record.add(epoch, bad_step)
-            over = fit.steps == epochs * steps or _diverged(records)
+            over = fit.steps == total or _diverged(records)
             if due() or (over and options.keep):
                 _save(fit, records)
                 saved = monotonic()
             if ended:
-                shown.advance(note=_note(ended[0][0]))
+                told.epoch(ended[0][0])
             if over or interrupt.is_asked():
                 break
-
-
-def _label(network: NetworkConfig, trials: int) -> str:
-    """The label of a progress bar, such as `convnet of 3 blocks, 2 trials`."""
-    blocks = f" of {network.blocks} block{'' if network.blocks == 1 else 's'}"
-    named = network.model + (blocks if "blocks" in models.known(network.model).settings else "")
-    return f"{named}, {trials} trials" if trials > 1 else named
 
 
 def _diverged(records: Sequence[Record]) -> bool:
@@ -245,12 +241,6 @@ def _diverged(records: Sequence[Record]) -> bool:
 def _save(fit: Fit, records: Sequence[Record]) -> None:
     for record, snapshot in zip(records, fit.snapshot(), strict=True):
         record.save(fit.steps, snapshot, fit.session.machine)
-
-
-def _note(epoch: Epoch) -> str:
-    if epoch.val_accuracy is None:
-        return f"train accuracy {epoch.train_accuracy:.4f}"
-    return f"val accuracy {epoch.val_accuracy:.4f}"
 
 
 def _finish(fit: Fit, records: Sequence[Record], options: Options, interrupt: Interrupt, progress: Progress) -> None:

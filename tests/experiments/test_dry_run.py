@@ -61,6 +61,21 @@ def test_the_plan_says_what_is_done(ask, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
+@pytest.mark.thorough
+def test_the_plan_of_a_training_says_how_long_the_rest_takes(ask, tmp_path):
+    flags = ["--epochs=2", "--batch_size=256", "--width=4", "--hidden=8", "--workdir=w"]
+    planned = ask("train", *flags, "--dry_run")
+    assert planned.returncode == 0 and list(tmp_path.iterdir()) == [], planned.stderr
+    table, rest, folder = planned.stdout.rsplit("\n\n", 2)
+    assert table.startswith("layer") and folder == "Folder: w\n"
+    assert rest.startswith("The rest takes about ") and rest.endswith(" here: measured steps of 1 network.")
+    assert ask("train", *flags).returncode == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    done = ask("train", *flags, "--dry_run")
+    assert done.stdout == planned.stdout.replace(rest, "The training is done.")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
 @pytest.mark.parametrize(
     "flag, said", [("--blocks=0,4", "8 -> 4 -> 2 -> 1 -> 0"), ("--batch_size=2000", "at most 1293")]
 )

@@ -1,12 +1,13 @@
 """A small study, an executor that trains nothing, and a progress that remembers."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
 from cnn import machine
 from cnn.config import NetworkConfig, SweepConfig, TrainingConfig
-from cnn.progress import Progress, Work
+from cnn.progress import Progress, Share
 from cnn.study.folder import settings_of
 from cnn.study.plan import COMPARE, Study
 from cnn.study.run import running
@@ -35,25 +36,38 @@ def run(study, folder, **options):
         return results
 
 
+class Shown(NamedTuple):
+    """What a bar showed: the share that is done, the seconds left, and where the work is."""
+
+    done: float
+    left: float | None
+    note: str
+
+
 class Said(Progress):
-    """Keeps the sentences, and the notes of tasks by their labels."""
+    """Keeps the sentences, the labels of tasks, and what each bar of a share showed, by its label."""
 
     def __init__(self):
         self.lines = []
-        self.notes = {}
+        self.tasks = []
+        self.shown = {}
 
     def line(self, text):
         self.lines.append(text)
 
     def task(self, label, total, done=0):
-        notes = self.notes.setdefault(label, [])
+        self.tasks.append(label)
+        return super().task(label, total, done)
 
-        class Noted(Work):
-            def advance(self, amount=1, note=""):
-                super().advance(amount, note)
-                notes.append(note)
+    def share(self, label):
+        assert label not in self.shown  # one bar for a study
+        shown = self.shown[label] = []
 
-        return Noted(label, total, done)
+        class Kept(Share):
+            def show(self, done, seconds_left, note):
+                shown.append(Shown(done, seconds_left, note))
+
+        return Kept(label)
 
 
 class Instant:

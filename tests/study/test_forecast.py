@@ -5,9 +5,11 @@ import time
 
 import pytest
 
-from cnn.study.forecast import Forecast, forecast
+from cnn.study.forecast import Forecast, forecast, forecast_trial
 from cnn.study.run import overview
+from cnn.training import speed
 from cnn.training.folder import Result
+from cnn.training.speed import Speed
 from tests.study.small import CONFIG, run, study
 
 
@@ -37,7 +39,7 @@ def test_a_trial_that_tunes_reads_no_test_image(digits, tmp_path):
 @pytest.mark.slow
 @pytest.mark.thorough
 def test_measured_steps_tell_what_a_run_takes(digits, tmp_path):
-    """Within a factor of 4, since a test has no quiet machine; benchmarks/dry_run.py measures it on MNIST."""
+    """Within a factor of 4, since a test has no quiet machine; benchmarks/forecast.py measures it on MNIST."""
     config = dataclasses.replace(CONFIG, blocks=(1,), learning_rates=(1e-3,), seeds=2)
     config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=40))
     planned = overview(study(digits, config), tmp_path)
@@ -47,3 +49,12 @@ def test_measured_steps_tell_what_a_run_takes(digits, tmp_path):
     run(study(digits, config), tmp_path)
     took = time.perf_counter() - started
     assert took / 4 < said.seconds < 4 * took
+
+
+def test_half_of_a_trial_takes_half_as_long(digits, monkeypatch):
+    """But the test images, which are read once: a hundredth of a second each here, and a step takes a second."""
+    config = study(digits).trial("compare", 1, 1e-3, seed=0).config  # 80 steps, 144 validation images
+    monkeypatch.setattr(speed, "measured", lambda session, prepared, configs: Speed(1.0, 0.01))
+    said = [forecast_trial(config, digits, done) for done in (0, 40, 80)]
+    assert [each.seconds for each in said] == pytest.approx([80 + 1.44 + 3.6, 40 + 0.72 + 3.6, 3.6])
+    assert said[0].words() == "The rest takes about 85 seconds here: measured steps of 1 network."

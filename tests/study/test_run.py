@@ -51,8 +51,7 @@ def test_a_study_tunes_then_compares_and_does_nothing_twice(digits, whole, count
         "phase", "blocks", "learning_rate", "seed", "status", "parameters", "macs", "val_accuracy", "test_accuracy",
         "train_seconds",
     ]  # fmt: skip
-    assert said.notes["tuning: trials"][-1].startswith("1 block, learning rate 0.00")
-    assert said.notes["comparing: trials"][-1].endswith(", seed 1")
+    assert said.tasks == []
     again = run(study(digits), results.workdir)
     assert again.rows == results.rows and counted == [] and table(results.workdir) == saved
     for each in (results, again):  # from memory, and from the folder
@@ -207,6 +206,7 @@ def test_another_machine_is_said_once_and_marks_its_rows(digits, tmp_path):
     said = Said()
     results = run(study(digits, dataclasses.replace(small, seeds=2)), tmp_path, progress=said, executor=Instant())
     assert [line for line in said.lines if "another machine" in line and "cpu: 'Z80'" in line] == said.lines[:1]
+    assert said.lines[1:] == ["2 of 4 trials were done before"]
     assert not any(row.result.same_machine for row in results.rows)
     said.lines.clear()
     run(study(digits, dataclasses.replace(small, seeds=2)), tmp_path, progress=said, executor=Instant())
@@ -276,14 +276,19 @@ def test_the_default_grid_extends_itself_for_all_depths_together(digits, tmp_pat
     tuned = in_phase(results.rows, "tune")
     assert [sorted({row.learning_rate for row in tuned if row.variant == blocks}) for blocks in (0, 1)] == [grid, grid]
     assert list(results.plan.grid) == grid
-    assert [line.split("so ")[1].split(" is")[0] for line in progress.lines if "edge" in line] == said
+    lines = [line for line in progress.lines if "edge" in line]
+    assert [line.split("so ")[1].split(" is")[0] for line in lines] == said
+    counts = ["2 more trials, 14 in all", "2 more trials, 16 in all"]
+    assert [line.split(" too: ")[1] for line in lines] == counts[: len(said)]
     compared = {row.learning_rate for row in in_phase(results.rows, "compare")}
     assert compared == {min(grid, key=lambda rate: abs(math.log10(rate / best)))}
     at_once = dataclasses.replace(default, learning_rates=tuple(grid))
     given = run(study(digits, at_once), tmp_path / "given", executor=Instant(best_at(best)))
     assert given.rows == results.rows  # as the final grid gives at once
     again = Instant(best_at(best))
-    assert run(study(digits, default), tmp_path / "w", executor=again).rows == results.rows and again.ran == []
+    silent = Said()
+    rows = run(study(digits, default), tmp_path / "w", progress=silent, executor=again).rows
+    assert rows == results.rows and again.ran == silent.lines == [] and silent.shown == {}
     planned = overview(study(digits, default), tmp_path / "w")
     assert list(planned.plan.grid) == grid and planned.plan.extends
 

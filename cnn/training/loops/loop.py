@@ -35,6 +35,11 @@ class Pace:
         self._begun = first
         self._lock = Lock()
 
+    @property
+    def begun(self) -> int:
+        """How many steps of the epoch a thread has begun."""
+        return self._begun
+
     def begins(self, step: int) -> bool:
         """Whether to do this step of the epoch."""
         with self._lock:
