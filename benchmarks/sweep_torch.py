@@ -1,9 +1,9 @@
 """The networks of a sweep in PyTorch, trained by the loop that its tutorials teach.
 
-All images are in memory as normalised floats, channels last, and a batch is gathered by index, which is faster than a
-`DataLoader`. PyTorch takes a thread for each core that it may use, and AdamW its fused form. The learning rate follows
-PyTorch's own one-cycle schedule, which rises along a cosine, where this project's rises along a line. Weights start as
-PyTorch's layers start them.
+All images are in memory as normalised floats, channels last, and a batch is gathered by index, without a `DataLoader`.
+PyTorch takes a thread for each core that it may use, and AdamW its fused form. The learning rate follows PyTorch's own
+one-cycle schedule, which rises along a cosine, where this project's rises along a line. Weights start as PyTorch's
+layers start them.
 """
 
 from typing import TYPE_CHECKING, Any
