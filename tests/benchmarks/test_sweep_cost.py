@@ -46,13 +46,17 @@ def test_digits_are_cut_or_repeated(tmp_path, examples):
 @pytest.mark.slow
 def test_command(tmp_path):
     command = [sys.executable, "-W", "error", "-m", "benchmarks.sweep_cost"]
-    command += ["--depths=1", "--seeds=1,2", "--epochs=1", "--examples=200", f"--output={tmp_path / 's.json'}"]
+    command += ["--depths=1", "--seeds=1,2", "--epochs=1,2", "--examples=200", f"--output={tmp_path / 's.json'}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "s.json").read_text())
-    assert [row["settings"]["seeds"] for row in written["rows"]] == [1, 2]
+    points = [(row["varies"], row["settings"]["seeds"], row["settings"]["epochs"]) for row in written["rows"]]
+    assert points == [("seeds", 1, 2), ("seeds", 2, 2), ("epochs", 2, 1), ("epochs", 2, 2)]
+    assert written["rows"][1]["cold"] == written["rows"][3]["cold"]  # one point, measured once
     assert all(row[run][what] > 0 for row in written["rows"] for run in ("cold", "warm") for what in ("seconds", "mib"))
-    assert [(line["setting"], line["run"]) for line in written["lines"]] == [("seeds", "cold"), ("seeds", "warm")]
+    assert [(line["setting"], line["run"]) for line in written["lines"]] == [
+        (setting, run) for setting in ("seeds", "epochs") for run in ("cold", "warm")
+    ]
     assert sum(line.startswith("| seeds") for line in done.stdout.splitlines()) == 4
 
 
