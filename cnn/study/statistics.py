@@ -11,6 +11,7 @@ Example:
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -123,15 +124,18 @@ def detectable_difference(difference: Estimate, tests: int, power: float = 0.8) 
         >>> round(detectable_difference(differences([0.01, 0.02, 0.03]), tests=1), 4)  # deviation 0.01, 3 seeds
         0.0326
     """
+    return _effect(difference.n, tests, power) * difference.std if difference.std else None
+
+
+@functools.cache
+def _effect(count: int, tests: int, power: float) -> float:
+    """The true difference that is found, in standard deviations of a difference."""
     from scipy import optimize, stats
 
-    count = difference.n
-    if not difference.std:
-        return None
     critical = stats.t.ppf(1 - 0.05 / tests / 2, count - 1)
     # The noncentral t distribution; that the test finds the opposite direction is too rare to count.
-    effect = optimize.brentq(lambda size: stats.nct.sf(critical, count - 1, size * np.sqrt(count)) - power, 0, 1000)
-    return float(effect) * difference.std
+    found = optimize.brentq(lambda size: stats.nct.sf(critical, count - 1, size * np.sqrt(count)) - power, 0, 1000)
+    return float(found)
 
 
 def paired_p_value(first: Values, second: Values) -> float | None:

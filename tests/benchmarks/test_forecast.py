@@ -19,6 +19,7 @@ def test_the_ratio_is_the_truth_over_the_forecast():
     }
 
 
+@pytest.mark.slow
 def test_command(tmp_path):
     """On digits: the sweep stops half-way, goes on to its end, and the second forecast is of the rest alone."""
     command = [sys.executable, "-W", "error", "-m", "benchmarks.forecast", "--dataset=digits", "--blocks=0,1"]

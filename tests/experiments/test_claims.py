@@ -154,6 +154,7 @@ def test_what_a_convolution_for_reduction_adds_is_counted(ask, tmp_path):
     assert re.search('worse than pooling" (holds|does not hold|is not decided|cannot be tested)', said)
 
 
+@pytest.mark.slow
 def test_features_of_a_network_that_is_too_small_for_an_mlp_are_compared_without_one(ask, tmp_path):
     """One unit more or less changes an MLP of 2,229 parameters by more than 2 %."""
     done = ask("features", *TINY)

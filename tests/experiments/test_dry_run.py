@@ -5,6 +5,8 @@ import pytest
 from tests.data.sources.test_folder import write
 from tests.experiments.test_claims import CLAIMS
 
+pytestmark = pytest.mark.thorough
+
 TINY = ("--epochs=1", "--batch_size=512", "--seeds=2", "--tuning_seeds=1")
 
 

@@ -10,6 +10,8 @@ from cnn.trained.network import JSON, WEIGHTS, Trained
 from tests.experiments.test_errors import NO_FOLDERS
 from tests.trained import exported
 
+pytestmark = pytest.mark.thorough
+
 READY = ("stablehlo", "safetensors")  # without an extra
 
 

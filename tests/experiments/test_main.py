@@ -8,6 +8,8 @@ import pytest
 import experiments.__main__ as main
 from tests.experiments.test_errors import EXPERIMENTS
 
+pytestmark = pytest.mark.thorough
+
 TOOLS = ("predict", "export")  # which train nothing
 SCRIPT = "import sys; from experiments.__main__ import main; sys.exit(main())"  # as its entry point does
 

@@ -65,6 +65,7 @@ def test_a_diverged_neighbour_leaves_the_others_their_measurements(digits, exper
     assert len(good.result.measured) >= 2 and bad.result.test_accuracy is None
 
 
+@pytest.mark.slow
 def test_images_that_do_not_move_are_the_test_images(digits):
     (outcome,) = outcomes(why_convnets, [config(3e-3)], digits)
     assert outcome.result.value("moved_0") == outcome.result.test_accuracy

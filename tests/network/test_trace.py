@@ -8,6 +8,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from cnn.errors import RequestError
 from cnn.network import geometry, ops, trace
 
+pytestmark = pytest.mark.thorough
+
 IMAGE = np.array([[1, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4]], np.float32).reshape(4, 4, 1)
 EDGE = np.array([[1, -1], [1, -1]], np.float32).reshape(2, 2, 1)
 

@@ -11,6 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from cnn.network import ops
 from tests.network.helpers import FORMS, whole_numbers
 
+pytestmark = pytest.mark.thorough
+
 CPU = FORMS["cpu"]
 FUNCTIONS = {
     "conv2d": (lambda x, k, b: ops.conv2d(x, k, b, stride=2, padding=1), [(2, 5, 4, 2), (3, 3, 2, 3), (3,)]),

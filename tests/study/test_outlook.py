@@ -19,6 +19,8 @@ from cnn.training.folder import Result
 from cnn.training.speed import trial_seconds
 from tests.study.small import CONFIG, Instant, Said, run, study
 
+pytestmark = pytest.mark.thorough
+
 GRID = dataclasses.replace(CONFIG, tuning_seeds=2, seeds=3)  # 2 depths: 8 trials tune, 6 compare
 
 

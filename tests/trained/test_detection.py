@@ -8,6 +8,8 @@ from sklearn.metrics import precision_recall_curve
 
 from cnn.trained.detection import Objects, average_precision, mean_average_precision
 
+pytestmark = pytest.mark.thorough
+
 property_test = settings(max_examples=100, deadline=None)
 A = (0.25, 0.25, 0.5, 0.5)
 B = (0.75, 0.75, 0.5, 0.5)

@@ -16,6 +16,8 @@ from cnn.training.fit import Fit, Session, prepare_trials
 from cnn.training.loops.scan import ScanLoop
 from cnn.training.loops.threads import ThreadsLoop
 
+pytestmark = pytest.mark.thorough
+
 TINY = {"network": NetworkConfig(blocks=1, width=4, hidden=8), "validation_fraction": 0.1}
 HERE = machine.here()
 ACCELERATOR = dataclasses.replace(HERE, backend="gpu")  # its choices, on whatever device there is

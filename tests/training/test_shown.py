@@ -11,6 +11,8 @@ from cnn.training import shown, trial
 from cnn.training.fit import Session, prepare_trials
 from cnn.training.trial import Options
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = TrialConfig(
     "digits",
     validation_fraction=0.1,

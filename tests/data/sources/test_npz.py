@@ -12,6 +12,8 @@ from cnn.data.content import fingerprint
 from cnn.data.sources import npz
 from cnn.errors import RequestError
 
+pytestmark = pytest.mark.thorough
+
 RNG = np.random.default_rng(0)
 
 

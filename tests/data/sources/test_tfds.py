@@ -17,6 +17,8 @@ from cnn.data.sources import tfds as source
 from cnn.data.sources.published import quiet
 from cnn.errors import RequestError
 
+pytestmark = pytest.mark.thorough
+
 RNG = np.random.default_rng(0)
 needs_no_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed: nothing is refused for it"
