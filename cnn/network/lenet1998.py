@@ -119,7 +119,11 @@ class EdgePad(CountedLayer, ZeroPad):
     def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
         self.output_shape(x.shape[1:])  # refuses what is too large
         x = x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)
-        return jnp.pad(x, ((0, 0), *self.sides(x.shape[1:]), (0, 0)), mode="edge")
+        for axis, (before, after) in enumerate(self.sides(x.shape[1:]), start=1):
+            first = jax.lax.slice_in_dim(x, 0, 1, axis=axis)
+            last = jax.lax.slice_in_dim(x, x.shape[axis] - 1, x.shape[axis], axis=axis)
+            x = jnp.concatenate([*[first] * before, x, *[last] * after], axis=axis)
+        return x
 
     @nn.nowrap
     def output_shape(self, shape: Shape) -> Shape:
@@ -218,7 +222,7 @@ class RadialBasis(CountedLayer):
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
-        difference = ops.flatten(x).reshape(len(x), 1, BITMAPS.shape[1]) - BITMAPS.reshape(1, *BITMAPS.shape)
+        difference = ops.flatten(x)[:, None, :] - BITMAPS.reshape(1, *BITMAPS.shape)
         return -jnp.square(difference).sum(-1).astype(x.dtype)  # float32: a bfloat16 sum would lose the small addends
 
     @nn.nowrap

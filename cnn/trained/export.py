@@ -31,7 +31,7 @@ import jax.export
 import jax.numpy as jnp
 from jax import Array
 
-from cnn.errors import RequestError, require
+from cnn.errors import RequestError
 from cnn.network import models, ops
 from cnn.network.forms import PLAIN, Chosen, Forms
 from cnn.network.geometry import Axes, Padding
@@ -39,7 +39,6 @@ from cnn.trained.network import JSON, WEIGHTS, Trained, forward
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 METADATA = "trained"  # the key of what describes the network in the metadata of a safetensors file
-_NOT_AS_ONNX = ("lenet5_1998",)  # its first layer repeats the edges of the image
 _LOCATIONS = "jax_traceback_in_locations_limit"
 _OF_TWO_FILES = ("format", "weights", "seal")  # of no meaning in one file
 
@@ -97,11 +96,8 @@ def onnx(trained: Trained) -> bytes:
         The serialised model, checked by ONNX; its outputs are `output_names`.
 
     Raises:
-        RequestError: jax2onnx cannot be imported, or cannot convert the model.
+        RequestError: jax2onnx cannot be imported.
     """
-    model_name = trained.config.network.model
-    said = "another with to='onnx': jax2onnx cannot repeat the edges of a batch of any size; to='stablehlo' takes it"
-    require(model_name not in _NOT_AS_ONNX, "model", model_name, said)
     try:
         import jax2onnx
         from onnx import checker, shape_inference
@@ -122,7 +118,7 @@ def onnx(trained: Trained) -> bytes:
         model = jax2onnx.to_onnx(
             lambda images: tuple(answers(images).values()),
             [jax.ShapeDtypeStruct(("batch", *trained.image_shape), jnp.uint8)],
-            model_name=model_name,
+            model_name=trained.config.network.model,
             input_names=["images"],
             output_names=list(output_names(trained)),
         )

@@ -15,7 +15,7 @@ from tests.trained.exported import BATCHES, make
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
-KINDS = {kind: settings for kind, settings in exported.KINDS.items() if kind != "model=lenet5_1998"}  # is refused
+KINDS = exported.KINDS
 OTHERS = {"objects": {"objects": 1}, "bfloat16": {"precision": "bfloat16"}}
 MAKE = """
 import json, pathlib, sys, onnx

@@ -26,7 +26,7 @@ def some_variables(network, x):
     def draw(path, leaf):
         if leaf.ndim > 1:
             return generator.normal(0, (2 / np.prod(leaf.shape[:-1])) ** 0.5, leaf.shape).astype(np.float32)
-        return np.full(leaf.shape, path[-1].key in ("scale", "var"), np.float32)
+        return np.full(leaf.shape, path[-1].key in ("scale", "var", "coefficient"), np.float32)
 
     shapes = jax.eval_shape(network.init, jax.random.key(0), x)
     return jax.tree.map(jnp.asarray, jax.tree_util.tree_map_with_path(draw, shapes))
