@@ -39,6 +39,8 @@ def own_process() -> None:
             os.fstat(number)
             continue
         os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8")  # libraries write there, some while they are imported
     reading, _stops = os.pipe()
     if sys.platform != "win32":
         os.set_blocking(_stops, False)

@@ -14,7 +14,7 @@ from cnn.data.content import Dataset
 from cnn.errors import require
 from cnn.network import matching, models
 from cnn.show.answer import accuracy_vs_blocks
-from cnn.study import tables, words
+from cnn.study import advice, tables, words
 from cnn.study.answer import answer
 from cnn.study.plan import Study
 from cnn.study.results import variant_name
@@ -67,7 +67,7 @@ def report(results: Results) -> Report:
         answer=found,
         text=text,
         pictures={"accuracy_vs_blocks": lambda: accuracy_vs_blocks(found, results.rows)},
-        advice=lambda arguments: words.next_command(found, config, results.plan.grid, arguments, fits),
+        advice=lambda arguments: advice.next_command(found, config, results.plan.grid, arguments, fits),
     )
 
 

@@ -29,7 +29,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     ],
     "cnn.study": [
         *("statistics", "tuning", "results", "plan", "folder", "ahead", "forecast", "outlook", "executors", "run"),
-        *("rule", "stability", "answer", "comparison", "words", "claims", "tables", "chosen"),
+        *("rule", "stability", "answer", "comparison", "words", "advice", "claims", "tables", "chosen"),
     ],
     "cnn.show": ["style", "canvas", "answer", "comparison", "network", "trace"],
     "experiments": [

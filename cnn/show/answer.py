@@ -31,6 +31,7 @@ from cnn.show.style import (
 from cnn.study.answer import Answer, Depth
 from cnn.study.results import Row, compared, variant_name
 from cnn.study.statistics import Estimate
+from cnn.study.words import missed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -199,6 +200,7 @@ def _subtitle(answer: Answer) -> str:
         return matched
     count = chosen.summary.n
     seeds = f"{count} seed{'' if count == 1 else 's'}"
-    alike = ", ".join(map(str, answer.indistinguishable))
-    apart = f"the data cannot tell it apart from {alike}; " if alike else ""
+    alike = [depth for depth in answer.depths if depth.blocks in answer.indistinguishable]
+    names = ", ".join(str(depth.blocks) for depth in alike)
+    apart = f"the data cannot tell it apart from {names}{missed(alike)}\n" if alike else ""
     return f"{apart}{seeds}, {matched}"

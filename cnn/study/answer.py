@@ -163,7 +163,7 @@ def answer(
         correct: for each depth, boolean [seeds, images]: which test images each finished seed has right. A depth that
             is missing, or None, gets no bootstrap interval.
         val_correct: the same for validation images. Without those of a depth, or where a seed of any depth did not
-            finish, there are no shares of picks.
+            finish, there are no shares of picks; nor of one seed, which no resample varies.
 
     Returns:
         The answer. `indistinguishable` has each other depth with a finished trial whose `p_adjusted` is unknown or at
@@ -180,7 +180,7 @@ def answer(
     test = by_seed(trials, ACCURACY, depths)
     to_chosen = _to_chosen(test, choice.chosen)
     adjusted = holm({index: paired_p_value(test[index], test[choice.chosen]) for index in to_chosen})
-    complete = not np.isnan(validation).any()  # every depth has every seed
+    complete = not np.isnan(validation).any() and validation.shape[1] > 1  # every depth has every seed, of several
     shares = _pick_shares([val_correct.get(depth) for depth in depths], margin) if complete else [None] * len(depths)
     described = []
     for index, summary in enumerate(summaries):
@@ -233,9 +233,11 @@ def _rule(depths: Sequence[Depth], margin: float) -> str:
     best = min(ranked, key=lambda depth: depth.shortfall or 0.0, default=None)
     reference = f" ({variant_name('blocks', best.blocks)}: {best.summary.val.mean:.4f})" if best else ""
     several = any(depth.summary.n > 1 for depth in ranked)
+    lacking = any(depth.summary.n and depth.shortfall is None for depth in depths)
+    whose = ", of those whose every seed succeeded," if lacking else ""
     unknown = "" if several else "; of one seed SE is unknown, so the share of the error alone counts"
     return (
-        f"the smallest depth whose mean validation accuracy falls short of the best depth's{reference} by at most "
-        f"max({margin:g} x error, SE), where error is the best depth's mean validation error and SE the standard error "
-        f"of the seed-paired difference{unknown}"
+        f"the smallest depth{whose} whose mean validation accuracy falls short of the best depth's{reference} by at "
+        f"most max({margin:g} x error, SE), where error is the best depth's mean validation error and SE the standard "
+        f"error of the seed-paired difference{unknown}"
     )

@@ -1,8 +1,8 @@
 """Whether a statement holds on a data set, by the tests of the comparisons that it is about.
 
-A statement says of each variant on which side of its reference it lies: worse, better or alike. Differences of at most
-a twentieth of the reference's error count as none, as in the rule of a sweep. A difference is decided by the paired
-test. That there is none is decided only where the 95 % interval has no room for a larger one (two one-sided tests,
+A statement says of each variant on which side of its reference it lies: worse, better or alike. A difference that the
+paired test finds counts, however small it is. That there is none is decided only where the 95 % interval has no room
+for one above a twentieth of the reference's error, the share that counts in the rule of a sweep (two one-sided tests,
 Schuirmann 1987). Where the interval allows both, the statement is not decided: few seeds are no evidence.
 
 Example:
@@ -25,7 +25,7 @@ from cnn.config import SweepConfig
 from cnn.study import words
 from cnn.study.comparison import Comparison
 
-NEGLIGIBLE = SweepConfig().margin  # share of the reference's error up to which a difference counts as none
+NEGLIGIBLE = SweepConfig().margin  # share of the reference's error; what the test does not find may be so large
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Expected:
 
     @property
     def negligible(self) -> float:
-        """The largest difference that counts as none."""
+        """The largest difference for which the interval of what counts as alike may have room."""
         return NEGLIGIBLE * (
             1 - (self.comparison[self.comparison.reference].measured[self.comparison.metric].mean or 0.0)
         )

@@ -23,8 +23,8 @@ def pick_shares(
     """The share of resamples in which the rule chooses each depth.
 
     Each resample draws seeds with replacement, and for each drawn seed draws its validation images with replacement
-    (Efron 1979). Depths keep their pairs: a resample takes the same seeds and images at every depth. A resample varies
-    somewhat more than a new sweep would, so the shares are cautious.
+    (Efron 1979). Depths keep their pairs: a resample takes the same seeds and images at every depth. The noise of the
+    images is part of how seeds differ already, so a resample varies more than a new sweep would.
 
     Args:
         correct: for each depth bool [seeds, images], whether a seed's network has a validation image right. Every depth

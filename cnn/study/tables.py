@@ -45,7 +45,8 @@ MEANINGS = {
         "paired t-test against {reference}, Holm-adjusted for all tests; below 0.05 the two are told apart. It can "
         "exceed 0.05 although an interval leaves out 0"
     ),
-    "picks": "how often the rule takes this depth, in percent, on resampled seeds and validation images",
+    "picks": "how often the rule takes this depth, in percent, on resampled seeds and validation images "
+    "(these vary more than new ones)",
     "n of m": "of m trials, n succeeded; the others diverged, collapsed or failed, and no mean counts them",
     "rate": "learning rate; of several, the one with the best mean on validation images",
     "MACs": "multiply-accumulates of one image forward",

@@ -8,21 +8,15 @@ Example:
     '98.00 % (95% interval 97.00 to 99.00, n=5)'
 """
 
-import re
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cnn import recipes
-from cnn.config import FIRST_TUNING_SEED, SweepConfig
 from cnn.study.answer import SIGNIFICANCE, Answer, Depth
 from cnn.study.comparison import Comparison, Variant
 from cnn.study.results import ACCURACY, Summary, variant_name
 from cnn.study.statistics import Estimate
-from cnn.study.tuning import beyond
 
-LARGEST_RATE = 1e30  # far above any rate that learns; no rate beyond it is suggested
-SMALLEST_RATE = 1e-30
 SIDES = {"worse": "worse than", "alike": "not to be told apart from", "better": "better than"}  # see `side`
 
 
@@ -64,6 +58,7 @@ def answer_sentence(answer: Answer) -> str:
     that is the deepest one tried, rates at the edge of the grid, and trials that diverged, collapsed or failed.
     """
     parts = [_recommendation(answer), _on_test_images(answer), _why(answer), _shortfalls(answer), _deepest(answer)]
+    parts.append(_unranked(answer))
     parts += _to_know([depth.summary for depth in answer.depths], "blocks", answer.dataset, "depths")
     return " ".join(part for part in parts if part)
 
@@ -99,17 +94,17 @@ def _on_test_images(answer: Answer) -> str:
     ]
     if answer.indistinguishable:
         alike = _listed("blocks", answer.indistinguishable)
-        missed = _missed([depth for depth in _others(answer) if depth.blocks in answer.indistinguishable])
-        parts.append(f"{variant_name('blocks', answer.recommended)} cannot be told apart from {alike}{missed}")
+        unseen = missed([depth for depth in _others(answer) if depth.blocks in answer.indistinguishable])
+        parts.append(f"{variant_name('blocks', answer.recommended)} cannot be told apart from {alike}{unseen}")
     return f"On test images, {'; '.join(parts)}." if parts else ""
 
 
 def _direction(difference: Estimate) -> str:
-    """A difference of accuracies as `worse by 0.23 points (0.12 to 0.34)`."""
-    in_points = points(difference.mean or 0.0)
-    word = "better" if in_points > 0 else "worse"
+    """A difference of accuracies as `worse by 0.23 points (95% interval 0.12 to 0.34)`."""
+    size = abs(points(difference.mean or 0.0))
+    word = "better" if (difference.mean or 0.0) > 0 else "worse"
     ends = _towards(difference)
-    return f"{word} by {abs(in_points):.2f} points{f' ({ends})' if ends else ''}"
+    return f"{word} by {f'{size:.2f}' if size else 'less than 0.01'} points{f' (95% interval {ends})' if ends else ''}"
 
 
 def _towards(difference: Estimate) -> str:
@@ -121,8 +116,10 @@ def _towards(difference: Estimate) -> str:
     return f"{low:.2f} to {high:.2f}"
 
 
-def _missed(alike: Sequence[Depth | Variant]) -> str:
-    """Which difference the tests could have seen between networks that they do not tell apart."""
+def missed(alike: Sequence[Depth | Variant]) -> str:
+    """Which difference the tests could have seen between networks that they do not tell apart: for a sentence."""
+    if all(each.difference is None or each.difference.n < 2 for each in alike):
+        return " (fewer than two common seeds allow no test)" if alike else ""
     largest = max((each.detectable for each in alike if each.detectable is not None), default=None)
     if largest is None or largest >= 1:
         return ""
@@ -161,6 +158,15 @@ def _shortfalls(answer: Answer) -> str:
             verb = "fell " if not parts else ""
             parts.append(f"{variant_name('blocks', depth.blocks)} {verb}{short}{of}, where {allowed} were allowed")
     return f"{'; '.join(parts)}." if parts else ""
+
+
+def _unranked(answer: Answer) -> str:
+    """Which depths the rule leaves out although they have results, since they lack a seed that others have."""
+    lacking = [depth.blocks for depth in answer.depths if depth.summary.n and depth.shortfall is None]
+    if not lacking:
+        return ""
+    named = f"{_listed('blocks', lacking)} {'is' if lacking == [1] else 'are'}"
+    return f"{named} not ranked, since not every seed succeeded there; shares of picks are therefore unknown."
 
 
 def _apart(larger: float, smaller: float) -> tuple[str, str]:
@@ -281,7 +287,7 @@ def verdict(comparison: Comparison, reference: str) -> str:
         there = [variant for variant in comparison.others if side(variant) == place]
         if there:
             names = ", ".join(str(variant.name) for variant in there)
-            parts.append(f"{kind} {reference}: {names}{_missed(there) if place == 'alike' else ''}")
+            parts.append(f"{kind} {reference}: {names}{missed(there) if place == 'alike' else ''}")
     text = "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}."
 
@@ -292,59 +298,3 @@ def side(variant: Variant) -> str:
         return "alike"
     difference = variant.difference.mean if variant.difference is not None else None
     return "better" if difference is not None and difference > 0 else "worse"
-
-
-def next_command(
-    answer: Answer, config: SweepConfig, grid: Sequence[float], arguments: Sequence[str], fits: Callable[[int], bool]
-) -> str | None:
-    """The command to try after this answer, as a line for the shell; None where the answer leaves nothing to try.
-
-    It is the first of these that applies: the same command where trials failed; more learning rates where a best one
-    lies at the edge of the grid; a deeper network where the deepest is recommended; more seeds where the tests do not
-    tell depths apart. These settings may grow in an old work folder, so the command continues in the same folder.
-
-    Args:
-        answer: the answer so far.
-        config: the settings that gave the answer.
-        grid: the learning rates that were tried.
-        arguments: the command that gave the answer, such as `sys.orig_argv`.
-        fits: whether a number of blocks fits the images.
-
-    Example:
-        >>> _replaced(["python", "-m", "experiments.sweep_blocks", "--seeds", "5", "--epochs=9"], "seeds", "10")
-        'python -m experiments.sweep_blocks --epochs=9 --seeds=10'
-    """
-    if any(depth.summary.failed for depth in answer.depths):
-        return shlex.join(arguments)
-    rates = sorted(map(float, grid))
-    wider = _wider(answer, rates)
-    if wider != rates:
-        return _replaced(arguments, "learning_rates", ",".join(map(repr, wider)))
-    deepest = max(config.blocks)
-    # With equal parameters or multiply-accumulates a deeper network would change the widths of all the others.
-    if answer.recommended == deepest and answer.match == "width" and fits(deepest + 1):
-        return _replaced(arguments, "blocks", ",".join(map(str, (*config.blocks, deepest + 1))))
-    if answer.indistinguishable and 2 * config.seeds <= FIRST_TUNING_SEED:
-        return _replaced(arguments, "seeds", str(2 * config.seeds))
-    return None
-
-
-def _wider(answer: Answer, rates: list[float]) -> list[float]:
-    """The learning rates, and one more beyond each edge that is a best rate; a lower one where all trials diverged."""
-    best = {depth.summary.learning_rate for depth in answer.depths if depth.summary.learning_rate_at_edge}
-    all_diverged = all(depth.summary.n == 0 and depth.summary.diverged for depth in answer.depths)
-    lower = [beyond(rates[0], -1)] if rates[0] in best or all_diverged else []
-    higher = [beyond(rates[-1], 1)] if rates[-1] in best and len(rates) > 1 else []
-    return [rate for rate in (*lower, *rates, *higher) if SMALLEST_RATE <= rate <= LARGEST_RATE or rate in rates]
-
-
-def _replaced(arguments: Sequence[str], flag: str, value: str) -> str:
-    """The command with a flag set to a value; earlier settings of the flag are removed."""
-    kept = []
-    skip = False
-    for argument in arguments:
-        alone = re.fullmatch(rf"--?{flag}", argument) is not None  # its value is the next argument
-        if not skip and not alone and not re.match(rf"--?{flag}=", argument):
-            kept.append(argument)
-        skip = alone
-    return shlex.join([*kept, f"--{flag}={value}"])

@@ -81,7 +81,8 @@ def pairs(trials):
 def test_one_bar_grows_from_nothing_to_the_end_of_both_phases(whole):
     shown = whole.said.shown["sweep_blocks"]
     done = [each.done for each in shown]
-    assert done[0] == 0 and done == sorted(done) and done[-1] == 1
+    steps = [after - before for before, after in itertools.pairwise(done)]
+    assert done[0] == 0 and min(steps) > -1e-9 and done[-1] == 1  # but for rounding it never goes back
     first, *_, last = (each.note for each in shown[1:])
     assert first == "tuning 0 blocks at rates 0.001 and 0.003, seed 1 of 1"
     assert last.startswith("comparing 1 block, seeds 1 and 2 of 2; best so far ")

@@ -1,4 +1,4 @@
-"""Shares of picks, against an enumeration of every resample, and against new sweeps of a known truth."""
+"""Shares of picks, against an enumeration of every resample."""
 
 import itertools
 

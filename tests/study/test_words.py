@@ -1,13 +1,11 @@
-"""The sentences of answers and comparisons, and the next command."""
+"""The sentences of answers and comparisons."""
 
 import dataclasses
-import shlex
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from cnn.config import SweepConfig
 from cnn.study import words
 from cnn.study.comparison import compare
 from cnn.study.statistics import Estimate
@@ -60,7 +58,7 @@ def test_sentence_of_depths_that_are_told_apart():
     # Differences 2 - 1: 0.049, 0.05, 0.051: short by 5 points; SE 0.001 / sqrt 3, so 0.05 of the error of 3 % counts
     assert sentence({1: [0.921, 0.92, 0.919], 2: [0.97, 0.97, 0.97]}) == (
         "On mnist, use 2 blocks: mean test accuracy 97.00 % (n=3). "
-        "On test images, 1 block is worse by 5.00 points (4.75 to 5.25). "
+        "On test images, 1 block is worse by 5.00 points (95% interval 4.75 to 5.25). "
         "1 block fell 5.00 points short of the best on validation data, where 0.15 were allowed."
     )
 
@@ -69,8 +67,8 @@ def test_sentence_of_depths_that_are_told_apart():
     "other, said",
     [
         # as simulated for 3 blocks on MNIST: better by 0.15 points, with an interval of 4.30265 x 0.01 / sqrt 3
-        ([0.9915 + 0.0001, 0.9915, 0.9915 - 0.0001], "2 blocks are better by 0.15 points (0.13 to 0.17)."),
-        ([0.9885 + 0.0001, 0.9885, 0.9885 - 0.0001], "2 blocks are worse by 0.15 points (0.13 to 0.17)."),
+        ([0.9915 + 0.0001, 0.9915, 0.9915 - 0.0001], "2 blocks are better by 0.15 points (95% interval 0.13 to 0.17)."),
+        ([0.9885 + 0.0001, 0.9885, 0.9885 - 0.0001], "2 blocks are worse by 0.15 points (95% interval 0.13 to 0.17)."),
     ],
 )
 def test_sentence_says_in_which_direction_depths_differ(other, said):
@@ -154,6 +152,33 @@ def test_a_shortfall_just_above_what_is_allowed_is_written_as_larger():
     )
 
 
+def test_sentence_names_a_depth_that_lacks_a_seed_and_so_is_not_ranked():
+    right = {1: [0.95, 0.951, 0.952, 0.95], 2: [0.97, 0.971, 0.97, 0.972], 3: [0.981, 0.98, None, 0.98]}
+    found = answered(compared(right))
+    said = words.answer_sentence(found)
+    assert "use 2 blocks" in said
+    assert (
+        "3 blocks are not ranked, since not every seed succeeded there; shares of picks are therefore unknown." in said
+    )
+    assert found.rule.startswith(
+        "the smallest depth, of those whose every seed succeeded, whose mean validation accuracy"
+    )
+    complete = answered(compared({depth: values for depth, values in right.items() if depth < 3}))
+    assert "not ranked" not in words.answer_sentence(complete) and "every seed" not in complete.rule
+
+
+def test_sentence_says_where_one_seed_allows_no_test():
+    said = words.answer_sentence(answered(compared({1: [0.9], 2: [0.9]})))
+    assert "1 block cannot be told apart from 2 blocks (fewer than two common seeds allow no test)." in said
+
+
+def test_a_difference_that_rounds_to_nothing_keeps_its_direction():
+    better = [0.990021, 0.990022, 0.990023]
+    rows = [row(blocks=1, seed=seed, val=0.99, test=0.99) for seed in range(3)]
+    rows += [row(blocks=2, seed=seed, val=0.99, test=test) for seed, test in enumerate(better)]
+    assert "2 blocks are better by less than 0.01 points" in words.answer_sentence(answered(rows))
+
+
 def test_sentence_names_what_failed():
     rows = [*compared({1: [0.9, 0.91]}), row(blocks=2, test=0.9, status="failed")]
     text = words.answer_sentence(answered(rows))
@@ -185,7 +210,9 @@ def test_what_is_unknown_is_said(other):
     comparison = compared_pooling({"max": [0.9, None], "stride": other})
     assert words.versus(comparison, "stride").endswith("(no common seed succeeded)")
     assert words.share(comparison, "stride") == "100% of the parameters and 100% of the multiply-accumulates"
-    assert words.verdict(comparison, "max pooling") == "Not to be told apart from max pooling: stride."
+    assert words.verdict(comparison, "max pooling") == (
+        "Not to be told apart from max pooling: stride (fewer than two common seeds allow no test)."
+    )
 
 
 def test_one_seed_has_a_mean_and_no_interval():
@@ -244,80 +271,3 @@ def test_the_verdict_names_every_variant_on_its_side():
         "Worse than max pooling: stride; not to be told apart from max pooling: average (a true difference below 0.57 "
         "points would mostly be missed); better than max pooling: wide."
     )
-
-
-COMMAND = ["python", "-m", "experiments.sweep_blocks", "--dataset=mnist", "--workdir=my folder"]
-GIVEN = "python -m experiments.sweep_blocks --dataset=mnist '--workdir=my folder'"
-GRID = (3e-4, 1e-3, 3e-3)
-
-
-def at_best(rates, accuracies):
-    """Rows of a sweep whose tuning chose these learning rates of the grid, by depth."""
-    tune = [
-        row("tune", blocks=blocks, rate=rate, seed=9, val=0.9 if rate == best else 0.5)
-        for blocks, best in rates.items()
-        for rate in GRID
-    ]
-    return [*tune, *(trial for blocks in rates for trial in compared({blocks: accuracies[blocks]}, rate=rates[blocks]))]
-
-
-def following(rows, fits=lambda blocks: False, command=COMMAND, match="width", **settings):
-    config = SweepConfig("mnist", **{"blocks": (1, 2), "learning_rates": GRID, "match": match, **settings})
-    return words.next_command(answered(rows, match=match), config, config.grid, command, fits)
-
-
-ALIKE = {1: [0.97, 0.96], 2: [0.96, 0.97]}
-DEEPER = {1: [0.9, 0.91], 2: [0.97, 0.96]}
-APART = {1: [0.97, 0.972, 0.971], 2: [0.9, 0.901, 0.902]}
-
-
-@pytest.mark.parametrize(
-    "rates, wider",
-    [
-        ({1: 3e-3, 2: 1e-3}, "0.0003,0.001,0.003,0.01"),
-        ({1: 1e-3, 2: 3e-4}, "0.0001,0.0003,0.001,0.003"),
-        ({1: 3e-3, 2: 3e-4}, "0.0001,0.0003,0.001,0.003,0.01"),
-    ],
-)
-def test_a_best_rate_at_the_edge_asks_for_a_wider_grid(rates, wider):
-    assert following(at_best(rates, ALIKE)) == f"{GIVEN} --learning_rates={wider}"
-
-
-def test_the_deepest_depth_asks_for_a_deeper_one_where_it_fits_and_changes_no_other():
-    rows = at_best({1: 1e-3, 2: 1e-3}, DEEPER)
-    assert following(rows, fits=lambda blocks: blocks == 3) == f"{GIVEN} --blocks=1,2,3"
-    assert following(rows, fits=lambda blocks: False) == f"{GIVEN} --seeds=10"
-    assert following(rows, fits=lambda blocks: True, match="macs") == f"{GIVEN} --seeds=10"
-
-
-def test_depths_that_are_not_told_apart_ask_for_more_seeds():
-    assert following(at_best({1: 1e-3, 2: 1e-3}, ALIKE), seeds=3) == f"{GIVEN} --seeds=6"
-    assert following(at_best({1: 1e-3, 2: 1e-3}, APART)) is None
-
-
-def test_a_failed_trial_asks_for_the_same_command():
-    rows = [*at_best({1: 3e-3, 2: 1e-3}, ALIKE), row(rate=3e-3, seed=8, status="failed")]
-    assert following(rows) == GIVEN
-
-
-def test_lower_rates_are_asked_for_where_every_trial_diverged():
-    rows = compared({1: [None, None], 2: [None, None]}, rate=0.5)
-    assert following(rows, learning_rates=(0.5,)) == f"{GIVEN} --learning_rates=0.1,0.5"
-
-
-@pytest.mark.parametrize(
-    "given", [["--seeds=5"], ["--seeds", "5"], ["-seeds=5"], ["-seeds", "5"], ["--seeds=3", "--seeds=5"]]
-)
-def test_the_flag_that_grows_is_replaced_however_it_was_given(given):
-    command = ["python", "-m", "experiments.sweep_blocks", *given, "--epochs=2"]
-    line = following(at_best({1: 1e-3, 2: 1e-3}, ALIKE), command=command)
-    assert line == "python -m experiments.sweep_blocks --epochs=2 --seeds=10"
-
-
-def test_log_spaced_rates_are_repeated_to_the_last_digit():
-    rates = np.geomspace(1e-4, 1e-2, 5).tolist()
-    rows = [row("tune", rate=rate, seed=9, val=rate) for rate in rates]
-    rows += compared({1: [0.97, 0.96]}, rate=rates[-1])
-    line = following(rows, learning_rates=tuple(rates), blocks=(1,))
-    listed = shlex.split(line)[-1].removeprefix("--learning_rates=").split(",")
-    assert list(map(float, listed[:-1])) == rates and float(listed[-1]) == 0.03
