@@ -65,8 +65,9 @@ def test_an_error_that_cannot_be_printed_is_a_status(monkeypatch, capsys, stream
 @each_broken
 @pytest.mark.parametrize("terminal", ["0", "1"], ids=["lines", "bars"])
 def test_progress_that_cannot_be_shown_stops_nothing(monkeypatch, capsys, stream, terminal):
-    monkeypatch.setenv("TTY_COMPATIBLE", terminal)  # whether rich takes the stream for a terminal; before rich 14:
-    monkeypatch.setenv("FORCE_COLOR", terminal.strip("0"))
+    monkeypatch.setenv("TTY_COMPATIBLE", terminal)  # whether rich takes the stream for a terminal
+    if terminal == "1":
+        monkeypatch.setenv("FORCE_COLOR", "1")  # the same before rich 14
     monkeypatch.setattr(sys, "stderr", stream)
     shown = progress.automatic()
     expected = progress.Progress if stream is None else (progress.Lines, progress.Bars)[int(terminal)]

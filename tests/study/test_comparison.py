@@ -17,7 +17,8 @@ def detectable_by_hand(differences, tests):
     count = len(differences)
     critical = stats.t.ppf(1 - 0.025 / tests, count - 1)
     effects = np.linspace(0, 50, 200_001)
-    found = stats.nct.sf(critical, count - 1, effects * math.sqrt(count))
+    with np.errstate(divide="ignore"):  # as in the library
+        found = stats.nct.sf(critical, count - 1, effects * math.sqrt(count))
     return effects[np.argmax(found >= 0.8)] * np.std(differences, ddof=1)
 
 
