@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cnn import files
 from cnn.config import setting
+from cnn.data.datasets import largest_pixel
 from cnn.errors import RequestError, require, require_known
 from cnn.study.chosen import trained_in
 from cnn.trained import export
@@ -39,6 +40,7 @@ def _stablehlo_lines(path: Path, trained: Trained) -> list[str]:
         "import jax.export, pathlib",
         f"answer = jax.export.deserialize(bytearray(pathlib.Path({str(path)!r}).read_bytes())).call(images)",
         f"{', '.join(names)} = {values}  # {_shapes(trained)}",
+        *_classes(trained),
     ]
 
 
@@ -49,6 +51,7 @@ def _onnx_lines(path: Path, trained: Trained) -> list[str]:
         "import onnxruntime",
         f"session = onnxruntime.InferenceSession({str(path)!r})",
         f'{unpacked} = session.run(None, {{"images": images}})  # {_shapes(trained)}',
+        *_classes(trained),
     ]
 
 
@@ -63,7 +66,13 @@ def _safetensors_lines(path: Path, trained: Trained) -> list[str]:
 def _shapes(trained: Trained) -> str:
     image = ", ".join(map(str, trained.image_shape))
     outputs = ", ".join(map(str, trained.network.output_shape(trained.image_shape)))
-    return f"images: uint8 [n, {image}]; each result: float32 [n, {outputs}]"
+    pixels = f"from 0 to {largest_pixel(trained.config.dataset)}"
+    return f"images: uint8 [n, {image}], {pixels}; each result: float32 [n, {outputs}]"
+
+
+def _classes(trained: Trained) -> list[str]:
+    """A line that says which output is which class; none for a network that locates objects."""
+    return [] if trained.config.scene.objects else [f"class_names = {trained.class_names!r}"]
 
 
 FORMATS = {

@@ -1,5 +1,6 @@
 """Which trained network a work folder stands for: the one of a training, or that of a sweep's recommended depth."""
 
+import itertools
 from pathlib import Path
 
 from cnn import files
@@ -14,9 +15,9 @@ from cnn.training.folder import TrialFolder, kept_settings
 def trained_in(workdir: Path) -> Trained:
     """The network that a folder of `train`, of a trial, or of `sweep_blocks` holds.
 
-    A sweep's is the one of the recommended depth and its first seed; test accuracy chooses nothing. The network must be
-    the one that the folder's result was written with. A folder that holds nothing but a network's two files is taken
-    as it is.
+    A sweep's is the one of the recommended depth and of the first seed that left one; test accuracy chooses nothing.
+    The network must be the one that the folder's result was written with. A folder that holds nothing but a network's
+    two files is taken as it is.
 
     Raises:
         RequestError: the folder holds no such network, or a file is damaged, exchanged or edited; the message says how
@@ -50,11 +51,19 @@ def _recommended(workdir: Path) -> Trained:
         raise RequestError(f"workdir={str(workdir)!r}: {said}") from None
     if rate is None:
         raise RequestError(f"workdir={str(workdir)!r}: its answer recommends no number of blocks")
-    folder = TrialFolder(workdir / "trials" / trial_name(COMPARE, "blocks", answer.recommended, rate, seed=0))
-    trained = folder.trained(kept_settings(folder.path / "config.json") or {})
-    if trained is None:
-        said = "holds no trained network; a sweep with --keep=first in a new workdir leaves it"
-        raise RequestError(f"{folder.path}: {said}")
-    if (trained.config.network.blocks, trained.config.learning_rate) != (answer.recommended, rate):
-        raise RequestError(f"{folder.path}: is another trial than its name says; the same sweep says what to do")
-    return trained
+    return _first_kept(workdir / "trials", answer.recommended, rate)
+
+
+def _first_kept(trials: Path, blocks: int | None, rate: float) -> Trained:
+    """The network of a depth's first seed that left one: a seed that diverged or failed left none."""
+    for seed in itertools.count():
+        folder = TrialFolder(trials / trial_name(COMPARE, "blocks", blocks, rate, seed))
+        if not folder.path.is_dir():
+            break
+        trained = folder.trained(kept_settings(folder.path / "config.json") or {})
+        if trained is not None and (trained.config.network.blocks, trained.config.learning_rate) != (blocks, rate):
+            raise RequestError(f"{folder.path}: is another trial than its name says; the same sweep says what to do")
+        if trained is not None:
+            return trained
+    said = "holds no trained network of the recommended depth; a sweep with --keep=all in a new workdir leaves them"
+    raise RequestError(f"{trials}: {said}")

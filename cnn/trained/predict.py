@@ -19,6 +19,7 @@ Example, a network that has not been trained:
 """
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cnn.data import datasets, pictures
+from cnn.data.sources.listing import SUFFIXES
 from cnn.progress import Progress
 from cnn.trained.network import BATCH_SIZE, Trained
 
@@ -50,13 +52,18 @@ class Prediction:
 
 
 def picture_files(paths: Iterable[Path]) -> list[Path]:
-    """The paths, with the files in a folder, and in its folders, in its place, sorted; hidden ones are left out."""
-    return list(itertools.chain.from_iterable(_files(path) if path.is_dir() else [path] for path in paths))
+    """The paths, with the pictures in a folder, and in its folders, in its place, sorted.
+
+    As in a data set's folder, a picture's name has one of the endings `listing.SUFFIXES`, and hidden files and links
+    are left out.
+    """
+    return list(itertools.chain.from_iterable(_files(path) if os.path.isdir(path) else [path] for path in paths))
 
 
 def _files(folder: Path) -> list[Path]:
     inside = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return [path for path in inside if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    shown = [path for path in inside if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    return [path for path in shown if path.name.lower().endswith(SUFFIXES)]
 
 
 def predict(

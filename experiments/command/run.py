@@ -13,7 +13,7 @@ import experiments
 from cnn.config import StudyConfig, TrialConfig
 from cnn.data import cache, datasets
 from cnn.data.content import Dataset
-from cnn.errors import RequestError, require
+from cnn.errors import RequestError, require, require_known
 from cnn.progress import Progress, automatic
 from cnn.study import run, tables
 from cnn.study.forecast import forecast
@@ -150,6 +150,8 @@ def _asked(values: absl_flags.FlagValues) -> Asked:
     """The values of the flags that are no settings, checked."""
     seconds = values.checkpoint_seconds
     require(seconds >= 0, "checkpoint_seconds", seconds, "a number of at least 0")
+    if "keep" in values:
+        require_known("keep", values.keep, run.KEEPS)
     if values.tensorboard:
         require_installed()
     workdir = flags.folder(values, "workdir")

@@ -30,7 +30,7 @@ def printed_lines(done):
     """The lines that say how the file is read."""
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     first, empty, *lines = done.stdout.rstrip("\n").split("\n")
-    assert first.startswith("Written: ") and first.endswith("It is read so:") and empty == "" and len(lines) == 3
+    assert first.startswith("Written: ") and first.endswith("It is read so:") and empty == "" and len(lines) in (3, 4)
     return first, "\n".join(lines)
 
 
@@ -48,7 +48,8 @@ def test_the_file_is_read_as_it_says(ask, kept, tmp_path, to, out):
     if to == "stablehlo":
         exported.run(f"{images}{lines}\nnp.savez('a.7.npz', logits=logits, probabilities=probabilities)", tmp_path)
         exported.close(exported.answers_in(tmp_path, "a", 7), exported.make(), exported.IMAGES[7])
-        assert "uint8 [n, 8, 6, 2]" in lines and "float32 [n, 3]" in lines
+        assert "uint8 [n, 8, 6, 2], from 0 to 255" in lines and "float32 [n, 3]" in lines
+        assert lines.endswith("class_names = ('a', 'b', 'c')")
         return
     assert path.read_bytes() == export.safetensors(exported.make())
     said = exported.run(f"{lines}\nprint(json.dumps([sorted(tensors), described['class_names']]))", tmp_path)
@@ -72,6 +73,7 @@ def test_what_train_leaves_is_handed_on(ask, tmp_path):
     code = f"import numpy as np; images = np.load('images.npy')\n{lines}"
     exported.run(f"{code}\nnp.savez('a.7.npz', logits=logits, probabilities=probabilities)", tmp_path)
     exported.close(exported.answers_in(tmp_path, "a", 7), trained, images)
+    assert "from 0 to 16" in lines  # the pixels of digits
     again = ask("train", "--dataset=digits", "--epochs=2", "--width=4", "--workdir=kept")  # the folder is as it was
     assert (again.returncode, again.stderr) == (0, "")
 

@@ -25,7 +25,7 @@ def folders(answering, tmp_path_factory):
     folder = tmp_path_factory.mktemp("predict")
     for workdir, run in {
         "trained": ("train", *SMALL, "--learning_rate=1e-2"),
-        "swept": SWEEP,
+        "swept": (*SWEEP, "--keep=all"),
         "empty": (*SWEEP, "--keep=none"),
     }.items():
         done = answering.ask(folder, *run, f"--workdir={workdir}")
@@ -61,6 +61,17 @@ def test_a_sweep_answers_by_its_recommended_depth(folders):
     assert trained.config.network.blocks == blocks and trained.config.seed == 0
 
 
+def test_where_the_first_seed_left_no_network_the_next_one_answers(folders, tmp_path):
+    """As a first seed that diverged, which leaves none."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folders / "swept", copy)
+    blocks = trained_in(copy).config.network.blocks
+    (first,) = copy.glob(f"trials/compare-blocks{blocks}-*-seed0")
+    shutil.rmtree(first)
+    first.mkdir()
+    assert trained_in(copy).config.seed == 1
+
+
 def test_the_table_names_the_network_and_each_picture(asked):
     done = asked("--workdir=trained", "pictures/00-1.png", "pictures/01-4.png", "--invert")
     assert done.returncode == 0 and done.stdout.startswith("convnet, trained on digits with seed 0, test accuracy ")
@@ -69,10 +80,10 @@ def test_the_table_names_the_network_and_each_picture(asked):
 
 def test_a_wrong_file_is_one_line_and_the_others_are_answered(asked, folders):
     (folders / "bad.png").write_text("no")
-    done = asked("--workdir=trained", "bad.png", "pictures/00-1.png")
+    done = asked("--workdir=trained", "bad.png", "x" * 300, "pictures/00-1.png")
     assert done.returncode == 1 and "pictures/00-1.png" in done.stdout
-    assert [line for line in done.stderr.splitlines() if "error" in line] == [done.stderr.splitlines()[-1]]
-    assert done.stderr.splitlines()[-1].startswith("error: bad.png: no picture")
+    bad, long = [line for line in done.stderr.splitlines() if "error" in line]
+    assert bad.startswith("error: bad.png: no picture") and long.startswith(f"error: {'x' * 300}: ")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +92,7 @@ def test_a_wrong_file_is_one_line_and_the_others_are_answered(asked, folders):
         (("pictures",), "workdir='': must be a folder of train or of sweep_blocks"),
         (("--workdir=trained",), "images=(): must name at least one picture"),
         (("--workdir=nowhere", "pictures"), "workdir='nowhere': must be a finished folder"),
-        (("--workdir=empty", "pictures"), "holds no trained network; a sweep with --keep=first"),
+        (("--workdir=empty", "pictures"), "holds no trained network of the recommended depth; a sweep with --keep=all"),
         (("--workdir=trained", "--top=3", "pictures"), "flag='top'"),
         (("--workdir=trained", "--invert=2", "pictures"), "must be true or false"),
     ],

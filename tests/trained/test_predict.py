@@ -83,13 +83,13 @@ def test_a_wrong_file_has_a_problem_and_the_others_are_answered(tmp_path):
     assert answers[3].problem == "No such file or directory"
 
 
-def test_a_folder_stands_for_its_files(tmp_path):
-    for name in ("b/2.png", "b/1.png", "a.png", ".hidden.png", ".git/x.png"):
+def test_a_folder_stands_for_its_pictures(tmp_path):
+    for name in ("b/2.PNG", "b/1.png", "a.png", ".hidden.png", ".git/x.png", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
     files = picture_files([tmp_path, tmp_path / "none.png"])
-    assert [str(path.relative_to(tmp_path)) for path in files] == ["a.png", "b/1.png", "b/2.png", "none.png"]
+    assert [str(path.relative_to(tmp_path)) for path in files] == ["a.png", "b/1.png", "b/2.PNG", "none.png"]
 
 
 def test_a_network_that_locates_objects_is_refused(tmp_path):
