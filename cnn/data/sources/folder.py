@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # Pillow is imported only where a picture is opened
     from cnn.data.pictures import Header
 
 CHUNK = 16  # pictures that a thread reads at a time: a stop waits for no more
-SHOWN = 5  # sizes that a message names
+SHOWN = 5  # sizes, or damaged files, that a message names
 _TREATED = {
     "alpha": "{} with alpha laid on white",
     "turned": "{} turned as their EXIF orientation says",
@@ -167,9 +167,11 @@ def _refuse_sizes(name: str, sizes: "collections.Counter[tuple[int, int]]") -> N
 
 
 def _refuse_damaged(name: str, listing: Listing, damaged: dict[str, str]) -> NoReturn:
-    first = min(damaged)
-    more = f", and {len(damaged) - 1:,} more" if len(damaged) > 1 else ""
-    found = f"{os.path.relpath(first, listing.root)!r} cannot be read ({damaged[first]}){more}"
+    first, *others = sorted(damaged)
+    shown = [f"{os.path.relpath(path, listing.root)!r} ({damaged[path]})" for path in others[: SHOWN - 1]]
+    more = [f"and {len(damaged) - SHOWN:,} more"] if len(damaged) > SHOWN else []
+    nor = f", nor {', '.join([*shown, *more])}" if shown else ""
+    found = f"{os.path.relpath(first, listing.root)!r} cannot be read ({damaged[first]}){nor}"
     refuse(name, found, "pictures that Pillow reads, or be removed")
 
 

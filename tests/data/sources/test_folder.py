@@ -251,15 +251,19 @@ def test_refused(tmp_path, recorder, damage, said):
     assert not (tmp_path / "cache").exists() and recorder.lines == []
 
 
-def test_damaged_pictures_are_counted(tmp_path, recorder):
+def test_damaged_pictures_are_named(tmp_path, recorder):
     """Those that have no header, and those that have one and are cut, together."""
     root = write(tmp_path / "pets", (4, 4, 4))
     damage_first(root)
-    with pytest.raises(RequestError, match=r"'c0/000.png' cannot be read \(.*\), and 1 more; must be pictures that"):
+    with pytest.raises(
+        RequestError, match=r"'c0/000.png' cannot be read \(.*\), nor '[^']*' \(.*\); must be pictures that"
+    ):
         load(root, recorder)
     for path in root.glob("*/*"):
         path.write_bytes(b"")
-    with pytest.raises(RequestError, match=r"'c0/000.png' cannot be read \(.*\), and 11 more; must be"):
+    with pytest.raises(
+        RequestError, match=r"'c0/000.png' cannot be read \(.*\), nor .*'c1/000.png' .*, and 7 more; must be"
+    ):
         load(root, recorder)
 
 
