@@ -17,6 +17,7 @@ from cnn.errors import RequestError, require, require_known
 from cnn.progress import Progress, automatic
 from cnn.study import run, tables
 from cnn.study.forecast import forecast
+from cnn.study.plan import Plan
 from cnn.training.tensorboard import require_installed
 from experiments.command import compiled, flags, leave, numerics, quiet
 from experiments.command.experiment import Command, Config, Experiment, Options, Tool
@@ -59,7 +60,8 @@ def run_experiment(experiment: Experiment) -> NoReturn:
             planned = run.overview(study, asked.workdir)
             parts = [tables.overview_table(planned)]
             if planned.missing:
-                parts.append(forecast(planned.plan, planned.missing, planned.finished, asked.progress).words())
+                known = forecast(planned.plan, planned.missing, planned.finished, asked.progress)
+                parts.append(f"{known.words()}{_not_counted(planned.plan)}")
             return leave.say("\n\n".join([*parts, f"Folder: {asked.workdir or run.default_workdir(study)}"]))
         finished = experiment.run(
             config,
@@ -74,6 +76,13 @@ def run_experiment(experiment: Experiment) -> NoReturn:
         return leave.FAILED if finished.results.failed else printed
 
     run_command(experiment, main)
+
+
+def _not_counted(plan: Plan) -> str:
+    """What a forecast leaves out, in a sentence."""
+    more = ["learning rates that the grid may add"] if plan.extends else []
+    more += ["what is measured after training"] if plan.study.measure else []
+    return f" Not counted: {', and '.join(more)}." if more else ""
 
 
 def run_command(command: Command[Config], main: Main) -> NoReturn:

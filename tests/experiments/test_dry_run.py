@@ -63,6 +63,22 @@ def test_the_plan_says_what_is_done(ask, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("sweep_blocks", (), "Not counted: learning rates that the grid may add."),
+        ("why_convnets", (), "Not counted: learning rates that the grid may add, and what is measured after training."),
+        ("why_convnets", ("--learning_rates=1e-3",), "Not counted: what is measured after training."),
+        ("sweep_blocks", ("--learning_rates=1e-3",), None),
+    ],
+)
+def test_the_time_says_what_it_leaves_out(ask, name, given, said):
+    flags = ("--epochs=1", "--width=4", "--hidden=16", "--seeds=1", "--blocks=1", *given)
+    lines = ask(name, *flags, "--dry_run").stdout.splitlines()
+    (rest,) = [line for line in lines if line.startswith("The rest takes about ")]
+    assert rest.endswith(said) if said else "Not counted" not in rest
+
+
 @pytest.mark.thorough
 def test_the_plan_of_a_training_says_how_long_the_rest_takes(ask, tmp_path):
     flags = ["--epochs=2", "--batch_size=256", "--width=4", "--hidden=8", "--workdir=w"]
