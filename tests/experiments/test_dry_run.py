@@ -63,6 +63,7 @@ def test_the_plan_says_what_is_done(ask, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "given", "said"),
     [
