@@ -52,6 +52,7 @@ def pets(tmp_path_factory):
     return write(tmp_path_factory.mktemp("pictures") / "pets", (10,) * 10, shape=(8, 8))
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_the_plan_says_what_is_done(ask, tmp_path):
     flags = [*TINY, "--width=4", "--hidden=8", "--blocks=0,1", "--learning_rates=1e-3", "--workdir=w"]

@@ -63,6 +63,7 @@ def test_a_network_that_locates_objects(ask, tmp_path):
     assert 'outputs = answer["outputs"]' in lines and "probabilities" not in lines
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_what_train_leaves_is_handed_on(ask, tmp_path):
     assert ask("train", "--dataset=digits", "--epochs=2", "--width=4", "--workdir=kept").returncode == 0

@@ -27,6 +27,7 @@ def test_train_leaves_its_files(ask, tmp_path, flags, parameters):
     assert ask("train", *flags).stdout == done.stdout
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_each_epoch_once_after_a_kill(command, ask, tmp_path):
     flags = ["--epochs=60", "--width=4", "--batch_size=512", "--checkpoint_seconds=0", "--tensorboard", "--workdir=w"]
     metrics = tmp_path / "w" / "metrics.jsonl"

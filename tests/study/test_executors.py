@@ -38,6 +38,7 @@ def test_what_runs_elsewhere_keeps_to_the_same_protocol():
     assert isinstance(Instant(), Executor) and issubclass(Here, Executor)
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_is_recorded_and_tried_again(digits, tmp_path, monkeypatch):
     real = executors.run_together
 

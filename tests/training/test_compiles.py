@@ -119,6 +119,7 @@ def together(session, configs, folders=None, options=Options()):
     trial.run_together(session, prepare_trials(configs[0], session.dataset), configs, folders, options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backend, config, expected",
     [("cpu", CONFIG, WHOLE_STEP), ("cpu", LARGE, DIVIDED_STEP), ("gpu", CONFIG, ONE_PROGRAM)],

@@ -191,6 +191,7 @@ def test_the_first_bad_step_is_named(data):
     assert int(totals.bad_step) == 0
 
 
+@pytest.mark.slow
 def test_evaluation_counts_every_image_once_and_padding_never(data):
     chosen, own = program(), replica()
     state = chosen.init(own)

@@ -131,6 +131,7 @@ def test_a_trial_that_was_stopped_shows_each_epoch_once(session, digits, whole, 
         assert len(seen.Images(FILTERS)) == 1
 
 
+@pytest.mark.slow
 def test_it_changes_no_number_and_is_no_setting(session, whole, tmp_path):
     """A trial goes on with it, without it, and with it again; what it has shown before is there again."""
     plain = dataclasses.replace(SHOWN, tensorboard=False)
