@@ -1,6 +1,7 @@
 """What tests of several rooms share."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,20 @@ def shared_cache(pytestconfig, tmp_path_factory) -> Path:
     if not hasattr(pytestconfig, "cache"):
         return tmp_path_factory.mktemp("commands")
     return Path(pytestconfig.cache.mkdir("commands"))
+
+
+class Clock:
+    """What time it is, as a test says."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    """The clock of this process, which a test sets."""
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock

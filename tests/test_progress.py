@@ -20,20 +20,6 @@ def terminal(monkeypatch):
     return Terminal()
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(progress.time, "monotonic", clock)
-    return clock
-
-
 def run(shown, clock, label="training", steps=10, seconds=1.0, **arguments):
     with shown.task(label, total=steps) as task:
         for step in range(steps):

@@ -132,27 +132,23 @@ def compare(
     place = variants.index(reference)
     measured = {name: by_seed(trials, name, variants) for name in dict.fromkeys((metric, *others))}
     values = measured[metric]
-    tested = {index: paired_p_value(values[place], row) for index, row in enumerate(values) if index != place}
-    adjusted = holm(tested)
-    count = _tests(tested)
     seconds = by_seed(trials, "train_seconds", variants)
     time_ratios = seconds / seconds[place]
     described = []
     for index, summary in enumerate(summaries):
         itself = index == place
-        difference = None if itself else differences(values[index] - values[place])
         described.append(
             Variant(
                 summary=summary,
                 measured={name: moments(numbers[index]) for name, numbers in measured.items()},
-                difference=difference,
-                p=tested.get(index),
-                p_adjusted=adjusted.get(index),
-                detectable=None if difference is None else detectable_difference(difference, count),
+                difference=None if itself else differences(values[index] - values[place]),
+                p=None if itself else paired_p_value(values[place], values[index]),
+                p_adjusted=None,  # these two follow from all tests together, below
+                detectable=None,
                 seconds_ratio=None if itself else ratios(np.unique(time_ratios[index])),
             )
         )
-    return Comparison(column, reference, metric, tuple(described))
+    return in_one_family(Comparison(column, reference, metric, tuple(described)))[0]
 
 
 def in_one_family(*comparisons: Comparison) -> tuple[Comparison, ...]:
@@ -180,7 +176,7 @@ def in_one_family(*comparisons: Comparison) -> tuple[Comparison, ...]:
         for variant in comparison.others
     }
     adjusted = holm(tests)
-    count = _tests(tests)
+    count = sum(p is not None for p in tests.values())
 
     def with_tests(place: int, variant: Variant) -> Variant:
         difference = variant.difference
@@ -191,8 +187,3 @@ def in_one_family(*comparisons: Comparison) -> tuple[Comparison, ...]:
         replace(comparison, variants=tuple(with_tests(place, variant) for variant in comparison.variants))
         for place, comparison in enumerate(comparisons)
     )
-
-
-def _tests(p_values: Mapping[Any, float | None]) -> int:
-    """How many tests share the 5 %: those whose p-value is known."""
-    return sum(value is not None for value in p_values.values())

@@ -24,7 +24,7 @@ from cnn.training.fit import Fit, Prepared, Session
 MEASURED_SECONDS = 1.0  # of steps
 FORWARD_SHARE = 1 / 3  # of a step's time that an evaluation takes for an image: a step goes forward and twice back
 # A rough speed by a network's cost alone: what a step takes whatever the network is, in multiply-accumulates, and how
-# many are done in a second. In benchmarks/README.md, steps of MNIST's networks take 0.9 to 11 ms, by these 0.8 to 10.
+# many are done in a second. They set how far a bar moves for each network, and are no forecast.
 STEP_COST = 2e7
 RATE = 5e10
 

@@ -147,8 +147,7 @@ def run_together(
     own: Sequence[TrialFolder | None] = folders or [None] * len(configs)
     measured_by = options.measured_by if options.test else ""
     pairs = zip(configs, own, strict=True)
-    shown = options.tensorboard
-    records = [Record(config, session.dataset, folder, measured_by, shown) for config, folder in pairs]
+    records = [Record(config, session.dataset, folder, measured_by, options.tensorboard) for config, folder in pairs]
     for record in records:
         if record.outcome:
             record.tidy(session.machine, options.keep)

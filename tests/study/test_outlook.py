@@ -10,7 +10,6 @@ import pytest
 
 from cnn.config import FIRST_TUNING_SEED
 from cnn.progress import Lines
-from cnn.study import outlook
 from cnn.study.ahead import ahead
 from cnn.study.outlook import Outlook, done_before, place, so_far
 from cnn.study.plan import plan_study
@@ -22,20 +21,6 @@ from tests.study.small import CONFIG, Instant, Said, run, study
 pytestmark = pytest.mark.thorough
 
 GRID = dataclasses.replace(CONFIG, tuning_seeds=2, seeds=3)  # 2 depths: 8 trials tune, 6 compare
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(outlook.time, "monotonic", clock)
-    return clock
 
 
 def watched(plan, finished=None):

@@ -7,7 +7,6 @@ import pytest
 
 from cnn import machine
 from cnn.config import NetworkConfig, TrainingConfig, TrialConfig
-from cnn.data import datasets
 from cnn.data.content import Dataset
 from cnn.errors import RequestError
 from cnn.progress import Lines
@@ -21,17 +20,6 @@ pytestmark = pytest.mark.thorough
 TINY = {"network": NetworkConfig(blocks=1, width=4, hidden=8), "validation_fraction": 0.1}
 HERE = machine.here()
 ACCELERATOR = dataclasses.replace(HERE, backend="gpu")  # its choices, on whatever device there is
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return datasets.load("digits")
-
-
-@pytest.fixture(scope="module")
-def session(digits):
-    with Session(digits) as session:
-        yield session
 
 
 def trial_config(seed=0, rate=3e-3, batch_size=256, **training):

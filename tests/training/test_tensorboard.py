@@ -12,9 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata as hparams
 
 from cnn.config import NetworkConfig, TrainingConfig, TrialConfig
-from cnn.data import datasets
 from cnn.trained.patches import first_kernel
-from cnn.training.fit import Session
 from cnn.training.folder import TrialFolder
 from cnn.training.metrics import Epoch
 from cnn.training.record import settings
@@ -26,17 +24,6 @@ pytestmark = pytest.mark.thorough
 
 SHOWN = Options(tensorboard=True, checkpoint_seconds=0.0, keep_networks=(0,))
 EPOCHS = CONFIG.training.epochs
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return datasets.load("digits")
-
-
-@pytest.fixture(scope="module")
-def session(digits):
-    with Session(digits) as session:
-        yield session
 
 
 @pytest.fixture(scope="module")
