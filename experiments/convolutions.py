@@ -23,9 +23,11 @@ from cnn.data.content import Dataset
 from cnn.errors import require_integer
 from cnn.network import matching
 from cnn.show import comparison as show
+from cnn.show.comparison_page import Evidence
 from cnn.study import words
 from cnn.study.comparison import compare
 from cnn.study.plan import Study
+from cnn.study.results import ACCURACY
 from cnn.study.run import Results
 from experiments.command import comparing
 from experiments.command.experiment import Experiment, Report
@@ -57,13 +59,16 @@ def report(results: Results) -> Report:
     ]
     blocks = config.network.blocks
     fixed = "1 block" if blocks == 1 else f"{blocks} blocks"
-    sentence = (
-        f"On {config.dataset}, {fixed} of 1 convolution reach {words.accuracy(comparison, 1)}. "
-        f"Against them: {'; '.join(others)}. {words.verdict(comparison, '1 convolution')}"
+    claim = words.verdict(comparison, "1 convolution")
+    sentences = (
+        f"On {config.dataset}, {fixed} of 1 convolution reach {words.accuracy(comparison, 1)}.",
+        f"Against them: {'; '.join(others)}.",
+        claim,
     )
     title = f"{config.dataset}: convolutions in a block, {fixed}"
     pictures = {"convolutions": lambda: show.variants(comparison, results.rows, title)}
-    return comparing.report(results, comparison, sentence, pictures)
+    evidence = Evidence({ACCURACY: "test accuracy"}, results.rows)
+    return comparing.report(results, comparison, sentences, claim, pictures, evidence)
 
 
 EXPERIMENT = Experiment(

@@ -16,9 +16,11 @@ from cnn.data.content import Dataset
 from cnn.errors import require_integer
 from cnn.network import matching, models
 from cnn.show import comparison as show
+from cnn.show.comparison_page import Evidence
 from cnn.study import claims, words
 from cnn.study.comparison import compare
 from cnn.study.plan import Study
+from cnn.study.results import ACCURACY
 from cnn.study.run import Results
 from experiments.command import comparing
 from experiments.command.experiment import Experiment, Report
@@ -67,14 +69,18 @@ def report(results: Results) -> Report:
         for variant in comparison.others
     ]
     expected = [claims.Expected(comparison, name, "worse") for name in ("stride", "convolution", NARROWER)]
-    sentence = (
-        f"On {config.dataset}, max pooling reaches {words.accuracy(comparison, 'max')}. "
-        f"Against it: {'; '.join(others)}. {words.verdict(comparison, 'max pooling')} "
-        f"{claims.stated(NOT_RECOMMENDED, config.dataset, expected)} {parameters(results)}"
+    claim = claims.stated(NOT_RECOMMENDED, config.dataset, expected)
+    sentences = (
+        f"On {config.dataset}, max pooling reaches {words.accuracy(comparison, 'max')}.",
+        f"Against it: {'; '.join(others)}.",
+        words.verdict(comparison, "max pooling"),
+        claim,
+        parameters(results),
     )
     title = f"{config.dataset}: ways to halve the image, {config.network.blocks} blocks"
     pictures = {"downsampling": lambda: show.variants(comparison, results.rows, title)}
-    return comparing.report(results, comparison, sentence, pictures)
+    evidence = Evidence({ACCURACY: "test accuracy"}, results.rows)
+    return comparing.report(results, comparison, sentences, claim, pictures, evidence)
 
 
 EXPERIMENT = Experiment(

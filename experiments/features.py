@@ -28,6 +28,8 @@ from cnn.network import matching, models, summary
 from cnn.progress import Progress
 from cnn.show import comparison as show
 from cnn.show import network as pictures
+from cnn.show.comparison_charts import Lines
+from cnn.show.comparison_page import Evidence
 from cnn.study import claims, words
 from cnn.study.comparison import compare
 from cnn.study.plan import TUNE, Study
@@ -214,12 +216,14 @@ def report(results: Results) -> Report:
     kinds = [kind for kind in KINDS[1:] if kind != UNITS_LEARNT or MLP in planned.variants]
     others = "; ".join(f"{kind}, {words.versus(comparison, kind)}" for kind in kinds)
     expected = [claims.Expected(comparison, kind, "worse") for kind in kinds]
-    missing = "" if UNITS_LEARNT in kinds else f" {NO_MLP}"
-    sentence = (
+    claim = claims.stated("better for feature extraction", name, expected)
+    sentences = (
         f"On {name}, filters learnt on {few_shot.known.classes} classes let a linear classifier tell the "
         f"{few_shot.new.classes} others apart with {words.accuracy(comparison, KINDS[0], few)} after {few} examples of "
-        f"each. Against them: {others}.{missing} "
-        f"{claims.stated('better for feature extraction', name, expected)}"
+        "each.",
+        f"Against them: {others}.",
+        "" if UNITS_LEARNT in kinds else NO_MLP,
+        claim,
     )
     titles = {f"{k}": f"{k} example{'' if k == 1 else 's'} %" for k in examples}
     title = f"{name}: features for {few_shot.new.classes} new classes, {few} examples of each"
@@ -230,7 +234,8 @@ def report(results: Results) -> Report:
     seen = results.arrays(planned.config.network.model, seed=0)
     if seen and seen["image"].shape[-1] in (1, 3):  # only these can be drawn
         drawn |= _of_the_network(seen, planned.config, few_shot.known)
-    return comparing.report(results, comparison, sentence, drawn, titles)
+    evidence = Evidence({few: f"accuracy after {few} examples"}, rows, lines=Lines(names, along, log=True))
+    return comparing.report(results, comparison, sentences, claim, drawn, evidence, titles)
 
 
 def _of_the_network(seen: Mapping[str, np.ndarray], config: StudyConfig, known: Dataset) -> dict[str, Draw]:

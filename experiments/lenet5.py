@@ -17,6 +17,7 @@ from cnn.config import StudyConfig
 from cnn.data import datasets
 from cnn.data.content import Dataset
 from cnn.show import comparison as show
+from cnn.show.comparison_page import Evidence
 from cnn.study import words
 from cnn.study.comparison import compare
 from cnn.study.plan import Study
@@ -62,7 +63,9 @@ def report(results: Results) -> Report:
         lines = {f"the paper's {said}": error}
     title = f"{config.dataset}: LeNet-5 as of 1998 and as of today"
     pictures = {"lenet5": lambda: show.variants(comparison, rows, title, "test error", lines)}
-    return comparing.report(results, comparison, f"{sentence}.", pictures, {ERROR: "test error %"})
+    claim = f"{sentence}."
+    evidence = Evidence({ERROR: "test error"}, rows, lines)
+    return comparing.report(results, comparison, (claim,), claim, pictures, evidence, {ERROR: "test error %"})
 
 
 def beside_interval(error: float, measured: Estimate) -> str:

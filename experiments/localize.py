@@ -28,6 +28,7 @@ from cnn.errors import require_integer
 from cnn.network import matching
 from cnn.progress import Progress
 from cnn.show import comparison as show
+from cnn.show.comparison_page import Evidence
 from cnn.study import claims, words
 from cnn.study.comparison import compare, in_one_family
 from cnn.study.plan import Study
@@ -129,11 +130,12 @@ def report(results: Results) -> Report:
     )
     expected = [claims.Expected(own, "mlp", "worse", metric.replace("_", " ")) for metric, own in more.items()]
     objects = OBJECTS[config.scene.objects]
-    sentence = (
+    claim = claims.stated("better for localisation and detection", config.dataset, expected)
+    sentences = (
         f"On scenes of {objects} from {config.dataset}, the ConvNet has {words.accuracy(comparison, 'convnet')} "
-        f"all right, and the MLP of equal parameters {words.versus(comparison, 'mlp')}. Mean IoU: {boxes}; "
-        f"average precision: {precision}. "
-        f"{claims.stated('better for localisation and detection', config.dataset, expected)}"
+        f"all right, and the MLP of equal parameters {words.versus(comparison, 'mlp')}.",
+        f"Mean IoU: {boxes}; average precision: {precision}.",
+        claim,
     )
     title = f"{config.dataset}: {objects} in a scene, classified and located"
     panels = {name: TITLES[name].removesuffix(" %") for name in PANELS}
@@ -141,7 +143,8 @@ def report(results: Results) -> Report:
     pictured = {name: show.Scenes(**shown) for name, shown in arrays.items() if shown}
     names = planned.dataset.class_names
     pictures = {"localize": lambda: show.scenes(comparison, results.rows, title, panels, pictured, names)}
-    return comparing.report(results, comparison, sentence, pictures, TITLES, more)
+    evidence = Evidence(panels, results.rows)
+    return comparing.report(results, comparison, sentences, claim, pictures, evidence, TITLES, more)
 
 
 EXPERIMENT = Experiment(

@@ -23,9 +23,11 @@ from cnn.data.content import Dataset
 from cnn.errors import require_integer
 from cnn.network import matching, models, summary
 from cnn.show import comparison as show
+from cnn.show.comparison_page import Evidence
 from cnn.study import words
 from cnn.study.comparison import compare, in_one_family
 from cnn.study.plan import Study
+from cnn.study.results import ACCURACY
 from cnn.study.run import Results
 from experiments.command import comparing
 from experiments.command.experiment import Experiment, Report
@@ -66,15 +68,18 @@ def report(results: Results) -> Report:
         f"{name} of the channels, {words.versus(comparison, name)}, with {words.share(comparison, name)}"
         for name in list(SHARES)[1:]
     ]
-    sentence = (
-        f"On {dataset}, blocks without a bottleneck reach {words.accuracy(comparison, 'none')}. "
-        f"Against them, a bottleneck {'; '.join(others)}. {words.verdict(comparison, 'no bottleneck')} "
-        f"Against a narrower network of equal multiply-accumulates, a bottleneck {'; '.join(controls)}. "
-        f"{' '.join(words.verdict(own, own.reference) for own in more.values())}"
+    claim = words.verdict(comparison, "no bottleneck")
+    sentences = (
+        f"On {dataset}, blocks without a bottleneck reach {words.accuracy(comparison, 'none')}.",
+        f"Against them, a bottleneck {'; '.join(others)}.",
+        claim,
+        f"Against a narrower network of equal multiply-accumulates, a bottleneck {'; '.join(controls)}.",
+        *(words.verdict(own, own.reference) for own in more.values()),
     )
     title = f"{dataset}: a 1x1 convolution before each block but the first"
     pictures = {"one_by_one": lambda: show.variants(comparison, results.rows, title)}
-    return comparing.report(results, comparison, sentence, pictures, more=more)
+    evidence = Evidence({ACCURACY: "test accuracy"}, results.rows)
+    return comparing.report(results, comparison, sentences, claim, pictures, evidence, more=more)
 
 
 EXPERIMENT = Experiment(

@@ -3,8 +3,8 @@
     python -m experiments.sweep_blocks
     python -m experiments.sweep_blocks --dataset=cifar10 --blocks=1,2,3,4 --seeds=5 --epochs=20
 
-Compares depths over learning rates and seeds, and answers with a table, one sentence and a picture. Validation data
-alone choose the learning rate and the number of blocks; test accuracy is read once for each trial that compares.
+Compares depths over learning rates and seeds, and answers with a table, one sentence, a picture and a page. Validation
+data alone choose the learning rate and the number of blocks; test accuracy is read once for each trial that compares.
 """
 
 from dataclasses import replace
@@ -14,6 +14,7 @@ from cnn.data.content import Dataset
 from cnn.errors import require
 from cnn.network import matching, models
 from cnn.show.answer import accuracy_vs_blocks
+from cnn.show.sweep_page import sweep_page
 from cnn.study import advice, tables, words
 from cnn.study.answer import answer
 from cnn.study.plan import Study
@@ -60,13 +61,15 @@ def report(results: Results) -> Report:
     table = tables.answer_tables(found)
     reference = "none" if found.recommended is None else variant_name("blocks", found.recommended)
     said = tables.explained(table, reference)
-    sentence = " ".join(filter(None, [words.answer_sentence(found), comparing.grown_grid(results)]))
+    grown = comparing.grown_grid(results)
+    sentence = " ".join(filter(None, [words.answer_sentence(found), grown]))
     text = "\n\n".join([table, *comparing.matched_networks(results), said, sentence])
 
     return Report(
         answer=found,
         text=text,
         pictures={"accuracy_vs_blocks": lambda: accuracy_vs_blocks(found, results.rows)},
+        page=lambda question, command: sweep_page(question, found, results, [grown] if grown else [], command),
         advice=lambda arguments: advice.next_command(found, config, results.plan.grid, arguments, fits),
     )
 

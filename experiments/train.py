@@ -3,21 +3,26 @@
     python -m experiments.train --dataset=mnist --model=lenet5 --epochs=10 --seed=0 --workdir=DIR
 
 Prints the network's table, trains, and reads the whole test set once at the end. The work folder then has the settings,
-a line of metrics for each epoch, the result, the trained network and the last checkpoint.
+a line of metrics for each epoch, the result, the trained network, the last checkpoint and a page that shows them.
 """
 
 from pathlib import Path
 
+from cnn import files
 from cnn.config import TrialConfig, to_json
 from cnn.data.content import Dataset
 from cnn.network import summary
+from cnn.show import page
+from cnn.show.parts import Page
+from cnn.show.training_page import training_page as of_training
 from cnn.study.forecast import forecast_trial
 from cnn.training import trial
 from cnn.training.fit import prepare_trials
-from cnn.training.folder import Result, TrialFolder, default_workdir
+from cnn.training.folder import Outcome, Result, TrialFolder, default_workdir
 from cnn.training.record import settings
 from experiments.command import leave
-from experiments.command.experiment import Command
+from experiments.command.again import command_line
+from experiments.command.experiment import PAGE, Command
 from experiments.command.run import Asked, run_command
 
 COMMAND = Command(name="train", doc=__doc__, config=TrialConfig)
@@ -39,8 +44,28 @@ def train(config: TrialConfig, asked: Asked) -> int:
         checkpoint_seconds=asked.checkpoint_seconds,
         tensorboard=asked.tensorboard,
     )
-    result = trial.run(config, dataset, workdir, options, asked.progress).result
-    return printed or leave.say(f"\n{said(result, workdir)}")
+    outcome = trial.run(config, dataset, workdir, options, asked.progress)
+    path = workdir / PAGE
+    if result is None or not path.exists():  # a finished training leaves its page as it is
+        with files.one_writer(workdir):
+            page.write(training_page(outcome, config, dataset, workdir), path)
+    return printed or leave.say(f"\n{said(outcome.result)} Folder: {workdir}\nPage: {path}")
+
+
+def training_page(outcome: Outcome, config: TrialConfig, dataset: Dataset, workdir: Path) -> Page:
+    """The page of a training, from what it left in its work folder."""
+    folder = TrialFolder(workdir)
+    return of_training(
+        COMMAND.question,
+        said(outcome.result),
+        outcome,
+        folder.metrics(),
+        folder.trained(settings(config, dataset)),
+        prepare_trials(config, dataset),
+        dataset,
+        workdir / "config.json",
+        command_line("train", config, workdir),
+    )
 
 
 def _rest(config: TrialConfig, dataset: Dataset, workdir: Path, asked: Asked) -> str:
@@ -49,21 +74,21 @@ def _rest(config: TrialConfig, dataset: Dataset, workdir: Path, asked: Asked) ->
     return forecast_trial(config, dataset, done, asked.progress).words()
 
 
-def said(result: Result, workdir: Path) -> str:
-    """The result in a sentence, and the work folder.
+def said(result: Result) -> str:
+    """The result in a sentence.
 
     Example:
-        >>> said(Result("done", test_accuracy=0.975, test_examples=360, epochs=1), Path("runs/train/digits"))
-        'Test accuracy 0.9750 on 360 images after 1 epoch. Folder: runs/train/digits'
+        >>> said(Result("done", test_accuracy=0.975, test_examples=360, epochs=1))
+        'Test accuracy 0.9750 on 360 images after 1 epoch.'
     """
     if result.status == "diverged":
-        return f"Diverged: the loss was not finite at step {result.bad_step}. Folder: {workdir}"
+        return f"Diverged: the loss was not finite at step {result.bad_step}."
     epochs = f"{result.epochs} epoch{'' if result.epochs == 1 else 's'}"
     collapsed = (
         " The training collapsed: this is no better than always the commonest class." if result.collapsed else ""
     )
     accuracy = f"Test accuracy {result.test_accuracy:.4f} on {result.test_examples:,} images after {epochs}."
-    return f"{accuracy}{collapsed} Folder: {workdir}"
+    return f"{accuracy}{collapsed}"
 
 
 if __name__ == "__main__":

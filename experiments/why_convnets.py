@@ -19,6 +19,8 @@ from cnn.errors import require_integer
 from cnn.network import matching
 from cnn.progress import Progress
 from cnn.show import comparison as show
+from cnn.show.comparison_charts import Lines
+from cnn.show.comparison_page import Evidence
 from cnn.study import claims, words
 from cnn.study.comparison import compare, in_one_family
 from cnn.study.plan import Study
@@ -92,20 +94,24 @@ def report(results: Results) -> Report:
         claims.Expected(dense, PERMUTED["mlp"], "alike"),
         claims.Expected(far, "mlp", "worse", "accuracy on moved images"),
     ]
-    sentence = (
+    claim = claims.stated("a 1-D layer does not preserve spatial relationships", name, expected)
+    sentences = (
         f"On {name}, the ConvNet has {words.accuracy(comparison, 'convnet')} of the test images right, and the MLP of "
-        f"equal parameters {words.versus(comparison, 'mlp')}. With permuted pixels, each against itself: the ConvNet "
-        f"{words.versus(comparison, PERMUTED['convnet'])}, the MLP {words.versus(dense, PERMUTED['mlp'])}. On "
-        f"test images moved by {farthest} of {min(dataset.image_shape[:2])} pixels, the ConvNet has "
-        f"{words.accuracy(far, 'convnet', moves[-1])} right, and the MLP {words.versus(far, 'mlp')}. "
-        f"{claims.stated('a 1-D layer does not preserve spatial relationships', name, expected)}"
+        f"equal parameters {words.versus(comparison, 'mlp')}.",
+        f"With permuted pixels, each against itself: the ConvNet "
+        f"{words.versus(comparison, PERMUTED['convnet'])}, the MLP {words.versus(dense, PERMUTED['mlp'])}.",
+        f"On test images moved by {farthest} of {min(dataset.image_shape[:2])} pixels, the ConvNet has "
+        f"{words.accuracy(far, 'convnet', moves[-1])} right, and the MLP {words.versus(far, 'mlp')}.",
+        claim,
     )
     titles = {ACCURACY: "test accuracy %", moves[-1]: f"moved by {farthest} %"}
     title = f"{name}: what neighbourhood is worth"
     columns = dict(enumerate(moves))
     along = "pixels that the image is moved"
     pictures = {"why_convnets": lambda: show.variants_and_lines(comparison, results.rows, title, columns, along)}
-    return comparing.report(results, comparison, sentence, pictures, titles, more={"mlp": dense, "moved": far})
+    evidence = Evidence({ACCURACY: "test accuracy"}, results.rows, lines=Lines(columns, along))
+    more = {"mlp": dense, "moved": far}
+    return comparing.report(results, comparison, sentences, claim, pictures, evidence, titles, more)
 
 
 EXPERIMENT = Experiment(

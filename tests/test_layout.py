@@ -31,9 +31,14 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("statistics", "tuning", "results", "plan", "folder", "ahead", "forecast", "outlook", "executors", "run"),
         *("rule", "stability", "answer", "comparison", "words", "advice", "claims", "tables", "chosen"),
     ],
-    "cnn.show": ["style", "canvas", "answer", "comparison", "network", "trace"],
+    "cnn.show": [
+        *("style", "canvas", "answer", "comparison", "network", "trace"),
+        *("parts", "charts", "learning", "network_parts", "study_parts", "sweep_charts", "comparison_charts"),
+        *("sweep_page", "comparison_page", "training_page", "page"),
+    ],
     "experiments": [
         *(
+            "command.again",
             "command.experiment",
             "command.comparing",
             "command.leave",
@@ -110,7 +115,7 @@ def test_one_file_asks_for_the_backend():
 def test_every_import_is_declared():
     setup = (ROOT / "setup.py").read_text()
     required = setup[setup.index("install_requires") : setup.index("extras_require")]
-    declared = {name.lower().replace("_", "-") for name in re.findall(r'"([A-Za-z_-]+)>=', required)}
+    declared = {name.lower().replace("_", "-") for name in re.findall(r'"([A-Za-z0-9_-]+)>=', required)}
     owners = packages_distributions()
     installed = [path for path in FILES if "benchmarks" not in path.parts]
     used = {name.split(".")[0] for path in installed for name in imported(path)}

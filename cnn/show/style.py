@@ -49,10 +49,15 @@ def write_png(figure: "Figure", path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: the file cannot be written; its old content is still there.
     """
+    files.write(Path(path), png(figure))
+
+
+def png(figure: "Figure") -> bytes:
+    """A figure as the content of a PNG."""
     buffer = io.BytesIO()
     with _any_script():
         figure.savefig(buffer, format="png", dpi=figure.dpi)
-    files.write(Path(path), buffer.getvalue())
+    return buffer.getvalue()
 
 
 @contextlib.contextmanager

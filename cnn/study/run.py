@@ -26,8 +26,10 @@ from cnn.study.results import Row
 from cnn.study.tuning import STEPS
 from cnn.trained.network import Trained
 from cnn.training import folder as trial_folder
+from cnn.training.answers import Predictions
 from cnn.training.fit import Session
 from cnn.training.folder import FINISHED, NOTHING, Outcome, Result
+from cnn.training.metrics import Epoch
 from cnn.training.trial import CHECKPOINT_SECONDS, Options
 
 KEEPS: Mapping[str, Callable[[int], range]] = {  # from the number of comparison seeds to those whose networks stay
@@ -82,6 +84,16 @@ class Results:
         """The arrays that the experiment measured on one trained network; empty where that trial has not finished."""
         trial = self._trial(variant, seed)
         return NOTHING if trial is None else self.outcomes[trial].arrays
+
+    def predictions(self, variant: Any) -> list[Predictions]:
+        """What each finished comparison trial of a variant takes the test images for; none of networks that locate."""
+        known = [outcome.predictions for outcome in self._outcomes(variant)]
+        return [predictions for predictions in known if predictions is not None]
+
+    def epochs(self, variant: Any) -> dict[int, list[Epoch]]:
+        """The metrics of each finished comparison trial of a variant, by its seed; the folders alone keep them."""
+        trials = [trial for trial in self.outcomes if trial.variant == variant]
+        return {trial.config.seed: self.folder.trial(trial).metrics() for trial in trials}
 
     def write_answer(self, values: Mapping[str, Any]) -> None:
         """Write `answer.json` into the work folder."""

@@ -52,7 +52,12 @@ def mean_in_words(estimate: Estimate) -> str:
 
 
 def answer_sentence(answer: Answer) -> str:
-    """The answer in one sentence, then a short sentence for each thing to know.
+    """The answer in one sentence, then a short sentence for each thing to know, see `answer_sentences`."""
+    return " ".join(answer_sentences(answer))
+
+
+def answer_sentences(answer: Answer) -> list[str]:
+    """The answer in one sentence, then what is to be known beside it.
 
     These are: how the other depths differ on test images, by how much smaller depths fell short, a recommended depth
     that is the deepest one tried, rates at the edge of the grid, and trials that diverged, collapsed or failed.
@@ -60,7 +65,7 @@ def answer_sentence(answer: Answer) -> str:
     parts = [_recommendation(answer), _on_test_images(answer), _why(answer), _shortfalls(answer), _deepest(answer)]
     parts.append(_unranked(answer))
     parts += _to_know([depth.summary for depth in answer.depths], "blocks", answer.dataset, "depths")
-    return " ".join(part for part in parts if part)
+    return [part for part in parts if part]
 
 
 def notes(comparison: Comparison, dataset: str) -> str:

@@ -1,19 +1,27 @@
 """The report of a comparison of networks: the table, what its marks mean, and the result in a sentence."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from cnn.config import MatchedConfig
+from cnn.show import style
+from cnn.show.comparison_page import Evidence, comparison_page
+from cnn.show.parts import Gallery, Image, Page, Section
 from cnn.study import run, tables, words
 from cnn.study.comparison import Comparison, ComparisonAnswer
 from cnn.study.run import Results
 from experiments.command.experiment import Draw, Report
 
+WIDE = 900  # pixels of a picture on a page
+
 
 def report(
     results: Results,
     comparison: Comparison,
-    sentence: str,
+    sentences: Sequence[str],
+    claim: str,
     pictures: Mapping[str, Draw],
+    evidence: Evidence,
     titles: Mapping[str, str] | None = None,
     more: Mapping[str, Comparison] | None = None,
 ) -> Report:
@@ -22,21 +30,32 @@ def report(
     Args:
         results: the results of the study.
         comparison: the comparison for the table.
-        sentence: the result in words; what a reader must know beside it is added.
-        pictures: for each picture its name and the function that draws it.
+        sentences: the result in words; what a reader must know beside it is added.
+        claim: the one of them that the page begins with.
+        pictures: for each picture its name and the function that draws it, that of the comparison first.
+        evidence: what the page shows.
         titles: heads of the table's measured columns, by the measurement's name; by default the metric alone.
         more: further comparisons for `answer.json`, by the name that each has in the file.
     """
     study = results.plan.study
     dataset = study.config.dataset
-    sentence = " ".join(
-        filter(None, [sentence, one_rate(results), grown_grid(results), words.notes(comparison, dataset)])
-    )
-    answer = ComparisonAnswer(study.experiment, dataset, comparison, sentence, results.plan.grid, more or {})
+    cautions = [one_rate(results), grown_grid(results), words.notes(comparison, dataset)]
+    said = [sentence for sentence in (*sentences, *cautions) if sentence]
+    answer = ComparisonAnswer(study.experiment, dataset, comparison, " ".join(said), results.plan.grid, more or {})
     table = tables.comparison_tables(comparison, titles)
-    said = tables.explained(table, str(comparison.reference))
-    text = "\n\n".join([table, *matched_networks(results), said, sentence])
-    return Report(answer=answer, text=text, pictures=pictures)
+    explained = tables.explained(table, str(comparison.reference))
+    text = "\n\n".join([table, *matched_networks(results), explained, answer.sentence])
+    reasons = [sentence for sentence in said if sentence != claim]
+
+    def page(question: str, command: str) -> Page:
+        first, *others = pictures.items()
+        drawn = [Image(style.png(draw()), name.replace("_", " ")) for name, draw in others]
+        shown = [Section("pictures", "What the network looks for", (Gallery(drawn, width=WIDE),))] if drawn else []
+        whole = replace(evidence, sections=[*evidence.sections, *shown])
+        picture = Image(style.png(first[1]()), claim)
+        return comparison_page(question, claim, reasons, answer, whole, results, picture, command)
+
+    return Report(answer=answer, text=text, pictures=pictures, page=page)
 
 
 def one_rate(results: Results) -> str:

@@ -12,20 +12,24 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from cnn.config import StudyConfig, TrialConfig
 from cnn.data.content import Dataset
 from cnn.progress import Progress
-from cnn.show import style
+from cnn.show import page, style
+from cnn.show.parts import Page
 from cnn.study import run
 from cnn.study.answer import Answer
 from cnn.study.comparison import ComparisonAnswer
 from cnn.study.plan import Study
 from cnn.study.run import Results
 from cnn.training.trial import CHECKPOINT_SECONDS
+from experiments.command.again import command_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+PAGE = "report.html"
 Config = TypeVar("Config", bound=TrialConfig | StudyConfig)
 Options = TypeVar("Options")
 Draw = Callable[[], "Figure"]  # draws a picture
+Paged = Callable[[str, str], Page]  # makes the page, from the question and the command that makes it again
 Advice = Callable[[Sequence[str]], str | None]  # from the command line of a run to the next one to try
 
 
@@ -50,6 +54,11 @@ class Command(Generic[Config]):
     doc: str
     config: type[Config]
     fixed: tuple[str, ...] = ()
+
+    @property
+    def question(self) -> str:
+        """The question that the command answers."""
+        return (self.doc or self.name).strip().partition("\n")[0]  # `python -OO` drops docstrings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,22 +87,25 @@ class Report:
         answer: the result, which `answer.json` keeps.
         text: the printed text: the tables, what their marks mean, and the answer in a sentence.
         pictures: for each picture its name and the function that draws it.
+        page: makes the page.
         advice: the command to try next, if there is one.
     """
 
     answer: Answer | ComparisonAnswer
     text: str
     pictures: Mapping[str, Draw]
+    page: Paged
     advice: Advice = no_advice
 
 
 @dataclass(frozen=True)
 class Finished:
-    """An experiment that has run: its results, its report, and the pictures in its work folder."""
+    """An experiment that has run: its results, its report, and the pictures and the page in its work folder."""
 
     results: Results
     report: Report
     pictures: tuple[Path, ...]
+    page: Path
 
     def text(self, arguments: Sequence[str]) -> str:
         """The lines that the command ends with.
@@ -102,7 +114,7 @@ class Finished:
             arguments: the command line of this run, such as `sys.orig_argv`.
         """
         word = "Picture" if len(self.pictures) == 1 else "Pictures"
-        places = f"{word}: {', '.join(map(str, self.pictures))}"
+        places = f"{word}: {', '.join(map(str, self.pictures))}\nPage: {self.page}"
         advice = self.report.advice(arguments)
         return "\n".join([self.report.text, places, *([f"Next: {advice}"] if advice else [])])
 
@@ -130,7 +142,7 @@ class Experiment(Command[Config]):
         tensorboard: bool = False,
         progress: Progress = Progress(),
     ) -> Finished:
-        """Run the trials that are missing, and write `answer.json` and the pictures into the work folder.
+        """Run the trials that are missing; write `answer.json`, the pictures and `report.html` into the work folder.
 
         Args:
             config: the settings.
@@ -159,4 +171,6 @@ class Experiment(Command[Config]):
             for path, draw in pictures.items():
                 with style.own():
                     style.write_png(draw(), path)
-        return Finished(results, report, tuple(pictures))
+            own = results.workdir / PAGE
+            page.write(report.page(self.question, command_line(self.name, config, workdir)), own)
+        return Finished(results, report, tuple(pictures), own)

@@ -1,0 +1,277 @@
+"""The charts of a comparison: what was measured of each variant, how far each lies from the reference, and lines.
+
+Numbers are in percent, and differences in points.
+
+Example:
+    >>> from cnn.study.comparison import compare
+    >>> from cnn.training.folder import Result
+    >>> accuracies = {"max": [0.98, 0.97], "stride": [0.96, 0.96]}
+    >>> rows = [Row("compare", name, 1e-3, seed, Result("done", test_accuracy=value, train_seconds=1.0))
+    ...         for name, values in accuracies.items() for seed, value in enumerate(values)]
+    >>> poolings = compare(rows, column="pooling", reference="max")
+    >>> [cell.text for cell in differences(poolings, "test accuracy").table.rows[0]]
+    ['stride', '-1.50', '-7.85', '4.85', '0.2']
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cnn.show.charts import ACCENT, BAD, GOOD, INK, OTHER, PALETTE, Spec, domain, drawing, layer, number, plain, tooltip
+from cnn.show.parts import Cell, Chart, Table, percent, written
+from cnn.study.comparison import Comparison, Variant
+from cnn.study.results import Row, compared
+from cnn.study.words import side
+
+ROW = 46  # pixels of a variant's row
+LINES_HEIGHT = 260
+COLOURS = {"worse": BAD, "alike": INK, "better": GOOD}
+
+
+@dataclass(frozen=True)
+class Lines:
+    """How a measurement changes with what was varied along a horizontal axis.
+
+    Attributes:
+        columns: for each place on the axis, the measurement there.
+        along: what varies along the axis.
+        log: whether the axis is logarithmic.
+    """
+
+    columns: Mapping[Any, str]
+    along: str
+    log: bool = False
+
+
+def by_variant(
+    comparison: Comparison, rows: Sequence[Row], metric: str, label: str, marked: Mapping[str, float] | None = None
+) -> Chart:
+    """What was measured of each variant: a dot for each seed, and the mean with its 95 % interval.
+
+    Args:
+        comparison: the variants.
+        rows: the trials that the comparison was made from.
+        metric: the measurement.
+        label: the measurement in words.
+        marked: what else to mark on the axis: fractions by their names.
+    """
+    done = [row for row in compared(rows) if row.done and not np.isnan(row.value(metric))]
+    seeds = [{"variant": row.variant, "seed": row.seed, "value": 100 * row.value(metric)} for row in done]
+    means = [_mean(variant, metric, variant.name == comparison.reference) for variant in comparison.variants]
+    known = [each for each in means if each["value"] is not None]
+    lines = [{"value": 100 * share, "name": name} for name, share in (marked or {}).items()]
+    ends = [each[end] for each in known for end in ("low", "high")] + [each["value"] for each in (*seeds, *lines)]
+    x = number("value", f"{label} (%)", domain=domain(ends, low=0.0, high=100.0))
+    y = _rows(comparison)
+    dot = {"type": "point", "filled": True, "size": 34, "opacity": 0.55, "color": OTHER, "yOffset": 10}
+    text = {"type": "text", "dy": -12, "fontWeight": "bold"}
+    shown = tooltip(variant=comparison.column, value=f"mean {label} %", low="from", high="to", n="seeds")
+    layers = [
+        layer(seeds, dot, x=x, y=y, tooltip=tooltip(variant=comparison.column, seed="seed", value=f"{label} %")),
+        layer(
+            known,
+            {"type": "rule", "strokeWidth": 2},
+            x=x | {"field": "low"},
+            x2={"field": "high"},
+            y=y,
+            color=plain("colour"),
+        ),
+        layer(
+            known,
+            {"type": "point", "filled": True, "size": 90, "opacity": 1},
+            x=x,
+            y=y,
+            color=plain("colour"),
+            tooltip=shown,
+        ),
+        layer(known, text, x=x, y=y, text=plain("words"), color=plain("colour")),
+    ]
+    if lines:
+        words = {"type": "text", "align": "left", "dx": 4, "baseline": "top", "color": BAD}
+        layers.append(layer(lines, {"type": "rule", "color": BAD, "strokeDash": [4, 3]}, of_variants=False, x=x))
+        layers.append(layer(lines, words, of_variants=False, x=x, y={"value": 2}, text=plain("name")))
+    height = ROW * len(means)
+    return Chart(
+        f"by-variant-{metric}".replace("_", "-"),
+        f"{label[:1].upper()}{label[1:]} of each: dots are seeds, means have 95 % intervals",
+        f"Mean {label}: " + ", ".join(f"{each['variant']} {each['words']} %" for each in known) + ".",
+        drawing(layers, height),
+        Table(
+            f"{label[:1].upper()}{label[1:]} in percent.",
+            (comparison.column, "mean", "from", "to", "seeds"),
+            [
+                [
+                    Cell(str(variant.name)),
+                    *(percent(getattr(variant.measured[metric], name)) for name in ("mean", "low", "high")),
+                    written(variant.measured[metric].n, "d"),
+                ]
+                for variant in comparison.variants
+            ],
+            variants=[variant.name for variant in comparison.variants],
+        ),
+        height=height,
+    )
+
+
+def _rows(comparison: Comparison) -> Spec:
+    """The vertical channel of the variants; the reference's name is bold."""
+    axis = {"labelLimit": 150, "grid": False, "domain": False, "ticks": False, "title": None}
+    order = [variant.name for variant in comparison.variants]
+    return {"field": "variant", "type": "nominal", "sort": order, "axis": axis}
+
+
+def _mean(variant: Variant, metric: str, reference: bool) -> dict[str, Any]:
+    estimate = variant.measured[metric]
+    mean = None if estimate.mean is None else 100 * estimate.mean
+    return {
+        "variant": variant.name,
+        "value": mean,
+        "low": mean if estimate.low is None else 100 * estimate.low,
+        "high": mean if estimate.high is None else 100 * estimate.high,
+        "n": estimate.n,
+        "words": "" if mean is None else f"{mean:.2f}",
+        "colour": ACCENT if reference else INK,
+    }
+
+
+def differences(comparison: Comparison, label: str) -> Chart | None:
+    """How far each variant lies from the reference, paired by seed; None where no difference is known.
+
+    Args:
+        comparison: the variants.
+        label: what the comparison is about, in words.
+    """
+    known = [each for each in comparison.others if each.difference is not None and each.difference.mean is not None]
+    if not known:
+        return None
+    values = [_difference(variant) for variant in known]
+    ends = [each[end] for each in values for end in ("low", "high")]
+    title = f"points of {label} above or below {comparison.reference}"
+    x = number("value", title, domain=domain([*ends, 0.0]))
+    y = _rows(comparison)
+    zero = {"type": "rule", "color": ACCENT, "strokeDash": [4, 3]}
+    shown = tooltip(variant=comparison.column, value="difference", low="from", high="to", p="p")
+    layers = [
+        layer([{"value": 0.0}], zero, of_variants=False, x=x),
+        layer(
+            values,
+            {"type": "rule", "strokeWidth": 2},
+            x=x | {"field": "low"},
+            x2={"field": "high"},
+            y=y,
+            color=plain("colour"),
+        ),
+        layer(
+            values,
+            {"type": "point", "filled": True, "size": 90, "opacity": 1},
+            x=x,
+            y=y,
+            color=plain("colour"),
+            tooltip=shown,
+        ),
+        layer(
+            values,
+            {"type": "text", "dy": -12, "fontWeight": "bold"},
+            x=x,
+            y=y,
+            text=plain("words"),
+            color=plain("colour"),
+        ),
+    ]
+    height = ROW * len(values)
+    return Chart(
+        f"differences-{comparison.metric}".replace("_", "-"),
+        f"Difference to {comparison.reference}, seed by seed, with 95 % intervals: green is better, orange worse",
+        f"Mean difference of {label} to {comparison.reference} in points: "
+        + ", ".join(f"{each['variant']} {each['words']}" for each in values)
+        + ".",
+        drawing(layers, height),
+        Table(
+            f"Difference of {label} to {comparison.reference} in points; p is Holm-adjusted.",
+            (comparison.column, "difference", "from", "to", "p"),
+            [
+                [
+                    Cell(str(variant.name)),
+                    *(percent(getattr(variant.difference, name)) for name in ("mean", "low", "high")),
+                    written(variant.p_adjusted, ".2g"),
+                ]
+                for variant in known
+            ],
+            variants=[variant.name for variant in known],
+        ),
+        height=height,
+    )
+
+
+def _difference(variant: Variant) -> dict[str, Any]:
+    difference = variant.difference
+    assert difference is not None and difference.mean is not None
+    mean = 100 * difference.mean
+    return {
+        "variant": variant.name,
+        "value": mean,
+        "low": mean if difference.low is None else 100 * difference.low,
+        "high": mean if difference.high is None else 100 * difference.high,
+        "p": None if variant.p_adjusted is None else float(f"{variant.p_adjusted:.2g}"),
+        "words": f"{mean:+.2f}",
+        "colour": COLOURS[side(variant)],
+    }
+
+
+def along(comparison: Comparison, lines: Lines) -> Chart:
+    """A line for each variant: how a measurement changes along an axis, with a band for the 95 % interval."""
+    values = [
+        {"place": place, **_mean(variant, column, False)}
+        for variant in comparison.variants
+        for place, column in lines.columns.items()
+        if variant.measured[column].mean is not None
+    ]
+    names = [variant.name for variant in comparison.variants]
+    scale: dict[str, Any] = {"type": "log"} if lines.log else {}
+    x = number("place", lines.along, **scale)
+    x["axis"] = {"values": list(lines.columns), "grid": False}
+    ends = [each[end] for each in values for end in ("low", "high")]
+    y = number("value", "test accuracy (%)", domain=domain(ends, low=0.0, high=100.0))
+    colour = {
+        "field": "variant",
+        "type": "nominal",
+        "title": None,
+        "scale": {"domain": names, "range": [PALETTE[place % len(PALETTE)] for place in range(len(names))]},
+        "legend": {"orient": "top", "columns": 3, "labelLimit": 200},
+    }
+    shown = tooltip(variant=comparison.column, place=lines.along, value="mean %", low="from", high="to")
+    layers = [
+        layer(
+            values,
+            {"type": "area", "opacity": 0.18, "tooltip": False},
+            x=x,
+            y=y | {"field": "low"},
+            y2={"field": "high"},
+            color=colour,
+        ),
+        layer(values, {"type": "line", "strokeWidth": 2, "tooltip": False}, x=x, y=y, color=colour),
+        layer(
+            values, {"type": "point", "filled": True, "size": 50, "opacity": 1}, x=x, y=y, color=colour, tooltip=shown
+        ),
+    ]
+    return Chart(
+        "along",
+        f"Test accuracy by {lines.along}, with 95 % intervals",
+        f"A line for each of {', '.join(map(str, names))}.",
+        drawing(layers, LINES_HEIGHT),
+        Table(
+            "Mean test accuracy in percent.",
+            (comparison.column, *(f"{place}" for place in lines.columns)),
+            [
+                [
+                    Cell(str(variant.name)),
+                    *(percent(variant.measured[column].mean) for column in lines.columns.values()),
+                ]
+                for variant in comparison.variants
+            ],
+            variants=names,
+        ),
+        height=LINES_HEIGHT,
+    )

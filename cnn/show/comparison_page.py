@@ -1,0 +1,108 @@
+"""The page of a comparison: what it says of the statement that it is about, and then the evidence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cnn.show import study_parts
+from cnn.show.comparison_charts import Lines, along, by_variant, differences
+from cnn.show.learning import rates_chart
+from cnn.show.parts import Cell, Image, Page, Part, Section, Table, percent
+from cnn.study.comparison import Comparison, ComparisonAnswer
+from cnn.study.results import Row
+from cnn.study.run import Results
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the page of a comparison shows beside its numbers.
+
+    Attributes:
+        measured: the measurements that have a chart, with their names in words.
+        rows: the trials that the comparison was made from.
+        marked: what else to mark on the first chart's axis: fractions by their names.
+        lines: how a measurement changes along an axis.
+        sections: what this experiment alone shows.
+    """
+
+    measured: Mapping[str, str]
+    rows: Sequence[Row]
+    marked: Mapping[str, float] = field(default_factory=dict)
+    lines: Lines | None = None
+    sections: Sequence[Section] = ()
+
+
+def comparison_page(
+    question: str,
+    claim: str,
+    reasons: Sequence[str],
+    answer: ComparisonAnswer,
+    evidence: Evidence,
+    results: Results,
+    picture: Image,
+    command: str,
+) -> Page:
+    """The page of a comparison.
+
+    Args:
+        question: what the experiment asks.
+        claim: the sentence that the page begins with.
+        reasons: the sentences after it.
+        answer: the comparison, and what `answer.json` keeps.
+        evidence: what is shown.
+        results: the study.
+        picture: of the comparison, for readers without scripts.
+        command: that makes the page again.
+    """
+    comparison = answer.comparison
+    charts: list[Part | None] = []
+    for metric, label in evidence.measured.items():
+        own = {"": comparison, **answer.more}.get("" if metric == comparison.metric else metric)
+        charts.append(by_variant(comparison, evidence.rows, metric, label, evidence.marked if not charts else None))
+        charts.append(differences(own, label) if own is not None and own.metric == metric else None)
+    shown = [chart for chart in charts if chart is not None]
+    sections = [Section("evidence", "The evidence", shown)]
+    if evidence.lines is not None:
+        sections.append(Section("lines", f"By {evidence.lines.along}", (along(comparison, evidence.lines),)))
+    sections += evidence.sections
+    sections += [Section("table", "All variants", (variants_table(comparison),)), study_parts.curves(results)]
+    tuned = [row for row in evidence.rows if row.phase == "tune"]
+    if tuned:
+        summaries = [variant.summary for variant in comparison.variants]
+        chart = rates_chart(tuned, summaries, comparison.column)
+        sections.append(Section("learning-rate", "The learning rate", (chart,)))
+    sections += [study_parts.words(str(comparison.reference)), study_parts.made(results.folder.config)]
+    return Page(
+        title=f"{answer.dataset}: {answer.experiment}",
+        question=question,
+        answer=claim,
+        reasons=reasons,
+        command=command,
+        picture=picture,
+        sections=sections,
+        data={"answer": answer.to_json(), "trials": study_parts.trials(evidence.rows, comparison.column)},
+        variants={variant.name: str(variant.name) for variant in comparison.variants},
+        variants_are="variants",
+    )
+
+
+def variants_table(comparison: Comparison) -> Table:
+    """All variants in numbers; columns that are zero or unknown everywhere are left out."""
+    variants = comparison.variants
+    measured = {metric: metric.replace("_", " ") for metric in variants[0].measured}
+    columns = [
+        (comparison.column.replace("_", " "), [Cell(str(variant.name)) for variant in variants]),
+        *(
+            (f"{label} %", [percent(variant.measured[metric].mean) for variant in variants])
+            for metric, label in measured.items()
+        ),
+        *study_parts.trial_columns([variant.summary for variant in variants]),
+    ]
+    kept = [column for column in columns if column[0] == columns[0][0] or any(cell.number for cell in column[1])]
+    names = [variant.name for variant in variants]
+    return Table(
+        "The reference stands out. A click on a head sorts.",
+        [head for head, _ in kept],
+        [list(row) for row in zip(*(cells for _, cells in kept), strict=True)],
+        variants=names,
+        marked=names.index(comparison.reference),
+    )

@@ -1,0 +1,194 @@
+"""Charts of how networks learned: accuracy by epoch, and validation accuracy by learning rate.
+
+Example:
+    >>> curves = Curves("1 block", 1, {0: (0.9, 0.95), 1: (0.8, 0.97)}, "validation")
+    >>> [chart.title for chart in learning_curves([curves]).options["accuracy"].charts]
+    ['1 block']
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cnn.show.charts import (
+    ACCENT,
+    BAD,
+    OTHER,
+    PALETTE,
+    Spec,
+    domain,
+    drawing,
+    layer,
+    log_domain,
+    number,
+    plain,
+    tooltip,
+)
+from cnn.show.parts import UNKNOWN, Cell, Chart, Choice, Panels, Table, written
+from cnn.study.results import Row, Summary
+from cnn.training.metrics import Epoch
+
+HEIGHT = 260
+PANEL = 170
+MEAN = {"type": "point", "filled": True, "size": 50, "opacity": 1}
+
+
+@dataclass(frozen=True)
+class Curves:
+    """How the trainings of one variant went: an accuracy, as a fraction, for each epoch of each seed."""
+
+    title: str
+    variant: Any
+    seeds: Mapping[int, Sequence[float]]
+    images: str  # which ones the accuracy is of: validation or training
+
+
+def curves_of(title: str, variant: Any, epochs: Mapping[int, Sequence[Epoch]]) -> Curves:
+    """The curves in the metrics of each seed: on validation images, or on training images where there are none."""
+    validated = all(epoch.val_accuracy is not None for own in epochs.values() for epoch in own)
+    name = "val_accuracy" if validated else "train_accuracy"
+    values = {seed: [getattr(epoch, name) for epoch in own] for seed, own in epochs.items()}
+    seeds = {seed: [float(value) for value in own if value is not None] for seed, own in values.items() if own}
+    return Curves(title, variant, seeds, "validation" if validated else "training")
+
+
+def learning_curves(several: Sequence[Curves]) -> Choice:
+    """A panel for each variant: each seed thin, their mean thick; as accuracy, or as error on a log scale."""
+    options = {
+        "accuracy": Panels(
+            [_panel(place, curves, log=False, all_curves=several) for place, curves in enumerate(several)],
+            _table(several),
+        ),
+        "error, on a log scale": Panels(
+            [_panel(place, curves, log=True, all_curves=several) for place, curves in enumerate(several)],
+            _table(several),
+        ),
+    }
+    return Choice("curves", "Show", options)
+
+
+def _shown(values: Sequence[float], log: bool) -> list[float | None]:
+    """Percent right or, on a log scale, wrong; an error of 0 has no place there."""
+    return [(100 * (1 - value) or None) if log else 100 * value for value in values]
+
+
+def _panel(place: int, curves: Curves, log: bool, all_curves: Sequence[Curves]) -> Chart:
+    seeds = [{"variant": curves.variant, "seed": seed, "value": _shown(own, log)} for seed, own in curves.seeds.items()]
+    mean = [{"variant": curves.variant, "value": _shown(_mean(curves), log)}]
+    every = [value for each in all_curves for own in each.seeds.values() for value in _shown(own, log) if value]
+    quantity = f"{curves.images} {'error' if log else 'accuracy'} (%)"
+    scale: dict[str, Any] = {"domain": log_domain(every) if log else domain(every, high=100.0)}
+    y = number("value", quantity, **scale, **({"type": "log"} if log else {}))
+    y["axis"] = {"tickCount": 5, **({"format": "~g"} if log else {})}
+    x = number("epoch", "epoch")
+    x["axis"] = {"tickMinStep": 1, "tickCount": 5, "grid": False}
+    steps: list[Spec] = [
+        {"calculate": "sequence(1, length(datum.value) + 1)", "as": "epoch"},
+        {"flatten": ["epoch", "value"]},
+    ]
+    thin = {"type": "line", "strokeWidth": 1, "opacity": 0.5, "color": OTHER, "tooltip": False}
+    thick = {"type": "line", "strokeWidth": 2.5, "color": ACCENT}
+    layers = [
+        layer(seeds, thin, transform=steps, x=x, y=y, detail={"field": "seed"}),
+        layer(mean, thick, transform=steps, x=x, y=y, tooltip=tooltip(epoch="epoch", value=quantity)),
+    ]
+    last = _mean(curves)[-1:]
+    ends = f"The mean ends at {100 * last[0]:.2f} %." if last else "No training finished an epoch."
+    name = f"curves-{'error' if log else 'accuracy'}-{place}"
+    return Chart(
+        name,
+        curves.title,
+        f"{curves.images.capitalize()} accuracy by epoch, {curves.title}. {ends}",
+        drawing(layers, PANEL),
+        variant=curves.variant,
+        height=PANEL,
+    )
+
+
+def _mean(curves: Curves) -> list[float]:
+    """The mean over the seeds, of the epochs that every seed has."""
+    length = min(map(len, curves.seeds.values()), default=0)
+    return [float(np.mean([own[epoch] for own in curves.seeds.values()])) for epoch in range(length)]
+
+
+def _table(several: Sequence[Curves]) -> Table:
+    means = [_mean(curves) for curves in several]
+    cells = [
+        [Cell(str(epoch + 1), epoch + 1)]
+        + [Cell(f"{100 * own[epoch]:.2f}", 100 * own[epoch]) if epoch < len(own) else Cell(UNKNOWN) for own in means]
+        for epoch in range(max(map(len, means), default=0))
+    ]
+    images = " and ".join(dict.fromkeys(curves.images for curves in several))
+    return Table(f"Mean {images} accuracy by epoch, in percent.", ("epoch", *(each.title for each in several)), cells)
+
+
+def rates_chart(tuned: Sequence[Row], summaries: Sequence[Summary], column: str) -> Chart:
+    """Validation accuracy by learning rate, a line for each variant; the chosen rate is ringed.
+
+    Args:
+        tuned: the tuning trials.
+        summaries: of each variant, in order.
+        column: what the variants are values of.
+    """
+    names = [summary.variant for summary in summaries]
+    chosen = {summary.variant: summary.learning_rate for summary in summaries}
+    edges = {summary.variant for summary in summaries if summary.learning_rate_at_edge}
+    means = []
+    for name in names:
+        for rate in sorted({row.learning_rate for row in tuned if row.variant == name and row.learning_rate}):
+            own = [row for row in tuned if row.variant == name and row.learning_rate == rate]
+            values = [row.value("val_accuracy") for row in own if row.done]
+            lost = len(own) - len(values)
+            if values:
+                mean = 100 * float(np.mean(values))
+                means.append({"variant": name, "rate": float(rate), "accuracy": mean, "n": len(values), "lost": lost})
+    best = [each | {"edge": "at the edge"} for each in means if each["rate"] == chosen[each["variant"]]]
+    flagged = [each for each in best if each["variant"] in edges]
+    x = number("rate", "learning rate", type="log", domain=log_domain([each["rate"] for each in means]))
+    x["axis"] = {"format": "~g", "values": sorted({each["rate"] for each in means}), "labelOverlap": True}
+    y = number("accuracy", "validation accuracy (%)", domain=domain([each["accuracy"] for each in means], high=100.0))
+    colour = {
+        "field": "variant",
+        "type": "nominal",
+        "title": column,
+        "sort": None,
+        "scale": {"domain": names, "range": [PALETTE[place % len(PALETTE)] for place in range(len(names))]},
+        "legend": {"orient": "top"},
+    }
+    shown = tooltip(variant=column, rate="learning rate", accuracy="mean validation %", n="seeds")
+    layers = [
+        layer(means, {"type": "line", "strokeWidth": 1.5, "tooltip": False}, x=x, y=y, color=colour),
+        layer(means, MEAN | {"size": 50}, x=x, y=y, color=colour, tooltip=shown),
+        layer(best, {"type": "point", "size": 220, "strokeWidth": 2, "filled": False}, x=x, y=y, color=colour),
+        layer(flagged, {"type": "text", "dy": -16, "color": BAD}, x=x, y=y, text=plain("edge")),
+    ]
+    words = ", ".join(f"{each['variant']}: {each['rate']:g}" for each in best)
+    return Chart(
+        "rates",
+        "The learning rate of each, chosen on validation images (ringed)",
+        f"Mean validation accuracy of the tuning seeds by learning rate. Chosen: {words}.",
+        drawing(layers, HEIGHT),
+        Table(
+            "Mean validation accuracy of the tuning seeds, in percent.",
+            (column, "learning rate", "validation %", "seeds", "diverged or collapsed", "chosen"),
+            [
+                [
+                    _name(each["variant"]),
+                    Cell(f"{each['rate']:g}", each["rate"]),
+                    Cell(f"{each['accuracy']:.2f}", each["accuracy"]),
+                    written(each["n"], "d"),
+                    written(each["lost"], "d"),
+                    Cell("yes" if each["rate"] == chosen[each["variant"]] else ""),
+                ]
+                for each in means
+            ],
+            variants=[each["variant"] for each in means],
+        ),
+        height=HEIGHT,
+    )
+
+
+def _name(variant: Any) -> Cell:
+    return written(variant, "d") if isinstance(variant, int) else Cell(str(variant))

@@ -1,0 +1,117 @@
+"""The parts that the page of every study has: how its networks learned, what they confuse, and how it was made."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cnn import files
+from cnn.data.content import Dataset
+from cnn.data.datasets import largest_pixel
+from cnn.show.learning import curves_of, learning_curves
+from cnn.show.network_parts import confusion, first_filters, layers_table, mistakes
+from cnn.show.parts import Cell, Definitions, Folded, Part, Section, Table, Text, written
+from cnn.study.results import Row, Summary, variant_name
+from cnn.study.run import Results
+from cnn.study.tables import MEANINGS
+from cnn.trained.network import Trained
+from cnn.training.answers import Predictions
+from cnn.training.folder import PROVENANCE
+
+
+def curves(results: Results) -> Section:
+    """Learning curves of the trials that compare, a panel for each variant."""
+    column = results.plan.study.column
+    panels = [
+        curves_of(variant_name(column, variant), variant, results.epochs(variant))
+        for variant in results.plan.study.variants
+    ]
+    words = Text(("Thin lines are seeds, the thick line is their mean.",))
+    return Section("learning", "How the networks learned", (words, learning_curves(panels)))
+
+
+def network(results: Results, variant: Any) -> list[Section]:
+    """A variant's network: its layers, and what it has learned.
+
+    Args:
+        results: the study.
+        variant: which of its networks.
+    """
+    study = results.plan.study
+    name = variant_name(study.column, variant)
+    prepared = results.plan.prepared[variant]
+    layers = Section("network", f"The network with {name}", layers_table(prepared.network, prepared.task.image_shape))
+    return [layers, *learnt(study.dataset, results.predictions(variant), results.trained(variant))]
+
+
+def learnt(dataset: Dataset, predictions: Sequence[Predictions], trained: Trained | None) -> list[Section]:
+    """What a network has learned: the network itself, its first filters, its mistakes, what it takes for what.
+
+    Args:
+        dataset: the images.
+        predictions: of each seed for the test images; none where objects are located.
+        trained: the network, where one was kept.
+    """
+    largest = largest_pixel(dataset.name)
+    wrong = mistakes(dataset, predictions, largest) if predictions else None
+    matrix = confusion(dataset, predictions) if predictions else None
+    shown = first_filters(trained) if trained else None
+    parts: list[tuple[str, str, Part | None]] = [
+        ("filters", "What its first layer looks for: a filter is blue below 0 and vermilion above", shown),
+        ("mistakes", "Its worst mistakes on test images", wrong),
+        ("confusion", "What it takes for what", matrix),
+    ]
+    return [Section(anchor, title, (part,)) for anchor, title, part in parts if part is not None]
+
+
+def trials(rows: Sequence[Row], column: str) -> list[dict[str, Any]]:
+    """A row for each trial, as plain values for the download."""
+    return [
+        {"phase": row.phase, column: row.variant, "learning_rate": row.learning_rate, "seed": row.seed}
+        | row.result.to_json()
+        for row in rows
+    ]
+
+
+def trial_columns(summaries: Sequence[Summary]) -> list[tuple[str, list[Cell]]]:
+    """What the table of every study has: how many trials ended how, at which learning rate, and their cost."""
+    counts = ("n", "diverged", "collapsed", "failed")
+    return [
+        *((name, [written(getattr(summary, name), "d") for summary in summaries]) for name in counts),
+        ("rate", [written(summary.learning_rate, "g") for summary in summaries]),
+        ("parameters", [written(summary.parameters, ",d") for summary in summaries]),
+        ("MACs", [written(summary.macs, ",d") for summary in summaries]),
+        ("seconds", [written(summary.train_seconds, ".1f") for summary in summaries]),
+    ]
+
+
+def words(reference: str, more: Sequence[Part] = ()) -> Section:
+    """What the heads of the tables mean, and further parts about the tests.
+
+    Args:
+        reference: what the tests compare with, in words.
+        more: parts about the tests.
+    """
+    meanings = {sign: text.format(reference=reference) for sign, text in MEANINGS.items()}
+    return Section("tests", "Tests and definitions", (*more, Folded("What the words mean", (Definitions(meanings),))))
+
+
+def made(config: Path) -> Section:
+    """How the numbers were made: versions, machine, data and settings, as a `config.json` has them."""
+    kept = files.read_json(config) or {}
+    provenance: Any = kept.pop(PROVENANCE, {})
+    kept.pop("variants", None)
+    machine = Table("The machine and the versions.", ("what", "value"), _lines(provenance))
+    settings = Table("The settings.", ("setting", "value"), _lines(kept))
+    return Section("made", "How this was made", (machine, Folded("All settings", (settings,))))
+
+
+def _lines(values: Mapping[str, Any], prefix: str = "") -> list[list[Cell]]:
+    """Plain values as rows, those inside others under both names."""
+    rows: list[list[Cell]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            rows += _lines(value, f"{prefix}{name} ")
+        elif value not in (None, [], ""):
+            text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            rows.append([Cell(f"{prefix}{name}".replace("_", " ")), Cell(text)])
+    return rows

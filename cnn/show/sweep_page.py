@@ -1,0 +1,107 @@
+"""The page of a sweep: how many blocks to use, why, and everything that the answer rests on."""
+
+from collections.abc import Sequence
+
+from cnn.show import study_parts, style
+from cnn.show.answer import accuracy_vs_blocks
+from cnn.show.learning import rates_chart
+from cnn.show.parts import Cell, Image, Page, Part, Section, Table, Text, percent, written
+from cnn.show.sweep_charts import accuracy_by_cost, accuracy_by_depth, decision
+from cnn.study import words
+from cnn.study.answer import Answer, Depth
+from cnn.study.results import variant_name
+from cnn.study.run import Results
+
+
+def sweep_page(question: str, answer: Answer, results: Results, cautions: Sequence[str], command: str) -> Page:
+    """The page of a sweep.
+
+    Args:
+        question: what the sweep asks.
+        answer: the answer to it.
+        results: the trials that it was made from.
+        cautions: sentences that a reader must know beside the answer.
+        command: that makes the page again.
+    """
+    first, *reasons = words.answer_sentences(answer)
+    rule = f"The rule takes {answer.rule}."
+    sections = [
+        Section("decision", "Why this depth", (Text((rule,)), decision(answer, results.rows))),
+        Section("by-depth", "Test accuracy by depth", (accuracy_by_depth(answer, results.rows),)),
+        Section("by-cost", "Accuracy and cost", (accuracy_by_cost(answer),)),
+        Section("table", "All depths", (depths_table(answer),)),
+        study_parts.curves(results),
+    ]
+    tuned = [row for row in results.rows if row.phase == "tune"]
+    if tuned:
+        chart = rates_chart(tuned, [depth.summary for depth in answer.depths], "blocks")
+        sections.append(Section("learning-rate", "The learning rate", (chart,)))
+    if answer.recommended is not None:
+        sections += study_parts.network(results, answer.recommended)
+    sections += [study_parts.words("the recommended depth", _tests(answer)), study_parts.made(results.folder.config)]
+    return Page(
+        title=f"{answer.dataset}: how many blocks?",
+        question=question,
+        answer=first,
+        reasons=(*reasons, *cautions),
+        command=command,
+        picture=Image(style.png(accuracy_vs_blocks(answer, results.rows)), first),
+        sections=sections,
+        data={"answer": answer.to_json(), "trials": study_parts.trials(results.rows, "blocks")},
+        variants={depth.blocks: variant_name("blocks", depth.blocks) for depth in answer.depths},
+        variants_are="depths",
+    )
+
+
+def depths_table(answer: Answer) -> Table:
+    """All depths in numbers; columns that are zero or unknown everywhere are left out."""
+    columns = [
+        ("blocks", [written(depth.blocks, "d") for depth in answer.depths]),
+        ("test %", [percent(depth.summary.test.mean) for depth in answer.depths]),
+        ("from", [percent(depth.summary.test.low) for depth in answer.depths]),
+        ("to", [percent(depth.summary.test.high) for depth in answer.depths]),
+        ("val %", [percent(depth.summary.val.mean) for depth in answer.depths]),
+        *study_parts.trial_columns([depth.summary for depth in answer.depths]),
+        ("picks", [percent(depth.pick_share, 0) for depth in answer.depths]),
+    ]
+    kept = [column for column in columns if column[0] in ("blocks", "test %") or any(cell.number for cell in column[1])]
+    names = [depth.blocks for depth in answer.depths]
+    return Table(
+        "The recommended depth stands out. A click on a head sorts.",
+        [head for head, _ in kept],
+        [list(row) for row in zip(*(cells for _, cells in kept), strict=True)],
+        variants=names,
+        marked=names.index(answer.recommended) if answer.recommended in names else None,
+    )
+
+
+def _tests(answer: Answer) -> list[Part]:
+    """The tests on test images of each other depth against the recommended one."""
+    others = [depth for depth in answer.depths if depth.difference is not None]
+    if not others:
+        return []
+    text = (
+        "Each other depth against the recommended one on test images, paired by seed. The tests describe; they never "
+        "choose. p is Holm-adjusted; below 0.05 the two are told apart."
+    )
+    heads = ("blocks", "difference", "from", "to", "p", "mostly missed below")
+    table = Table(
+        "Differences of mean test accuracy in points.",
+        heads,
+        [_test(depth) for depth in others],
+        variants=[depth.blocks for depth in others],
+    )
+    return [Text((text,)), table]
+
+
+def _test(depth: Depth) -> list[Cell]:
+    difference = depth.difference
+    assert difference is not None
+    return [
+        written(depth.blocks, "d"),
+        percent(difference.mean),
+        percent(difference.low),
+        percent(difference.high),
+        written(depth.p_adjusted, ".2g"),
+        percent(depth.detectable),
+    ]

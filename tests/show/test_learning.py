@@ -1,0 +1,58 @@
+"""Charts of how networks learned: means of seeds, errors on a log scale, chosen learning rates."""
+
+import dataclasses
+
+import pytest
+
+from cnn.show.learning import Curves, curves_of, learning_curves, rates_chart
+from cnn.study.results import summarize
+from cnn.training.metrics import Epoch
+from tests.show.trials import trials
+
+
+def values(chart, layer):
+    return chart.spec["layer"][layer]["data"]["values"]
+
+
+@pytest.mark.parametrize("validated, images", [(True, "validation"), (False, "training")])
+def test_curves_are_of_validation_images_where_there_are_some(validated, images):
+    epochs = [Epoch(number, train_accuracy=0.5, val_accuracy=0.25 if validated else None) for number in (1, 2)]
+    curves = curves_of("1 block", 1, {0: epochs, 1: epochs})
+    assert curves.images == images and curves.seeds == dict.fromkeys((0, 1), [0.25 if validated else 0.5] * 2)
+
+
+def test_the_mean_is_of_the_epochs_that_every_seed_has():
+    choice = learning_curves([Curves("mine", 1, {0: [0.5, 0.9, 1.0], 1: [0.7, 0.8]}, "validation")])
+    accuracy, error = (panels.charts[0] for panels in choice.options.values())
+    assert values(accuracy, 1)[0]["value"] == [60.0, 85.0]
+    assert values(accuracy, 0)[0]["value"] == [50.0, 90.0, 100.0]
+    assert values(error, 0)[0]["value"] == [50.0, 10.0, None]  # an error of 0 has no place on a log scale
+    assert error.spec["layer"][0]["encoding"]["y"]["scale"]["type"] == "log"
+
+
+@pytest.mark.parametrize("seeds", [{}, {0: []}, {0: [1.0]}], ids=["no seed", "no epoch", "no error"])
+def test_a_variant_without_curves_has_a_panel_all_the_same(seeds):
+    choice = learning_curves([Curves("mine", 1, seeds, "validation")])
+    assert [len(panels.charts) for panels in choice.options.values()] == [1, 1]
+
+
+def test_panels_share_their_axis():
+    several = [Curves("low", 1, {0: [0.1]}, "validation"), Curves("high", 2, {0: [0.9]}, "validation")]
+    for panels in learning_curves(several).options.values():
+        domains = [chart.spec["layer"][0]["encoding"]["y"]["scale"]["domain"] for chart in panels.charts]
+        assert domains[0] == domains[1]
+
+
+def test_the_chosen_rate_is_ringed_and_an_edge_is_flagged():
+    tuned = [
+        dataclasses.replace(row, phase="tune", learning_rate=rate)
+        for rate, accuracies in {1e-3: [0.8, None], 1e-2: [0.9, 0.92]}.items()
+        for row in trials({1: accuracies})
+    ]
+    chart = rates_chart(tuned, summarize([*tuned, *trials({1: [0.9]})]), "blocks")
+    assert [each["rate"] for each in values(chart, 2)] == [0.01]
+    assert [each["edge"] for each in values(chart, 3)] == ["at the edge"]
+    assert [[cell.text for cell in row[1:]] for row in chart.table.rows] == [
+        ["0.001", "80.00", "1", "1", ""],
+        ["0.01", "91.00", "2", "0", "yes"],
+    ]

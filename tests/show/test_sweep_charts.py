@@ -1,0 +1,76 @@
+"""The charts of a sweep: they have a mark for each number, and the numbers are those of the answer."""
+
+import numpy as np
+import pytest
+
+from cnn.show.sweep_charts import accuracy_by_cost, accuracy_by_depth, decision, pareto
+from cnn.study.answer import answer
+from tests.show.trials import trials
+
+SWEEPS = {
+    "usual": {0: [0.94, 0.95], 1: [0.98, 0.985], 2: [0.981, 0.985]},
+    "one depth, one seed": {1: [0.98]},
+    "some diverged": {1: [0.97, 0.97], 2: [0.98, None]},
+    "all diverged": {1: [None, None], 2: [None, None]},
+    "perfect": {1: [1.0, 1.0], 2: [1.0, 1.0]},
+    "eight depths": {depth: [0.9 + depth / 100] * 3 for depth in range(8)},
+}
+
+
+def answered(accuracies):
+    rows = trials(accuracies)
+    return answer(rows, dataset="mnist", match="width", margin=0.05), rows
+
+
+def values(chart, layer):
+    return chart.spec["layer"][layer]["data"]["values"]
+
+
+@pytest.mark.parametrize("accuracies", SWEEPS.values(), ids=SWEEPS)
+def test_the_decision_has_the_numbers_of_the_rule(accuracies):
+    found, rows = answered(accuracies)
+    chart = decision(found, rows)
+    ranked = [depth for depth in found.depths if depth.shortfall is not None]
+    assert len(values(chart, 3)) == len(ranked) == len(chart.table.rows)
+    for depth, mean in zip(ranked, values(chart, 3), strict=True):
+        own = [each["short"] for each in values(chart, 2) if each["variant"] == depth.blocks]
+        assert len(own) == depth.summary.n and np.mean(own) == pytest.approx(100 * depth.shortfall, abs=1e-4)
+        assert mean["short"] == pytest.approx(100 * depth.shortfall, abs=1e-4)
+        assert mean["allowed"] == pytest.approx(100 * depth.allowance, abs=1e-4)
+    good = [row[0].number for row in chart.table.rows if row[3].text == "yes"]
+    assert min(good, default=None) == found.recommended
+
+
+@pytest.mark.parametrize("accuracies", SWEEPS.values(), ids=SWEEPS)
+def test_a_dot_for_each_seed_and_a_mean_for_each_depth(accuracies):
+    found, rows = answered(accuracies)
+    chart = accuracy_by_depth(found, rows)
+    done = [value for own in accuracies.values() for value in own if value is not None]
+    assert [each["accuracy"] for each in values(chart, 1)] == pytest.approx([100 * value for value in done])
+    assert len(values(chart, 3)) == sum(depth.summary.n > 0 for depth in found.depths)
+    low, high = chart.spec["layer"][1]["encoding"]["y"]["scale"]["domain"]
+    assert high <= 100.0 and (not done or low <= 100 * min(done))
+
+
+@pytest.mark.parametrize("accuracies", SWEEPS.values(), ids=SWEEPS)
+def test_accuracy_against_each_cost(accuracies):
+    found, _ = answered(accuracies)
+    choice = accuracy_by_cost(found)
+    assert list(choice.options) == ["multiply-accumulates", "parameters", "seconds"]
+    for chart in choice.options.values():
+        assert len(values(chart, 3)) == sum(depth.summary.n > 0 for depth in found.depths)
+
+
+def test_the_pareto_front_is_that_of_all_pairs():
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        points = [{"cost": cost, "accuracy": accuracy} for cost, accuracy in random.integers(0, 6, (8, 2)).tolist()]
+        front = {(point["cost"], point["accuracy"]) for point in pareto(points)}
+        beaten = {
+            (point["cost"], point["accuracy"])
+            for point in points
+            for other in points
+            if (other["cost"] < point["cost"] and other["accuracy"] >= point["accuracy"])
+            or (other["cost"] == point["cost"] and other["accuracy"] > point["accuracy"])
+        }
+        assert front == {(point["cost"], point["accuracy"]) for point in points} - beaten
