@@ -66,6 +66,7 @@ setup(
             "pytest>=8.3",
             "pytest-xdist>=3.6",  # tests on every core
             "ruff>=0.8",  # lint and format
+            "playwright>=1.65",  # drives a browser in tests of the page; it takes the installed Chromium
             TENSORBOARD,  # its own reader, in tests of the events
             EVENTS,
         ],
