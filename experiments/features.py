@@ -51,6 +51,11 @@ MLP = "mlp"
 NO_MLP = "No MLP has as many parameters as this small network within 2 %, so no hidden units are compared."
 HIDDEN_LAYER = "dense2_relu"  # of an MLP: what its logits read
 EXAMPLES = (1, 5, 20, 100)
+TITLES = {  # of the pictures on the page
+    "filters": "What the first layer looks for",
+    "feature_maps": "What each layer makes of an image",
+    "patches": "What excites the last filters most",
+}
 SHOWN_FILTERS = 8  # in the picture
 PATCHES = 8  # of each filter, in the picture
 
@@ -234,7 +239,9 @@ def report(results: Results) -> Report:
     seen = results.arrays(planned.config.network.model, seed=0)
     if seen and seen["image"].shape[-1] in (1, 3):  # only these can be drawn
         drawn |= _of_the_network(seen, planned.config, few_shot.known)
-    evidence = Evidence({few: f"accuracy after {few} examples"}, rows, lines=Lines(names, along, log=True))
+    evidence = Evidence(
+        {few: f"accuracy after {few} examples"}, rows, lines=Lines(names, along, log=True), pictures=TITLES
+    )
     return comparing.report(results, comparison, sentences, claim, drawn, evidence, titles)
 
 

@@ -143,7 +143,8 @@ def report(results: Results) -> Report:
     pictured = {name: show.Scenes(**shown) for name, shown in arrays.items() if shown}
     names = planned.dataset.class_names
     pictures = {"localize": lambda: show.scenes(comparison, results.rows, title, panels, pictured, names)}
-    evidence = Evidence(panels, results.rows)
+    seen = {"localize": "Scenes: the true boxes are green, those of the networks vermilion"} if pictured else {}
+    evidence = Evidence(panels, results.rows, pictures=seen)
     return comparing.report(results, comparison, sentences, claim, pictures, evidence, TITLES, more)
 
 

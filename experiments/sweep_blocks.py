@@ -69,7 +69,7 @@ def report(results: Results) -> Report:
         answer=found,
         text=text,
         pictures={"accuracy_vs_blocks": lambda: accuracy_vs_blocks(found, results.rows)},
-        page=lambda question, command: sweep_page(question, found, results, [grown] if grown else [], command),
+        page=lambda *given: sweep_page(found, results, [grown] if grown else [], *given),
         advice=lambda arguments: advice.next_command(found, config, results.plan.grid, arguments, fits),
     )
 

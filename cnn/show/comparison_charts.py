@@ -239,7 +239,7 @@ def along(comparison: Comparison, lines: Lines) -> Chart:
         "type": "nominal",
         "title": None,
         "scale": {"domain": names, "range": [PALETTE[place % len(PALETTE)] for place in range(len(names))]},
-        "legend": {"orient": "top", "columns": 3, "labelLimit": 200},
+        "legend": {"orient": "top", "columns": 3, "labelLimit": 200, "symbolOpacity": 1},
     }
     shown = tooltip(variant=comparison.column, place=lines.along, value="mean %", low="from", high="to")
     layers = [

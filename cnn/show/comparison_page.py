@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from cnn.show import study_parts
 from cnn.show.comparison_charts import Lines, along, by_variant, differences
 from cnn.show.learning import rates_chart
-from cnn.show.parts import Cell, Image, Page, Part, Section, Table, percent
+from cnn.show.parts import Cell, Gallery, Image, Page, Part, Section, Table, percent
 from cnn.study.comparison import Comparison, ComparisonAnswer
 from cnn.study.results import Row
 from cnn.study.run import Results
+
+WIDE = 900  # pixels of a picture
 
 
 @dataclass(frozen=True)
@@ -21,14 +23,14 @@ class Evidence:
         rows: the trials that the comparison was made from.
         marked: what else to mark on the first chart's axis: fractions by their names.
         lines: how a measurement changes along an axis.
-        sections: what this experiment alone shows.
+        pictures: those of the experiment's pictures that the page shows, each with a heading.
     """
 
     measured: Mapping[str, str]
     rows: Sequence[Row]
     marked: Mapping[str, float] = field(default_factory=dict)
     lines: Lines | None = None
-    sections: Sequence[Section] = ()
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
 
 def comparison_page(
@@ -38,7 +40,7 @@ def comparison_page(
     answer: ComparisonAnswer,
     evidence: Evidence,
     results: Results,
-    picture: Image,
+    drawn: Mapping[str, bytes],
     command: str,
 ) -> Page:
     """The page of a comparison.
@@ -50,7 +52,7 @@ def comparison_page(
         answer: the comparison, and what `answer.json` keeps.
         evidence: what is shown.
         results: the study.
-        picture: of the comparison, for readers without scripts.
+        drawn: the experiment's pictures as PNG, by name, that of the comparison first.
         command: that makes the page again.
     """
     comparison = answer.comparison
@@ -63,7 +65,10 @@ def comparison_page(
     sections = [Section("evidence", "The evidence", shown)]
     if evidence.lines is not None:
         sections.append(Section("lines", f"By {evidence.lines.along}", (along(comparison, evidence.lines),)))
-    sections += evidence.sections
+    for name, title in evidence.pictures.items():
+        if name in drawn:
+            picture = Image(drawn[name], title, sharp=False)
+            sections.append(Section(f"picture-{name}", title, (Gallery((picture,), width=WIDE),)))
     sections += [Section("table", "All variants", (variants_table(comparison),)), study_parts.curves(results)]
     tuned = [row for row in evidence.rows if row.phase == "tune"]
     if tuned:
@@ -77,7 +82,7 @@ def comparison_page(
         answer=claim,
         reasons=reasons,
         command=command,
-        picture=picture,
+        picture=Image(next(iter(drawn.values())), claim),
         sections=sections,
         data={"answer": answer.to_json(), "trials": study_parts.trials(evidence.rows, comparison.column)},
         variants={variant.name: str(variant.name) for variant in comparison.variants},

@@ -32,6 +32,7 @@ from cnn.training.metrics import Epoch
 
 HEIGHT = 260
 PANEL = 170
+FEW = 3  # epochs whose line is so short that it gets a mark at each
 MEAN = {"type": "point", "filled": True, "size": 50, "opacity": 1}
 
 
@@ -83,13 +84,14 @@ def _panel(place: int, curves: Curves, log: bool, all_curves: Sequence[Curves]) 
     y = number("value", quantity, **scale, **({"type": "log"} if log else {}))
     y["axis"] = {"tickCount": 5, **({"format": "~g"} if log else {})}
     x = number("epoch", "epoch")
-    x["axis"] = {"tickMinStep": 1, "tickCount": 5, "grid": False}
+    x["axis"] = {"tickMinStep": 1, "tickCount": 5, "grid": False, "format": "d"}
     steps: list[Spec] = [
         {"calculate": "sequence(1, length(datum.value) + 1)", "as": "epoch"},
         {"flatten": ["epoch", "value"]},
     ]
     thin = {"type": "line", "strokeWidth": 1, "opacity": 0.5, "color": OTHER, "tooltip": False}
-    thick = {"type": "line", "strokeWidth": 2.5, "color": ACCENT}
+    few = max(map(len, curves.seeds.values()), default=0) <= FEW
+    thick = {"type": "line", "strokeWidth": 2.5, "color": ACCENT, "point": {"color": ACCENT} if few else False}
     layers = [
         layer(seeds, thin, transform=steps, x=x, y=y, detail={"field": "seed"}),
         layer(mean, thick, transform=steps, x=x, y=y, tooltip=tooltip(epoch="epoch", value=quantity)),

@@ -151,7 +151,7 @@ def confusion(dataset: Dataset, predictions: Sequence[Predictions]) -> Table | N
         [Cell(name), *(_confused(*pair, row == place) for place, pair in enumerate(zip(own, shares, strict=True)))]
         for row, (name, own, shares) in enumerate(zip(dataset.class_names, counts.tolist(), share, strict=True))
     ]
-    seeds = f"{len(predictions)} seed{'' if len(predictions) == 1 else 's'} together"
+    seeds = "one seed" if len(predictions) == 1 else f"{len(predictions)} seeds together"
     caption = f"A row for each true class, a column for each class that the network takes it for; test images, {seeds}."
     return Table(caption, ("true class", *dataset.class_names), rows)
 
@@ -173,7 +173,7 @@ def confusion_counts(
 
 
 def _confused(count: int, share: float, right: bool) -> Cell:
-    shade = 0.25 * share if right else min(1.0, 8 * share)
+    shade = 0.25 * share if right else min(0.5, 4 * share)
     return Cell(str(count) if count else "", count, shade)
 
 

@@ -22,11 +22,14 @@ def curves(results: Results) -> Section:
     """Learning curves of the trials that compare, a panel for each variant."""
     column = results.plan.study.column
     panels = [
-        curves_of(variant_name(column, variant), variant, results.epochs(variant))
-        for variant in results.plan.study.variants
+        curves_of(_titled(column, variant), variant, results.epochs(variant)) for variant in results.plan.study.variants
     ]
     words = Text(("Thin lines are seeds, the thick line is their mean.",))
     return Section("learning", "How the networks learned", (words, learning_curves(panels)))
+
+
+def _titled(column: str, variant: Any) -> str:
+    return variant_name(column, variant) if column == "blocks" else str(variant)
 
 
 def network(results: Results, variant: Any) -> list[Section]:

@@ -1,9 +1,8 @@
 """The page of a sweep: how many blocks to use, why, and everything that the answer rests on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from cnn.show import study_parts, style
-from cnn.show.answer import accuracy_vs_blocks
+from cnn.show import study_parts
 from cnn.show.learning import rates_chart
 from cnn.show.parts import Cell, Image, Page, Part, Section, Table, Text, percent, written
 from cnn.show.sweep_charts import accuracy_by_cost, accuracy_by_depth, decision
@@ -13,15 +12,23 @@ from cnn.study.results import variant_name
 from cnn.study.run import Results
 
 
-def sweep_page(question: str, answer: Answer, results: Results, cautions: Sequence[str], command: str) -> Page:
+def sweep_page(
+    answer: Answer,
+    results: Results,
+    cautions: Sequence[str],
+    question: str,
+    command: str,
+    drawn: Mapping[str, bytes],
+) -> Page:
     """The page of a sweep.
 
     Args:
-        question: what the sweep asks.
-        answer: the answer to it.
+        answer: the answer.
         results: the trials that it was made from.
         cautions: sentences that a reader must know beside the answer.
+        question: what the sweep asks.
         command: that makes the page again.
+        drawn: the picture of the answer as PNG, by its name.
     """
     first, *reasons = words.answer_sentences(answer)
     rule = f"The rule takes {answer.rule}."
@@ -45,7 +52,7 @@ def sweep_page(question: str, answer: Answer, results: Results, cautions: Sequen
         answer=first,
         reasons=(*reasons, *cautions),
         command=command,
-        picture=Image(style.png(accuracy_vs_blocks(answer, results.rows)), first),
+        picture=Image(next(iter(drawn.values())), first),
         sections=sections,
         data={"answer": answer.to_json(), "trials": study_parts.trials(results.rows, "blocks")},
         variants={depth.blocks: variant_name("blocks", depth.blocks) for depth in answer.depths},

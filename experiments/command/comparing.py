@@ -1,18 +1,14 @@
 """The report of a comparison of networks: the table, what its marks mean, and the result in a sentence."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from cnn.config import MatchedConfig
-from cnn.show import style
 from cnn.show.comparison_page import Evidence, comparison_page
-from cnn.show.parts import Gallery, Image, Page, Section
+from cnn.show.parts import Page
 from cnn.study import run, tables, words
 from cnn.study.comparison import Comparison, ComparisonAnswer
 from cnn.study.run import Results
 from experiments.command.experiment import Draw, Report
-
-WIDE = 900  # pixels of a picture on a page
 
 
 def report(
@@ -47,13 +43,8 @@ def report(
     text = "\n\n".join([table, *matched_networks(results), explained, answer.sentence])
     reasons = [sentence for sentence in said if sentence != claim]
 
-    def page(question: str, command: str) -> Page:
-        first, *others = pictures.items()
-        drawn = [Image(style.png(draw()), name.replace("_", " ")) for name, draw in others]
-        shown = [Section("pictures", "What the network looks for", (Gallery(drawn, width=WIDE),))] if drawn else []
-        whole = replace(evidence, sections=[*evidence.sections, *shown])
-        picture = Image(style.png(first[1]()), claim)
-        return comparison_page(question, claim, reasons, answer, whole, results, picture, command)
+    def page(question: str, command: str, drawn: Mapping[str, bytes]) -> Page:
+        return comparison_page(question, claim, reasons, answer, evidence, results, drawn, command)
 
     return Report(answer=answer, text=text, pictures=pictures, page=page)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from cnn import files
 from cnn.config import StudyConfig, TrialConfig
 from cnn.data.content import Dataset
 from cnn.progress import Progress
@@ -29,7 +30,7 @@ PAGE = "report.html"
 Config = TypeVar("Config", bound=TrialConfig | StudyConfig)
 Options = TypeVar("Options")
 Draw = Callable[[], "Figure"]  # draws a picture
-Paged = Callable[[str, str], Page]  # makes the page, from the question and the command that makes it again
+Paged = Callable[[str, str, Mapping[str, bytes]], Page]  # from the question, the command, the pictures as PNG
 Advice = Callable[[Sequence[str]], str | None]  # from the command line of a run to the next one to try
 
 
@@ -167,10 +168,12 @@ class Experiment(Command[Config]):
         ) as results:
             report = self.report(results)
             results.write_answer(report.answer.to_json())
-            pictures = {results.workdir / f"{name}.png": draw for name, draw in report.pictures.items()}
-            for path, draw in pictures.items():
-                with style.own():
-                    style.write_png(draw(), path)
+            with style.own():
+                drawn = {name: style.png(draw()) for name, draw in report.pictures.items()}
+            pictures = {results.workdir / f"{name}.png": content for name, content in drawn.items()}
+            for path, content in pictures.items():
+                files.write(path, content)
+            command = command_line(self.name, config, workdir)
             own = results.workdir / PAGE
-            page.write(report.page(self.question, command_line(self.name, config, workdir)), own)
+            page.write(report.page(self.question, command, drawn), own)
         return Finished(results, report, tuple(pictures), own)
