@@ -229,9 +229,10 @@ def along(comparison: Comparison, lines: Lines) -> Chart:
         if variant.measured[column].mean is not None
     ]
     names = [variant.name for variant in comparison.variants]
+    places = list(lines.columns)
     scale: dict[str, Any] = {"type": "log"} if lines.log else {}
-    x = number("place", lines.along, **scale)
-    x["axis"] = {"values": list(lines.columns), "grid": False}
+    x = number("place", lines.along, domain=[min(places), max(places)], **scale)
+    x["axis"] = {"values": places, "grid": False, "format": "~g"}
     ends = [each[end] for each in values for end in ("low", "high")]
     y = number("value", "test accuracy (%)", domain=domain(ends, low=0.0, high=100.0))
     colour = {

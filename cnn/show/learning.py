@@ -76,8 +76,8 @@ def _shown(values: Sequence[float], log: bool) -> list[float | None]:
 
 
 def _panel(place: int, curves: Curves, log: bool, all_curves: Sequence[Curves]) -> Chart:
-    seeds = [{"variant": curves.variant, "seed": seed, "value": _shown(own, log)} for seed, own in curves.seeds.items()]
-    mean = [{"variant": curves.variant, "value": _shown(_mean(curves), log)}]
+    seeds = [{"seed": seed, "value": _shown(own, log)} for seed, own in curves.seeds.items()]
+    mean = [{"value": _shown(_mean(curves), log)}]
     every = [value for each in all_curves for own in each.seeds.values() for value in _shown(own, log) if value]
     quantity = f"{curves.images} {'error' if log else 'accuracy'} (%)"
     scale: dict[str, Any] = {"domain": log_domain(every) if log else domain(every, high=100.0)}
@@ -93,8 +93,10 @@ def _panel(place: int, curves: Curves, log: bool, all_curves: Sequence[Curves]) 
     few = max(map(len, curves.seeds.values()), default=0) <= FEW
     thick = {"type": "line", "strokeWidth": 2.5, "color": ACCENT, "point": {"color": ACCENT} if few else False}
     layers = [
-        layer(seeds, thin, transform=steps, x=x, y=y, detail={"field": "seed"}),
-        layer(mean, thick, transform=steps, x=x, y=y, tooltip=tooltip(epoch="epoch", value=quantity)),
+        layer(seeds, thin, of_variants=False, transform=steps, x=x, y=y, detail={"field": "seed"}),
+        layer(
+            mean, thick, of_variants=False, transform=steps, x=x, y=y, tooltip=tooltip(epoch="epoch", value=quantity)
+        ),
     ]
     last = _mean(curves)[-1:]
     ends = f"The mean ends at {100 * last[0]:.2f} %." if last else "No training finished an epoch."

@@ -63,8 +63,9 @@ def decision(answer: Answer, rows: Sequence[Row]) -> Chart:
     means = [_decided(depth) for depth in depths]
     of = f"the best mean ({best.blocks})" if best else "the best mean"
     x = ordinal("variant", AXIS, answer.recommended, "use this")
-    y = number("short", f"validation points below {of}")
-    allowed = {"field": "allowed", "type": "quantitative"}
+    ends = [0.0, *(each["short"] for each in (*seeds, *means)), *(each["allowed"] for each in means)]
+    y = number("short", f"validation points below {of}", domain=domain(ends))
+    allowed = y | {"field": "allowed"}
     layers = [
         layer(means, {"type": "bar", "color": BAND, "width": {"band": 0.8}}, x=x, y=allowed, y2={"datum": 0}),
         layer(means, {"type": "tick", "color": GOOD, "thickness": 2, "width": {"band": 0.8}}, x=x, y=allowed),
