@@ -25,7 +25,7 @@ setup(
     ],
     python_requires=">=3.11",
     packages=find_packages(include=["cnn", "cnn.*", "experiments", "experiments.*"]),
-    package_data={"cnn": ["py.typed"], "experiments": ["py.typed"]},
+    package_data={"cnn": ["py.typed", "show/page/*"], "experiments": ["py.typed"]},
     entry_points={"console_scripts": ["conv-relu-pool=experiments.__main__:main"]},
     install_requires=[
         "absl-py>=2.1",  # flags of the experiments
@@ -33,6 +33,7 @@ setup(
         "flatbuffers>=24.3.25",  # writes exported programs, in JAX, which does not declare it
         "flax>=0.11.2",  # Linen modules, the state as a pytree
         "jax>=0.7.2",  # arrays, derivatives, compilation
+        "jinja2>=3.1",  # the HTML page
         "jaxtyping>=0.3.3",  # shapes in annotations
         "matplotlib>=3.10.7",  # figures
         "numpy>=2.0",  # decoded images, packed results
@@ -62,6 +63,7 @@ setup(
             PANDAS,  # tables in tests and notebooks
             "nbclient>=0.10.0",  # executes the notebooks from top to bottom
             "nbformat>=5.10.4",  # reads the notebooks
+            "playwright>=1.49",  # drives a browser in tests of the page; it takes the installed Chromium
             "pytest>=8.3",
             "pytest-xdist>=3.6",  # tests on every core
             "ruff>=0.8",  # lint and format
