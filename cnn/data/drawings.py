@@ -73,7 +73,7 @@ def _boxes(ink: Bool[np.ndarray, "n height width"]) -> _Boxes:
     sides = []
     centres = []
     for across in (2, 1):  # rows with ink, then columns with ink
-        lines = ink.any(axis=across)
+        lines = np.asarray(ink.any(axis=across))
         first = lines.argmax(axis=1)
         last = lines.shape[1] - lines[:, ::-1].argmax(axis=1)
         sides.append(last - first)
