@@ -29,7 +29,7 @@ RUN = """([program, images]) => {
 
 def runs(page, trained, images):
     """What the script makes of images: for each, every layer by name, the logits and the probabilities."""
-    page.add_script_tag(path=trying.PARTS / "network.js")
+    page.add_script_tag(path=trying.PARTS / "network.js")  # nothing else of the page
     return page.evaluate(RUN, [live(trained).to_json(), images.reshape(len(images), -1).tolist()])
 
 
@@ -49,15 +49,9 @@ def test_the_script_computes_what_jax_computes(page, kind):
 
 
 def test_extreme_logits_have_probabilities(page):
-    page.add_script_tag(path=trying.PARTS / "network.js")
-    images = np.full((1, 8, 8, 1), 255, np.uint8)
     trained, _ = trying.on_digits(blocks=0)
-    (_, logits, shares), *_ = runs_of_loaded(page, trained, images)
+    ((_, logits, shares),) = runs(page, trained, np.full((1, 8, 8, 1), 255, np.uint8))
     assert np.ptp(logits) > 50 and sum(shares) == pytest.approx(1) and min(shares) >= 0
-
-
-def runs_of_loaded(page, trained, images):
-    return page.evaluate(RUN, [live(trained).to_json(), images.reshape(len(images), -1).tolist()])
 
 
 @pytest.fixture
@@ -191,6 +185,42 @@ def test_a_clicked_cell_shows_its_sum(page, opened):
     ]
 
 
+def test_a_cell_can_be_picked_in_the_large_map_too(page, opened):
+    opened()
+    large = page.locator("#try-sum .try-pickable")
+    box = large.bounding_box()
+    large.click(position={"x": 7.5 * box["width"] / 8, "y": 0.5 * box["height"] / 8})
+    cell = page.evaluate("tryIt.cell()")
+    assert (cell["name"], cell["row"], cell["column"]) == ("block1/relu1", 0, 7)
+
+
+def place(locator, size):
+    """Where a frame lies, in the cells of a map of `size` by `size`: top, left, height and width."""
+    style = locator.evaluate("frame => ['top', 'left', 'height', 'width'].map((side) => frame.style[side])")
+    return pytest.approx([float(share.removesuffix("%")) * size / 100 for share in style])
+
+
+@pytest.mark.parametrize(
+    "settings, row, cell, segment, seen",
+    [
+        ({}, 0, (0, 7), None, [-1, 6, 3, 3]),  # with the padding
+        ({}, 2, (1, 2), [0, 1, 3, 3], [-1, 1, 8, 8]),
+        ({"model": "lenet5"}, 0, (12, 14), None, [0, 2, 5, 5]),  # 12 zeros stand around the image
+        ({"permute": True}, 1, (3, 3), [2, 2, 3, 3], None),
+    ],
+    ids=["the image", "the second block", "zeros around the image", "shuffled pixels"],
+)
+def test_frames_show_what_a_cell_sees(page, opened, settings, row, cell, segment, seen):
+    opened(**settings)
+    click_cell(page, row, 1, cell, size=28 if "model" in settings else 8 if row < 2 else 4)
+    frames = page.locator("#try-image .try-frame")
+    assert frames.count() == (seen is not None)
+    if seen:
+        assert seen == place(frames, 8)
+    if segment:
+        assert segment == place(page.locator(".try-row").nth(row - 1).locator(".try-frame").first, 8 if row == 1 else 4)
+
+
 def test_pooling_leads_to_the_cell_that_it_took(page, opened):
     trained = opened()
     image = pixels(page)
@@ -224,7 +254,7 @@ def test_many_channels_are_summed_up(page, opened):
 def test_many_maps_are_folded_away(page, opened):
     opened(width=40, blocks=1)
     row = page.locator(".try-row").first
-    assert row.locator(".try-map").count() == 40 and row.locator(".try-map:visible").count() == 32
+    assert row.locator(".try-map").count() == 40 and row.locator(".try-map:visible").count() == 24
     row.get_by_text("Show all 40 maps").click()
     assert row.locator(".try-map:visible").count() == 40
 
@@ -287,6 +317,22 @@ def test_a_dropped_picture_is_taken(page, opened, tmp_path):
     page.get_by_text("dropped.png: the network says").wait_for()
 
 
+@pytest.mark.parametrize("channels", [2, 3])
+def test_images_that_are_no_drawings(page, tmp_path, channels):
+    """No area to draw in, and pictures only where pictures have as many channels."""
+    trained, part = trying.on(trying.some_set(shape=(8, 6, channels)))
+    trying.show(page, part, tmp_path)
+    assert page.locator("#try-pad:visible").count() == 0
+    assert page.locator("#try-file:visible").count() == (channels == 3)
+    shares = rounded(trained).probabilities(trying.some_set(shape=(8, 6, channels)).test_images[2:3])[0]
+    np.testing.assert_allclose(shown_probabilities(page), shares, atol=0.0006)
+    if channels == 3:
+        Image.new("RGB", (20, 30), (10, 200, 90)).save(tmp_path / "green.png")
+        page.locator("#try-file").set_input_files(tmp_path / "green.png")
+        page.get_by_text("green.png: the network says").wait_for()
+        assert page.evaluate("[...tryIt.pixels()]") == [10, 200, 90] * 48
+
+
 def test_what_is_no_picture_is_named(page, opened, tmp_path):
     opened()
     (tmp_path / "words.png").write_text("no picture")
@@ -305,11 +351,9 @@ def test_names_are_text(page, opened):
     assert page.locator("img").count() == 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("settings", [{}, {"filter_size": 5, "width": 40}, {"model": "resnet"}, {"model": "mlp"}])
-def test_a_phone_needs_no_sideways_scrolling(page, opened, settings, scheme):
+def test_a_phone_needs_no_sideways_scrolling(page, opened, settings):
     page.set_viewport_size({"width": 390, "height": 844})
-    page.emulate_media(color_scheme=scheme)
     opened(functools.partial(trying.renamed, names=[*HOSTILE, *"56789"]), **settings)
     for row in range(page.locator(".try-row").count()):
         click = page.locator(".try-row").nth(row).locator(".try-pickable")

@@ -1,25 +1,14 @@
 """What the page's part "try it" needs."""
 
-import dataclasses
 import json
 
-import numpy as np
 import pytest
 
-from cnn.data.content import Dataset
-from cnn.show import try_it as module
 from cnn.show.try_it import try_it
 from cnn.trained.live import NotLive
 from tests.show import trying
+from tests.show.trying import some_set
 from tests.trained.exported import make
-from tests.trained.untrained import SHAPE, random_images
-
-
-def some_set(classes=3, shape=SHAPE):
-    images = random_images(2 * classes, shape)
-    labels = np.tile(np.arange(classes, dtype=np.int32)[::-1], 2)
-    names = tuple(f"class {label}" for label in range(classes))
-    return Dataset("some", images, labels, images, labels, names, "0123456789ab", "some")
 
 
 def test_the_first_test_image_of_each_class_is_shown():
@@ -53,8 +42,3 @@ def test_names_are_text_in_the_page():
     _, part = trying.on_digits()
     html = trying.html(trying.renamed(part, ["</script><script>alert(1)</script>", *"123456789"]))
     assert "<script>alert" not in html and r"\u003cscript\u003ealert(1)" in html
-
-
-def test_the_parts_of_the_page_are_installed():
-    assert {path.name for path in trying.PARTS.iterdir()} >= {"try.html", "try.css", "try.js", "network.js"}
-    assert dataclasses.is_dataclass(module.TryIt)

@@ -12,6 +12,7 @@ import numpy as np
 import cnn.show
 from cnn.config import NetworkConfig, TrialConfig
 from cnn.data import datasets, splits
+from cnn.data.content import Dataset
 from cnn.network import models
 from cnn.show.try_it import try_it
 from cnn.trained.live import rounded
@@ -55,13 +56,26 @@ def digits():
 @functools.cache
 def on_digits(**settings):
     """A network of random weights for the digits, and what a page needs to run it."""
+    return on(digits(), **settings)
+
+
+def on(dataset, **settings):
+    """A network of random weights for a data set, and what a page needs to run it."""
     network = NetworkConfig(**{"blocks": 2, "width": 6, "hidden": 16} | settings)
-    x = jnp.ones((1, *digits().image_shape))
-    variables = untrained.some_variables(models.build(network, digits().image_shape, 10), x)
-    scale = splits.channel_statistics(digits().train_images)
-    config = TrialConfig("digits", network=network)
-    trained = Trained(config, variables, *scale, digits().image_shape, digits().class_names, 10)
-    return trained, try_it(trained, digits())
+    x = jnp.ones((1, *dataset.image_shape))
+    variables = untrained.some_variables(models.build(network, dataset.image_shape, dataset.classes), x)
+    scale = splits.channel_statistics(dataset.train_images)
+    config = TrialConfig(dataset.name, network=network)
+    trained = Trained(config, variables, *scale, dataset.image_shape, dataset.class_names, dataset.classes)
+    return trained, try_it(trained, dataset)
+
+
+def some_set(classes=3, shape=untrained.SHAPE):
+    """Two images of noise for each class, with the labels from the last to the first."""
+    images = untrained.random_images(2 * classes, shape)
+    labels = np.tile(np.arange(classes, dtype=np.int32)[::-1], 2)
+    names = tuple(f"class {label}" for label in range(classes))
+    return Dataset("some", images, labels, images, labels, names, "0123456789ab", "some")
 
 
 def intermediates(trained, images):

@@ -2,7 +2,7 @@
 "use strict";
 
 const Maps = (() => {
-  const FIRST = 32; // maps of a layer; the others are folded away
+  const FIRST = 24; // maps of a layer; the others are folded away
   const KINDS = {
     relu: "ReLU",
     max_pool: "max pooling",
@@ -14,7 +14,7 @@ const Maps = (() => {
   // `picked({ name, channel, row, column })` is called when a cell is picked.
   function build(container, network, pickable, picked) {
     const rows = network.steps.filter((step) => step.pictured || step.kind === "permute").map((step) => {
-      const row = step.shape.length === 3 ? rowOfMaps(step, pickable(step.name)) : rowOfUnits(step);
+      const row = rowOf(step, pickable(step.name));
       container.append(row.element);
       return row;
     });
@@ -23,9 +23,7 @@ const Maps = (() => {
 
     function paint(layers, colours) {
       for (const row of rows) {
-        const layer = layers.get(row.step.name);
-        const limit = largest(layer.values);
-        row.maps.forEach((map, channel) => paintMap(map.canvas, layer, channel, limit, colours));
+        row.maps.forEach((map, channel) => paintLayer(map.canvas, network, layers, row.step.name, channel, colours));
       }
     }
 
@@ -47,12 +45,18 @@ const Maps = (() => {
     return { rows, byName, paint, mark };
   }
 
-  function rowOfMaps(step, pickable) {
-    const [height, width, count] = step.shape;
+  function rowOf(step, pickable) {
     const element = document.createElement("div");
+    const [height, width, count] = step.shape;
     element.className = "try-row";
-    element.append(heading(step, `${height} \u00d7 ${width}, ${count === 1 ? "1 map" : `${count} maps`}`));
+    if (step.shape.length === 1 || step.kind === "permute") {
+      const map = newMap(step, 0, false);
+      map.element.classList.toggle("try-strip", step.shape.length === 1); // units without height and width
+      element.append(heading(step, step.shape.length === 1 ? `${height} units` : `${height} \u00d7 ${width}`), group([map]));
+      return { step, element, maps: [map], pickable: false };
+    }
     const maps = Array.from({ length: count }, (_, channel) => newMap(step, channel, pickable));
+    element.append(heading(step, `${height} \u00d7 ${width}, ${count === 1 ? "1 map" : `${count} maps`}`));
     element.append(group(maps.slice(0, FIRST)));
     if (count > FIRST) {
       const more = document.createElement("details");
@@ -62,17 +66,6 @@ const Maps = (() => {
       element.append(more);
     }
     return { step, element, maps, pickable };
-  }
-
-  // Units without height and width, as one strip.
-  function rowOfUnits(step) {
-    const element = document.createElement("div");
-    element.className = "try-row";
-    element.append(heading(step, `${step.shape[0]} units`));
-    const map = newMap({ ...step, shape: [1, step.shape[0], 1] }, 0, false);
-    map.element.classList.add("try-strip");
-    element.append(group([map]));
-    return { step: { ...step, shape: [1, step.shape[0], 1] }, element, maps: [map], pickable: false };
   }
 
   function heading(step, size) {
@@ -100,19 +93,17 @@ const Maps = (() => {
     element.setAttribute("role", pickable ? "button" : "img");
     element.setAttribute("aria-label", label(step, channel));
     element.classList.toggle("try-pickable", pickable);
-    canvas.height = step.shape[0];
-    canvas.width = step.shape[1];
     element.append(canvas);
     return { element, canvas };
   }
 
   function label(step, channel) {
-    return `${step.name}, map ${channel + 1} of ${step.shape[2]}`;
+    return step.shape.length === 3 ? `${step.name}, map ${channel + 1} of ${step.shape[2]}` : step.name;
   }
 
   function listen(row, picked) {
     const [height, width] = row.step.shape;
-    const within = (value, size) => Math.min(Math.max(Math.floor(value), 0), size - 1);
+    const within = (value, size) => Math.min(Math.max(value, 0), size - 1);
     let last = { row: Math.floor(height / 2), column: Math.floor(width / 2) };
 
     function pick(channel, place) {
@@ -121,11 +112,7 @@ const Maps = (() => {
     }
 
     row.maps.forEach((map, channel) => {
-      const at = (event) => {
-        const box = map.canvas.getBoundingClientRect();
-        const down = (event.clientY - box.top) / box.height;
-        pick(channel, { row: down * height, column: ((event.clientX - box.left) / box.width) * width });
-      };
+      const at = (event) => pick(channel, cellAt(event, map.canvas, row.step.shape));
       map.element.addEventListener("click", at); // at its end, so that a finger can scroll
       map.element.addEventListener("pointermove", (event) => event.pointerType === "mouse" && event.buttons === 1 && at(event));
       map.element.addEventListener("keydown", (event) => {
@@ -141,16 +128,43 @@ const Maps = (() => {
         if (move || next !== undefined) event.preventDefault();
       });
     });
-    row.remember = (place) => (last = place);
+    row.pick = pick;
+  }
+
+  // The cell under the pointer, on a canvas that shows a map of that shape.
+  function cellAt(event, canvas, [height, width]) {
+    const box = canvas.getBoundingClientRect();
+    const row = Math.floor(((event.clientY - box.top) / box.height) * height);
+    return { row, column: Math.floor(((event.clientX - box.left) / box.width) * width) };
   }
 
   function largest(values) {
     return values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
   }
 
-  // One channel of a layer: from the ground to the ink, and below 0 to the colour of what is bad.
+  // One channel of a layer, in the scale of the whole layer; what is still the image has the image's own colours.
+  function paintLayer(canvas, network, layers, name, channel, colours) {
+    const layer = layers.get(name);
+    const pixels = asPixels(network, layers, name);
+    if (pixels) paintPixels(canvas, pixels, layer.shape, network.largest_pixel);
+    else paintMap(canvas, layer, channel, largest(layer.values), colours);
+  }
+
+  // The pixels of a layer that only moves them; null for every other layer.
+  function asPixels(network, layers, name) {
+    for (let before = name; before; before = network.byName.get(before).inputs[0]) {
+      if (!["permute", "zero_pad"].includes(network.byName.get(before).kind)) return null;
+    }
+    const channels = network.mean.length;
+    const { mean, deviation } = network;
+    return layers.get(name).values.map((value, index) => value * deviation[index % channels] + mean[index % channels]);
+  }
+
+  // From the ground to the ink, and below 0 to the colour of what is bad.
   function paintMap(canvas, layer, channel, limit, colours) {
-    const channels = layer.shape.length === 3 ? layer.shape[2] : 1;
+    const channels = layer.shape[2] ?? 1;
+    canvas.height = layer.shape.length === 3 ? layer.shape[0] : 1;
+    canvas.width = layer.shape.length === 3 ? layer.shape[1] : layer.shape[0];
     const context = canvas.getContext("2d");
     const image = context.createImageData(canvas.width, canvas.height);
     for (let cell = 0; cell < canvas.width * canvas.height; cell++) {
@@ -209,5 +223,5 @@ const Maps = (() => {
     return found;
   }
 
-  return { build, paintMap, paintPixels, largest, frame, colours };
+  return { build, paintLayer, paintPixels, largest, frame, cellAt, colours };
 })();

@@ -83,7 +83,7 @@ const Sums = (() => {
       element.append(paragraph(`channel ${matrix.channel + 1}: the products add up to ${number(matrix.sum)}`));
     }
     const product = document.createElement("div");
-    product.className = "try-product";
+    product.className = dot.size[1] > 3 ? "try-product try-wide" : "try-product";
     const caption = (name) => (first ? name : "");
     product.append(
       grid(matrix.segment, dot.size, limits.segment, caption("segment")),

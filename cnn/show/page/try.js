@@ -6,7 +6,7 @@ const TryIt = (() => {
 
   function start(data) {
     const part = (name) => document.getElementById(`try-${name}`);
-    const network = Network.decode(data.network);
+    const network = { ...Network.decode(data.network), largest_pixel: data.largest_pixel };
     const shape = network.image_shape;
     const [height, width, channels] = shape;
     const takesPictures = channels === 1 || channels === 3;
@@ -85,9 +85,7 @@ const TryIt = (() => {
       const values = answer.layers.get(row.step.name).values;
       const [, columns, count] = row.step.shape;
       const index = values.indexOf(values.reduce((most, value) => Math.max(most, value), -Infinity));
-      const place = { row: Math.floor(index / count / columns), column: Math.floor(index / count) % columns };
-      row.remember(place);
-      pick({ name: row.step.name, channel: index % count, ...place });
+      row.pick(index % count, { row: Math.floor(index / count / columns), column: Math.floor(index / count) % columns });
     }
 
     function pick(newCell) {
@@ -106,34 +104,37 @@ const TryIt = (() => {
       const dot = Network.dotProduct(network, answer.layers, traced.name, traced.row, traced.column, cell.channel);
       const first = Sums.show(part("channels"), dot);
       const segment = { row: dot.corner[0], column: dot.corner[1], height: dot.size[0], width: dot.size[1] };
-      const input = answer.layers.get(dot.input);
       const output = answer.layers.get(cell.name);
       const result = Sums.number(Sums.valueAt(output, cell.row, cell.column, cell.channel));
       part("title").textContent = `${cell.name}, map ${cell.channel + 1}, ${where(cell)}: why is it ${result}?`;
       part("filter").textContent = `Filter ${cell.channel + 1} of ${traced.name} at ${where(traced)}: multiply each number under the filter by the filter's number, and add up.`;
-      part("before").textContent = dot.input ? `${dot.input}, channel ${first + 1}` : "the image, normalised";
+      part("before").textContent = dot.input ? `${dot.input}, channel ${first + 1}` : "the image";
       part("after").textContent = `${cell.name}, map ${cell.channel + 1}`;
       part("total").textContent = Sums.total(dot, traced.words);
-      picture(part("before").nextElementSibling, input, first, segment, false);
-      picture(part("after").nextElementSibling, output, cell.channel, { row: cell.row, column: cell.column, height: 1, width: 1 }, true);
+      picture(part("before"), dot.input, first, segment, false);
+      picture(part("after"), cell.name, cell.channel, { row: cell.row, column: cell.column, height: 1, width: 1 }, true);
       maps.mark(cell, { name: dot.input, ...segment });
-      Maps.frame(part("image"), shape, imagePart(dot.input, segment));
+      Maps.frame(part("image"), shape, inImage(dot.input, segment));
     }
 
-    // Where a segment lies in the image, if only zeros around it stand between.
-    function imagePart(name, segment) {
-      const step = network.byName.get(name);
-      if (!name) return segment;
-      if (step.kind !== "zero_pad") return null;
-      return { ...segment, row: segment.row - step.padding[0][0], column: segment.column - step.padding[1][0] };
+    // The part of the image that a part of a layer sees; null where pixels were shuffled.
+    function inImage(name, seen) {
+      if (!name) return seen;
+      const { kind, size, stride, padding, inputs } = network.byName.get(name);
+      if (kind === "permute") return null;
+      return inImage(inputs[0], {
+        row: seen.row * stride[0] - padding[0][0],
+        column: seen.column * stride[1] - padding[1][0],
+        height: (seen.height - 1) * stride[0] + size[0],
+        width: (seen.width - 1) * stride[1] + size[1],
+      });
     }
 
-    function picture(element, layer, channel, place, strong) {
-      const canvas = element.querySelector("canvas");
-      canvas.height = layer.shape[0];
-      canvas.width = layer.shape[1];
-      Maps.paintMap(canvas, layer, channel, Maps.largest(layer.values), colours);
-      Maps.frame(element, layer.shape, place, strong);
+    // Paint a layer's map into the figure below a caption, with a frame.
+    function picture(caption, name, channel, place, strong) {
+      const element = caption.nextElementSibling;
+      Maps.paintLayer(element.querySelector("canvas"), network, answer.layers, name, channel, colours);
+      Maps.frame(element, answer.layers.get(name).shape, place, strong);
     }
 
     function draw() {
@@ -190,6 +191,10 @@ const TryIt = (() => {
           see(new Uint8Array(height * width).fill(data.drawing.ground), { kind: "nothing" });
         });
       }
+      part("after").nextElementSibling.addEventListener("click", (event) => {
+        const row = maps.byName.get(cell.name);
+        row.pick(cell.channel, Maps.cellAt(event, event.currentTarget, row.step.shape));
+      });
       if (takesPictures) listenForPictures();
       tests.forEach((test, index) => part("tests").append(testButton(test, index)));
       matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
