@@ -203,8 +203,8 @@ def place(locator, size):
 @pytest.mark.parametrize(
     "settings, row, cell, segment, seen",
     [
-        ({}, 0, (0, 7), None, [-1, 6, 3, 3]),  # with the padding
-        ({}, 2, (1, 2), [0, 1, 3, 3], [-1, 1, 8, 8]),
+        ({}, 0, (0, 7), None, [0, 6, 2, 2]),  # the rest is padding
+        ({}, 2, (1, 2), [0, 1, 3, 3], [0, 1, 7, 7]),
         ({"model": "lenet5"}, 0, (12, 14), None, [0, 2, 5, 5]),  # 12 zeros stand around the image
         ({"permute": True}, 1, (3, 3), [2, 2, 3, 3], None),
     ],

@@ -52,7 +52,8 @@ const Maps = (() => {
     if (step.shape.length === 1 || step.kind === "permute") {
       const map = newMap(step, 0, false);
       map.element.classList.toggle("try-strip", step.shape.length === 1); // units without height and width
-      element.append(heading(step, step.shape.length === 1 ? `${height} units` : `${height} \u00d7 ${width}`), group([map]));
+      const size = step.shape.length === 1 ? `${height} units` : `${height} \u00d7 ${width}`;
+      element.append(heading(step, size), group([map]));
       return { step, element, maps: [map], pickable: false };
     }
     const maps = Array.from({ length: count }, (_, channel) => newMap(step, channel, pickable));
@@ -114,7 +115,9 @@ const Maps = (() => {
     row.maps.forEach((map, channel) => {
       const at = (event) => pick(channel, cellAt(event, map.canvas, row.step.shape));
       map.element.addEventListener("click", at); // at its end, so that a finger can scroll
-      map.element.addEventListener("pointermove", (event) => event.pointerType === "mouse" && event.buttons === 1 && at(event));
+      map.element.addEventListener("pointermove", (event) => {
+        if (event.pointerType === "mouse" && event.buttons === 1) at(event);
+      });
       map.element.addEventListener("keydown", (event) => {
         const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
         const next = { PageUp: -1, PageDown: 1, Enter: 0, " ": 0 }[event.key];
@@ -194,16 +197,21 @@ const Maps = (() => {
     context.putImageData(image, 0, 0);
   }
 
-  // Lay a frame over cells of a map of that shape; without a place, take the frame away.
+  // Lay a frame over the cells of a map of that shape, as far as they lie in it; without a place, take the frame away.
   function frame(element, shape, place, strong = false) {
     element.querySelector(".try-frame")?.remove();
     if (!place) return;
     const box = document.createElement("span");
+    const sides = [
+      ["top", "height", place.row, place.row + place.height, shape[0]],
+      ["left", "width", place.column, place.column + place.width, shape[1]],
+    ];
+    for (const [side, length, first, last, size] of sides) {
+      const start = Math.max(first, 0);
+      box.style[side] = `${(100 * start) / size}%`;
+      box.style[length] = `${(100 * (Math.min(last, size) - start)) / size}%`;
+    }
     box.className = strong ? "try-frame try-strong" : "try-frame";
-    box.style.top = `${(100 * place.row) / shape[0]}%`;
-    box.style.left = `${(100 * place.column) / shape[1]}%`;
-    box.style.height = `${(100 * place.height) / shape[0]}%`;
-    box.style.width = `${(100 * place.width) / shape[1]}%`;
     element.append(box);
   }
 

@@ -171,7 +171,7 @@ const Network = (() => {
   function scaled(step, x, moments, epsilon) {
     const [means, variances] = moments();
     const channels = x.shape[x.shape.length - 1];
-    const factors = Float64Array.from(variances, (variance, channel) => step.scale[channel] / Math.sqrt(variance + epsilon));
+    const factors = Array.from(variances, (variance, channel) => step.scale[channel] / Math.sqrt(variance + epsilon));
     return x.values.map((value, index) => {
       const channel = index % channels;
       return (value - means[channel]) * factors[channel] + step.bias[channel];
@@ -214,7 +214,9 @@ const Network = (() => {
     });
     const sum = matrices.reduce((total, matrix) => total + matrix.sum, 0);
     const bias = step.bias[feature];
-    return { input: step.inputs[0], corner, size: step.size, matrices, sum, bias, value: sum + bias };
+    const sizes = [height, width];
+    const beyond = corner.some((first, axis) => first < 0 || first + step.size[axis] > sizes[axis]);
+    return { input: step.inputs[0], corner, size: step.size, beyond, matrices, sum, bias, value: sum + bias };
   }
 
   return { decode, run, dotProduct, fromBase64 };

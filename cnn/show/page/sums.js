@@ -38,7 +38,8 @@ const Sums = (() => {
     relu: (before) => (before > 0 ? "ReLU keeps it, as it is above 0." : "ReLU makes it 0, as it is not above 0."),
     max_pool: (before, after, window) => `Max pooling takes the largest of ${window.length} cells: ${listed(window)}.`,
     avg_pool: (before, after, window) =>
-      `Average pooling takes the mean of ${window.length} cells: ${listed(window)}. That is ${number(after)}; the sum above is that of ${number(before)}.`,
+      `Average pooling takes the mean of ${window.length} cells: ${listed(window)}. ` +
+      `That is ${number(after)}; the sum shown is that of the largest.`,
     add: (before, after) => `The skip connection adds ${number(after - before)}, which gives ${number(after)}.`,
     batch_norm: (before, after) => `Normalisation makes it ${number(after)}.`,
     group_norm: (before, after) => `Normalisation makes it ${number(after)}.`,
@@ -67,6 +68,7 @@ const Sums = (() => {
       filter: Maps.largest(dot.matrices.flatMap((matrix) => matrix.filter)),
       products: Maps.largest(shown.flatMap((matrix) => matrix.products)),
     };
+    element.classList.toggle("try-wide", dot.size[1] > 3);
     element.replaceChildren(...shown.map((matrix, place) => channel(matrix, dot, limits, place === 0)));
     if (rest.length) {
       const sum = rest.reduce((total, matrix) => total + matrix.sum, 0);
@@ -83,7 +85,7 @@ const Sums = (() => {
       element.append(paragraph(`channel ${matrix.channel + 1}: the products add up to ${number(matrix.sum)}`));
     }
     const product = document.createElement("div");
-    product.className = dot.size[1] > 3 ? "try-product try-wide" : "try-product";
+    product.className = first ? "try-product try-captioned" : "try-product";
     const caption = (name) => (first ? name : "");
     product.append(
       grid(matrix.segment, dot.size, limits.segment, caption("segment")),

@@ -37,7 +37,8 @@ const TryIt = (() => {
     }
 
     function showAnswer() {
-      const order = [...answer.probabilities.keys()].sort((one, other) => answer.probabilities[other] - answer.probabilities[one]);
+      const shares = answer.probabilities;
+      const order = [...shares.keys()].sort((one, other) => shares[other] - shares[one]);
       part("answer").textContent = sentence(order[0]);
       const shown = order.slice(0, MOST_CLASSES);
       if (order.length <= MOST_CLASSES) shown.sort((one, other) => one - other); // so that bars keep their places
@@ -85,7 +86,8 @@ const TryIt = (() => {
       const values = answer.layers.get(row.step.name).values;
       const [, columns, count] = row.step.shape;
       const index = values.indexOf(values.reduce((most, value) => Math.max(most, value), -Infinity));
-      row.pick(index % count, { row: Math.floor(index / count / columns), column: Math.floor(index / count) % columns });
+      const place = Math.floor(index / count);
+      row.pick(index % count, { row: Math.floor(place / columns), column: place % columns });
     }
 
     function pick(newCell) {
@@ -107,12 +109,16 @@ const TryIt = (() => {
       const output = answer.layers.get(cell.name);
       const result = Sums.number(Sums.valueAt(output, cell.row, cell.column, cell.channel));
       part("title").textContent = `${cell.name}, map ${cell.channel + 1}, ${where(cell)}: why is it ${result}?`;
-      part("filter").textContent = `Filter ${cell.channel + 1} of ${traced.name} at ${where(traced)}: multiply each number under the filter by the filter's number, and add up.`;
+      part("filter").textContent = [
+        `Filter ${cell.channel + 1} of ${traced.name} at ${where(traced)}:`,
+        "multiply each number under the filter by the filter's number, and add up.",
+        dot.beyond ? "Beyond the border there are zeros." : "",
+      ].join(" ");
       part("before").textContent = dot.input ? `${dot.input}, channel ${first + 1}` : "the image";
       part("after").textContent = `${cell.name}, map ${cell.channel + 1}`;
       part("total").textContent = Sums.total(dot, traced.words);
       picture(part("before"), dot.input, first, segment, false);
-      picture(part("after"), cell.name, cell.channel, { row: cell.row, column: cell.column, height: 1, width: 1 }, true);
+      picture(part("after"), cell.name, cell.channel, { ...cell, height: 1, width: 1 }, true);
       maps.mark(cell, { name: dot.input, ...segment });
       Maps.frame(part("image"), shape, inImage(dot.input, segment));
     }
@@ -177,11 +183,17 @@ const TryIt = (() => {
     }
 
     function setUp() {
-      const ways = [data.drawing && "draw something", takesPictures && "drop a picture here", tests.length && "pick a test image"];
-      const first = ways.filter(Boolean).join(", or ").replace(", or ", ways.filter(Boolean).length > 2 ? ", " : " or ");
-      part("lead").textContent = `${first.charAt(0).toUpperCase()}${first.slice(1)}: the trained network runs in this page and answers at once. Nothing leaves your computer.`;
+      const ways = [
+        data.drawing && "draw something",
+        takesPictures && "drop a picture here",
+        tests.length && "pick a test image",
+      ].filter(Boolean);
+      const last = ways.pop() ?? "look";
+      const all = ways.length > 1 ? `${ways.join(", ")}, or ${last}` : [...ways, last].join(" or ");
+      const runs = "the trained network runs in this page and answers at once. Nothing leaves your computer.";
+      part("lead").textContent = `${all.charAt(0).toUpperCase()}${all.slice(1)}: ${runs}`;
       part("hint").textContent = maps.rows.some((row) => row.pickable)
-        ? "Click a cell of a map to see the sum behind it. Arrow keys move the cell, Page Up and Page Down change the map."
+        ? "Click a cell of a map to see the sum behind it. Arrow keys move the cell; Page Up and Page Down change the map."
         : "This network has no convolution, so there is no filter to look at.";
       if (data.drawing) {
         part("draw").hidden = false;
