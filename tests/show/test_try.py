@@ -186,12 +186,16 @@ def test_a_clicked_cell_shows_its_sum(page, opened):
 
 
 def test_a_cell_can_be_picked_in_the_large_map_too(page, opened):
-    opened()
+    trained = opened()
     large = page.locator("#try-sum .try-pickable")
     box = large.bounding_box()
     large.click(position={"x": 7.5 * box["width"] / 8, "y": 0.5 * box["height"] / 8})
     cell = page.evaluate("tryIt.cell()")
     assert (cell["name"], cell["row"], cell["column"]) == ("block1/relu1", 0, 7)
+    words = page.locator("#try-filter").inner_text()
+    scale = (float(trained.mean[0]), float(trained.deviation[0]))
+    assert "Of each pixel {:.3g} is subtracted first, and it is divided by {:.3g}.".format(*scale) in words
+    assert "Beyond the border there are zeros." in words
 
 
 def place(locator, size):

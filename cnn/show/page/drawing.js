@@ -8,7 +8,8 @@ const Drawing = (() => {
   const LARGEST = 8; // times that a small drawing is made larger at most
   const FINE = 256; // dots of a side while a drawing is prepared, at least
 
-  // Let the canvas take strokes; `changed()` is called after each change of `strokes`.
+  // Let the canvas take strokes. `changed()` is called after changes of `strokes`: once for each frame of the screen,
+  // and at the end of a stroke.
   function pad(canvas, facts, shape, largest, changed) {
     const [height, width] = shape;
     const zoom = Math.max(1, Math.round(560 / Math.max(height, width))); // dots of the canvas for each pixel
@@ -30,7 +31,17 @@ const Drawing = (() => {
       draw(context, strokes, zoom, facts.pen);
     }
 
+    let waiting = 0; // the frame for which a change waits
+
+    function tell() {
+      cancelAnimationFrame(waiting);
+      waiting = 0;
+      changed();
+    }
+
     function clear() {
+      cancelAnimationFrame(waiting);
+      waiting = 0;
       strokes.length = 0;
       paint();
     }
@@ -43,17 +54,21 @@ const Drawing = (() => {
       canvas.setPointerCapture(drawing);
       strokes.push([point(event)]);
       paint();
-      changed();
+      tell();
     });
     canvas.addEventListener("pointermove", (event) => {
       if (event.pointerId !== drawing || !strokes.length) return;
       const steps = event.getCoalescedEvents();
       strokes[strokes.length - 1].push(...(steps.length ? steps : [event]).map(point));
       paint();
-      changed();
+      waiting ||= requestAnimationFrame(tell);
     });
     for (const end of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(end, (event) => (drawing = event.pointerId === drawing ? null : drawing));
+      canvas.addEventListener(end, (event) => {
+        if (event.pointerId !== drawing) return;
+        drawing = null;
+        if (waiting) tell();
+      });
     }
     paint();
     return { strokes, clear };

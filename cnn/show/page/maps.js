@@ -141,6 +141,13 @@ const Maps = (() => {
     return { row, column: Math.floor(((event.clientX - box.left) / box.width) * width) };
   }
 
+  const limits = new WeakMap(); // of layers, so that it is found once and not for each map
+
+  function limitOf(layer) {
+    if (!limits.has(layer)) limits.set(layer, largest(layer.values));
+    return limits.get(layer);
+  }
+
   function largest(values) {
     return values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
   }
@@ -150,7 +157,7 @@ const Maps = (() => {
     const layer = layers.get(name);
     const pixels = asPixels(network, layers, name);
     if (pixels) paintPixels(canvas, pixels, layer.shape, network.largest_pixel);
-    else paintMap(canvas, layer, channel, largest(layer.values), colours);
+    else paintMap(canvas, layer, channel, limitOf(layer), colours);
   }
 
   // The pixels of a layer that only moves them; null for every other layer.
@@ -231,5 +238,5 @@ const Maps = (() => {
     return found;
   }
 
-  return { build, paintLayer, paintPixels, largest, frame, cellAt, colours };
+  return { build, paintLayer, paintPixels, asPixels, largest, frame, cellAt, colours };
 })();

@@ -69,6 +69,8 @@ const Sums = (() => {
       products: Maps.largest(shown.flatMap((matrix) => matrix.products)),
     };
     element.classList.toggle("try-wide", dot.size[1] > 3);
+    element.classList.toggle("try-one", dot.matrices.length === 1);
+    element.style.setProperty("--columns", dot.size[1]);
     element.replaceChildren(...shown.map((matrix, place) => channel(matrix, dot, limits, place === 0)));
     if (rest.length) {
       const sum = rest.reduce((total, matrix) => total + matrix.sum, 0);

@@ -112,6 +112,7 @@ const TryIt = (() => {
       part("filter").textContent = [
         `Filter ${cell.channel + 1} of ${traced.name} at ${where(traced)}:`,
         "multiply each number under the filter by the filter's number, and add up.",
+        Maps.asPixels(network, answer.layers, dot.input) ? normalisation() : "",
         dot.beyond ? "Beyond the border there are zeros." : "",
       ].join(" ");
       part("before").textContent = dot.input ? `${dot.input}, channel ${first + 1}` : "the image";
@@ -121,6 +122,13 @@ const TryIt = (() => {
       picture(part("after"), cell.name, cell.channel, { ...cell, height: 1, width: 1 }, true);
       maps.mark(cell, { name: dot.input, ...segment });
       Maps.frame(part("image"), shape, inImage(dot.input, segment));
+    }
+
+    function normalisation() {
+      const grey = channels === 1;
+      const mean = grey ? Sums.number(network.mean[0]) : "its channel's mean";
+      const deviation = grey ? Sums.number(network.deviation[0]) : "the deviation";
+      return `Of each pixel ${mean} is subtracted first, and it is divided by ${deviation}.`;
     }
 
     // The part of the image that a part of a layer sees; null where pixels were shuffled.
@@ -193,7 +201,7 @@ const TryIt = (() => {
       const runs = "the trained network runs in this page and answers at once. Nothing leaves your computer.";
       part("lead").textContent = `${all.charAt(0).toUpperCase()}${all.slice(1)}: ${runs}`;
       part("hint").textContent = maps.rows.some((row) => row.pickable)
-        ? "Click a cell of a map to see the sum behind it. Arrow keys move the cell; Page Up and Page Down change the map."
+        ? "Click a cell of a map to see the sum behind it. Arrow keys move the cell, Page Up and Page Down change the map."
         : "This network has no convolution, so there is no filter to look at.";
       if (data.drawing) {
         part("draw").hidden = false;
