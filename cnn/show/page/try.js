@@ -200,8 +200,9 @@ const TryIt = (() => {
       const all = ways.length > 1 ? `${ways.join(", ")}, or ${last}` : [...ways, last].join(" or ");
       const runs = "the trained network runs in this page and answers at once. Nothing leaves your computer.";
       part("lead").textContent = `${all.charAt(0).toUpperCase()}${all.slice(1)}: ${runs}`;
+      const keys = "Arrow keys move the cell, Page Up and Page Down change the map.";
       part("hint").textContent = maps.rows.some((row) => row.pickable)
-        ? "Click a cell of a map to see the sum behind it. Arrow keys move the cell, Page Up and Page Down change the map."
+        ? `Click a cell of a map to see the sum behind it. ${keys}`
         : "This network has no convolution, so there is no filter to look at.";
       if (data.drawing) {
         part("draw").hidden = false;
