@@ -63,6 +63,7 @@ setup(
             PANDAS,  # tables in tests and notebooks
             "nbclient>=0.10.0",  # executes the notebooks from top to bottom
             "nbformat>=5.10.4",  # reads the notebooks
+            "playwright>=1.65",  # drives a browser in tests of the page; it takes the installed Chromium
             "pytest>=8.3",
             "pytest-xdist>=3.6",  # tests on every core
             "ruff>=0.8",  # lint and format

@@ -15,13 +15,13 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("content", "cache", "pictures"),
         *("sources.fifth", "sources.digits", "sources.npz", "sources.listing", "sources.folder"),
         *("sources.published", "sources.tfds"),
-        *("datasets", "splits", "preprocess", "scenes", "batches"),
+        *("datasets", "splits", "drawings", "preprocess", "scenes", "batches"),
     ],
     "cnn.network": [
         *("geometry", "ops", "forms", "trace", "layers", "pooling", "normalization", "blocks", "heads", "lenet1998"),
         *("models", "summary", "matching"),
     ],
-    "cnn.trained": ["network", "features", "patches", "detection", "predict", "export"],
+    "cnn.trained": ["network", "features", "patches", "detection", "predict", "export", "live"],
     "cnn.training": [
         *("tasks", "optimizer", "step", "loops.loop", "loops.stages", "loops.threads", "loops.scan", "loops.choice"),
         *("metrics", "fit", "speed", "shown", "checkpoints", "answers", "folder", "tensorboard", "interrupt"),
@@ -32,7 +32,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("rule", "stability", "answer", "comparison", "words", "advice", "claims", "tables", "chosen"),
     ],
     "cnn.show": [
-        *("style", "canvas", "answer", "comparison", "network", "trace"),
+        *("style", "canvas", "answer", "comparison", "network", "trace", "try_it"),
         *("parts", "charts", "learning", "network_parts", "study_parts", "sweep_charts", "comparison_charts"),
         *("sweep_page", "comparison_page", "training_page", "page"),
     ],

@@ -36,6 +36,7 @@ class Signal(NamedTuple):
 
     shape: Shape
     windows: tuple[Window, ...] | None = ()  # of each layer from the image on; None: a unit sees the whole image
+    source: str = ""  # the name of the layer that it comes from, as the table has it; empty for the image
 
 
 Value = TypeVar("Value", Array, Signal)  # what may flow through a block
@@ -79,7 +80,8 @@ class Layer(nn.Module):
             inputs: the signals that reach the layer; all but `Add` have one.
             name: the name of the layer, as the table has it.
         """
-        return [Visit(name, self, inputs[0], self.after(*inputs))]
+        after = self.after(*inputs)._replace(source=name)
+        return [Visit(name, self, inputs[0], after, tuple(signal.source for signal in inputs))]
 
     @nn.nowrap
     def after(self, *inputs: Signal) -> Signal:
@@ -102,6 +104,7 @@ class Visit(NamedTuple):
     layer: Layer
     before: Signal
     after: Signal
+    sources: tuple[str, ...]  # the names of the layers that reach it; empty for the image
 
 
 class Block(Layer):

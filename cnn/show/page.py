@@ -45,12 +45,13 @@ def render(page: Page) -> str:
     """The page as the content of an HTML file."""
     parts = list(_all_parts([part for section in page.sections for part in section.parts]))
     charts = {chart.name: chart for chart in parts if isinstance(chart, Chart)}
-    live = next((part for part in parts if isinstance(part, Live)), None)
     vendored = (*TABLE_SCRIPTS, *(CHART_SCRIPTS if charts else ()))
-    scripts = [*(f"vendor/{name}" for name in vendored), "page.js", *(("network.js", "try.js") if live else ())]
-    values: dict[str, Any] = {"page": page, "charts": charts, "live": live}
+    scripts = [*(f"vendor/{name}" for name in vendored), "page.js"]
+    values: dict[str, Any] = {"page": page, "charts": charts}
     values["scripts"] = [_file(name) for name in scripts]
-    values["styles"] = [_file(name) for name in ("page.css", *(("try.css",) if live else ()))]
+    values["styles"] = [
+        _file(name) for name in ("page.css", *(("try.css",) if any(isinstance(part, Live) for part in parts) else ()))
+    ]
     return _environment().get_template("page.html").render(**values)
 
 

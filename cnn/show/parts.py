@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from cnn.show.try_it import TryIt
+
 UNKNOWN = "\u2013"
 
 
@@ -118,10 +120,10 @@ class Folded:
 
 @dataclass(frozen=True)
 class Live:
-    """A network that runs in the page."""
+    """A network that runs in the page, or why it cannot."""
 
     kind: ClassVar[str] = "live"
-    data: Mapping[str, Any]  # plain values, see `cnn.trained.live`
+    try_it: TryIt
 
 
 Part = Table | Chart | Panels | Choice | Text | Definitions | Gallery | Folded | Live

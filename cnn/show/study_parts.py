@@ -9,7 +9,8 @@ from cnn.data.content import Dataset
 from cnn.data.datasets import largest_pixel
 from cnn.show.learning import curves_of, learning_curves
 from cnn.show.network_parts import confusion, first_filters, layers_table, mistakes
-from cnn.show.parts import Cell, Definitions, Folded, Part, Section, Table, Text, written
+from cnn.show.parts import Cell, Definitions, Folded, Live, Part, Section, Table, Text, written
+from cnn.show.try_it import try_it
 from cnn.study.results import Row, Summary, variant_name
 from cnn.study.run import Results
 from cnn.study.tables import MEANINGS
@@ -58,7 +59,9 @@ def learnt(dataset: Dataset, predictions: Sequence[Predictions], trained: Traine
     wrong = mistakes(dataset, predictions, largest) if predictions else None
     matrix = confusion(dataset, predictions) if predictions else None
     shown = first_filters(trained) if trained else None
+    live = Live(try_it(trained, dataset)) if trained and not trained.config.scene.objects else None
     parts: list[tuple[str, str, Part | None]] = [
+        ("try-it", "Try it", live),
         ("filters", "What its first layer looks for: a filter is blue below 0 and vermilion above", shown),
         ("mistakes", "Its worst mistakes on test images", wrong),
         ("confusion", "What it takes for what", matrix),

@@ -8,7 +8,7 @@ import pytest
 from cnn.config import NetworkConfig, StudyConfig, SweepConfig, TrainingConfig
 from cnn.data import datasets
 from experiments import features, localize, sweep_blocks, why_convnets
-from tests.show.browser import browser, page  # noqa: F401  (fixtures)
+from tests.show.browser import browser, page  # noqa: F401
 
 pytestmark = pytest.mark.thorough
 
