@@ -6,7 +6,7 @@ for people and other programs; this project never reads it back.
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +48,10 @@ class StudyFolder:
     def trial(self, trial: Trial) -> TrialFolder:
         """The folder of one trial."""
         return TrialFolder(self.path / "trials" / trial.name)
+
+    def begun(self, trials: Sequence[Trial]) -> dict[Trial, int]:
+        """How many steps the newest checkpoint of each trial has done; 0 without one."""
+        return {trial: self.trial(trial).steps() for trial in trials}
 
     def check(self, plan: Plan) -> dict[Trial, Result]:
         """Refuse a work folder of other settings or data. Settings that may grow may have more values than before.

@@ -95,10 +95,19 @@ class Outlook(Progress):
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.__exit__(kind, error, trace)
 
-    def expect(self, trials: Sequence[Trial], finished: Mapping[Trial, Result]) -> None:
-        """All trials of the study, as far as they are known now, and the results of those that have finished."""
+    def expect(
+        self, trials: Sequence[Trial], finished: Mapping[Trial, Result], begun: Mapping[Trial, int] | None = None
+    ) -> None:
+        """The trials of the study, as far as they are known now.
+
+        Args:
+            trials: all of them.
+            finished: the results of those that have finished.
+            begun: how many steps an earlier run has done of others.
+        """
         with self._lock:
             self._trials = tuple(trials)
+            self._done |= {trial: self._work_until(trial, steps) for trial, steps in (begun or {}).items()}
             self._done |= {trial: self._whole(trial) for trial in finished}
             self._results |= finished
             self._so_far = so_far(self._results, COMPARE) or so_far(self._results, TUNE)
@@ -133,10 +142,8 @@ class Outlook(Progress):
     def _reached(self, trials: tuple[Trial, ...], steps: int) -> None:
         with self._lock:
             self._spend()
-            prepared = self._plan.prepared[trials[0].variant]
-            share = steps / (prepared.config.training.epochs * prepared.steps_per_epoch)
             for trial in trials:
-                more = share * self._work[trial.variant, TUNE] - self._done.get(trial, 0.0)  # reads no test images yet
+                more = self._work_until(trial, steps) - self._done.get(trial, 0.0)
                 self._done[trial] = self._done.get(trial, 0.0) + more
                 self._left[trial.variant] -= more
                 if trial not in self._waiting:  # what an earlier run did is no work of this one
@@ -184,6 +191,11 @@ class Outlook(Progress):
 
     def _whole(self, trial: Trial) -> float:
         return self._work[trial.variant, trial.phase]
+
+    def _work_until(self, trial: Trial, steps: int) -> float:
+        """The work of a trial's first steps, and of the evaluations between them; test images come at its end."""
+        prepared = self._plan.prepared[trial.variant]
+        return self._work[trial.variant, TUNE] * steps / (prepared.config.training.epochs * prepared.steps_per_epoch)
 
     def _work_of(self, variant: Any, *, test: bool) -> float:
         prepared = self._plan.prepared[variant]

@@ -126,7 +126,7 @@ class Overview:
     plan: Plan
     phases: tuple[PhaseOverview, ...]
     variants: tuple[VariantOverview, ...]
-    missing: tuple[Trial, ...] = ()  # at the first rate of the grid where the best one is not known yet
+    missing: Mapping[Trial, int] = field(default_factory=dict)  # and their steps done; see `ahead` for their rates
     finished: Mapping[Trial, Result] = field(default_factory=dict)
 
 
@@ -187,11 +187,11 @@ def overview(study: Study, workdir: Path | None = None) -> Overview:
     Raises:
         RequestError: the request cannot be met.
     """
-    plan, _, finished = _checked(study, workdir)
+    plan, folder, finished = _checked(study, workdir)
     found = ahead(plan, finished)
     phases = [PhaseOverview(TUNE, len(found.tuning), _finished(found, found.tuning))] if found.tuning else []
     phases.append(PhaseOverview(COMPARE, len(found.comparing), _finished(found, found.comparing)))
-    return Overview(found.plan, tuple(phases), networks(found.plan), found.missing, found.finished)
+    return Overview(found.plan, tuple(phases), networks(found.plan), folder.begun(found.missing), found.finished)
 
 
 def _finished(found: Ahead, trials: Sequence[Trial]) -> int:
@@ -233,7 +233,7 @@ class _Run:
         self.missing = len(found.missing)
         self.before = done_before(len(found.finished), len(found.trials)) if found.finished else ""
         self.progress = Outlook(plan, found.finished, progress)
-        self.progress.expect(found.trials, found.finished)
+        self.progress.expect(found.trials, found.finished, folder.begun(found.missing))
         self.done: dict[Trial, Result] = {}
         self.outcomes: dict[Trial, Outcome] = {}
         self.stack = contextlib.ExitStack()

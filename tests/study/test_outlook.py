@@ -121,6 +121,21 @@ def test_steps_from_a_checkpoint_count_as_done_and_not_as_this_runs_pace(digits,
     assert shown[-1].left == pytest.approx(rest - 0.75 * true_seconds(plan, group[0], {0: 7.0}), rel=0.1)
 
 
+def test_a_trial_that_was_stopped_counts_from_the_start_of_the_bar(digits, clock):
+    """Before its group begins too; when it begins, the bar does not move."""
+    plan = plan_study(study(digits, GRID))
+    own, found, shown = watched(plan)
+    last = found.trials[-1]
+    steps = plan.prepared[last.variant].steps_per_epoch
+    own.expect(found.trials, found.finished, {last: steps // 2})
+    own.begin(found.trials[:1])
+    tuning = trial_seconds(plan.prepared[1], plan.study.dataset, speed.by_cost(plan.prepared[1]), test=False)
+    whole = sum(true_seconds(plan, trial, {0: 1.0, 1: 1.0}) for trial in found.trials)
+    assert shown[-1].done == pytest.approx(steps // 2 / steps * tuning / whole)
+    own.begin([last])(steps // 2)
+    assert shown[-1].done == shown[-2].done == shown[1].done
+
+
 @pytest.mark.parametrize("status", ["diverged", "failed"])
 def test_a_trial_that_ends_early_leaves_nothing_and_tells_no_pace(digits, clock, status):
     plan = plan_study(study(digits, GRID))
