@@ -19,7 +19,8 @@ from cnn.data.datasets import largest_pixel
 from cnn.errors import RequestError, require, require_known
 from cnn.study.chosen import trained_in
 from cnn.trained import export
-from cnn.trained.network import WEIGHTS, Trained
+from cnn.trained.kept import METADATA, WEIGHTS
+from cnn.trained.network import Trained
 from experiments.command import leave
 from experiments.command.experiment import Tool
 from experiments.command.run import run_tool
@@ -59,7 +60,8 @@ def _safetensors_lines(path: Path, trained: Trained) -> list[str]:
     return [
         "import json, safetensors.numpy",
         f"tensors = safetensors.numpy.load_file({str(path)!r})",
-        f'described = json.loads(safetensors.safe_open({str(path)!r}, "numpy").metadata()["{export.METADATA}"])',
+        f'described = json.loads(safetensors.safe_open({str(path)!r}, "numpy").metadata()["{METADATA}"])',
+        f"# or, with this package: cnn.trained.network.Trained.load({str(path)!r})",
     ]
 
 

@@ -21,7 +21,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("geometry", "ops", "forms", "trace", "layers", "pooling", "normalization", "blocks", "heads", "lenet1998"),
         *("models", "summary", "matching"),
     ],
-    "cnn.trained": ["network", "features", "patches", "detection", "predict", "export"],
+    "cnn.trained": ["kept", "network", "features", "patches", "detection", "predict", "export"],
     "cnn.training": [
         *("tasks", "optimizer", "step", "loops.loop", "loops.stages", "loops.threads", "loops.scan", "loops.choice"),
         *("metrics", "fit", "speed", "shown", "checkpoints", "answers", "folder", "tensorboard", "interrupt"),

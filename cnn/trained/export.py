@@ -20,7 +20,6 @@ Example, a network that has not been trained:
 
 import contextlib
 import dataclasses
-import json
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -35,12 +34,10 @@ from cnn.errors import RequestError
 from cnn.network import models, ops
 from cnn.network.forms import PLAIN, Chosen, Forms
 from cnn.network.geometry import Axes, Padding
-from cnn.trained.network import JSON, WEIGHTS, Trained, forward
+from cnn.trained.network import Trained, forward
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-METADATA = "trained"  # the key of what describes the network in the metadata of a safetensors file
 _LOCATIONS = "jax_traceback_in_locations_limit"
-_OF_TWO_FILES = ("format", "weights", "seal")  # of no meaning in one file
 
 
 def _max_pool(x: Array, window: Axes, stride: Axes | None = None, padding: Padding = 0) -> Array:
@@ -131,18 +128,15 @@ def onnx(trained: Trained) -> bytes:
 def safetensors(trained: Trained) -> bytes:
     """The weights by their layers' names, the scale of the pixels, and in the metadata all that describes the network.
 
+    `Trained.load` reads the file, and gives a network of the same outputs.
+
     Returns:
         One file, as the library safetensors reads it. Its tensors are `mean`, `deviation`, and the variables, such as
         `params/block1/conv1/kernel`. Its metadata has one entry, `trained`: JSON with `config`, `image_shape`,
-        `class_names`, `mean`, `deviation`, `output_size`, `test_accuracy`, `dataset_fingerprint` and `provenance`.
+        `class_names`, `mean`, `deviation`, `output_size`, `test_accuracy`, `dataset_fingerprint` and `provenance`;
+        beside them `format`, `weights` and `seal`, by which `Trained.load` knows that the file is whole.
     """
-    import safetensors.numpy
-
-    content = trained.to_files()
-    tensors = safetensors.numpy.load(content[WEIGHTS])
-    scale = {name: tensors[name].tolist() for name in ("mean", "deviation")}
-    values = {name: value for name, value in json.loads(content[JSON]).items() if name not in _OF_TWO_FILES}
-    return safetensors.numpy.save(tensors, metadata={METADATA: json.dumps(values | scale)})
+    return trained.to_one_file()
 
 
 @contextlib.contextmanager

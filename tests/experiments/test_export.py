@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cnn.trained import export
-from cnn.trained.network import JSON, WEIGHTS, Trained
+from cnn.trained.kept import JSON, WEIGHTS
+from cnn.trained.network import Trained
 from tests.experiments.test_errors import NO_FOLDERS
 from tests.trained import exported
 

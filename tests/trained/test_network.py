@@ -161,7 +161,7 @@ def edit(path):
 
 
 def make_older(path):
-    path.write_text(path.read_text().replace('"format": 1', '"format": 0'))
+    path.write_text(path.read_text().replace('"format": 2', '"format": 1'))
 
 
 @pytest.mark.parametrize(
