@@ -15,7 +15,6 @@ from pathlib import Path
 
 from cnn import files
 from cnn.config import setting
-from cnn.data.datasets import largest_pixel
 from cnn.errors import RequestError, require, require_known
 from cnn.study.chosen import trained_in
 from cnn.trained import export
@@ -68,7 +67,7 @@ def _safetensors_lines(path: Path, trained: Trained) -> list[str]:
 def _shapes(trained: Trained) -> str:
     image = ", ".join(map(str, trained.image_shape))
     outputs = ", ".join(map(str, trained.network.output_shape(trained.image_shape)))
-    pixels = f"from 0 to {largest_pixel(trained.config.dataset)}"
+    pixels = f"from 0 to {trained.largest_pixel}"
     return f"images: uint8 [n, {image}], {pixels}; each result: float32 [n, {outputs}]"
 
 

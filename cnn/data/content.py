@@ -47,6 +47,7 @@ class Dataset:
     class_names: tuple[str, ...]
     fingerprint: str  # identifies the content, and is recorded with results; see `fingerprint`
     slug: str  # the name in a form that fits into the name of a file or a folder
+    largest_pixel: int = 255  # the value of white
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -74,6 +75,7 @@ class Entry(NamedTuple):
     slug: str
     read: Callable[[], Content]
     key: str | None = None  # names its decoded arrays in the cache; None where decoding is so quick that none are kept
+    largest_pixel: int | None = 255  # the value of white; None where nobody declares it; see `largest_pixel`
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,20 @@ def fingerprint(content: Content) -> str:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:12]
+
+
+def largest_pixel(content: Content) -> int:
+    """The value of white in images whose range nobody declares: their largest one if it is below 128, else 255.
+
+    Images of 8 bits that never use the upper half of their range have another one, such as 0 to 1 or 0 to 16.
+
+    Example:
+        >>> part = (np.full((2, 4, 4, 1), 16, np.uint8), np.array([0, 1], np.int32))
+        >>> largest_pixel(Content(*part, *part, ("no", "yes")))
+        16
+    """
+    largest = int(content.train_images.max())
+    return largest if 0 < largest < 128 else 255
 
 
 def file_name(name: str) -> str:

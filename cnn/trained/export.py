@@ -133,8 +133,8 @@ def safetensors(trained: Trained) -> bytes:
     Returns:
         One file, as the library safetensors reads it. Its tensors are `mean`, `deviation`, and the variables, such as
         `params/block1/conv1/kernel`. Its metadata has one entry, `trained`: JSON with `config`, `image_shape`,
-        `class_names`, `mean`, `deviation`, `output_size`, `test_accuracy`, `dataset_fingerprint` and `provenance`;
-        beside them `format`, `weights` and `seal`, by which `Trained.load` knows that the file is whole.
+        `class_names`, `largest_pixel`, `mean`, `deviation`, `output_size`, `test_accuracy`, `dataset_fingerprint` and
+        `provenance`; beside them `format`, `weights` and `seal`, by which `Trained.load` knows that the file is whole.
     """
     return trained.to_one_file()
 

@@ -67,6 +67,7 @@ class Trained:
     image_shape: Shape
     class_names: tuple[str, ...]
     output_size: int  # numbers for each image: of a classifier a logit for each class
+    largest_pixel: int = 255  # the value of white in the images that it learned from
     forms: Forms = PLAIN  # which form of each operation the layers compute with
     test_accuracy: float | None = None  # a fraction; None where the test set was not read
     dataset_fingerprint: str | None = None  # of the images that it learned from
@@ -103,7 +104,7 @@ class Trained:
         flat = flax.traverse_util.flatten_dict(dict(self.variables), sep="/")
         tensors = {name: np.ascontiguousarray(leaf) for name, leaf in jax.device_get(flat).items()}
         scale = {name: np.ascontiguousarray(getattr(self, name)) for name in _SCALE}
-        plain = ("output_size", "test_accuracy", "dataset_fingerprint")
+        plain = ("output_size", "largest_pixel", "test_accuracy", "dataset_fingerprint")
         described = {name: getattr(self, name) for name in plain} | {
             "config": to_json(self.config),
             "image_shape": list(self.image_shape),

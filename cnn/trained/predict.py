@@ -1,6 +1,7 @@
 """What a trained network takes picture files for.
 
-Each picture gets the size and the colours that the network learned from: it is stretched, and turned to grey or RGB.
+Each picture gets the size, the colours and the range of values that the network learned from: it is stretched, turned
+to grey or RGB, and its white becomes the network's.
 
 Example, a network that has not been trained:
     >>> import tempfile
@@ -27,7 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cnn.data import datasets, pictures
+from cnn.data import pictures
 from cnn.data.sources.listing import SUFFIXES
 from cnn.progress import Progress
 from cnn.trained.network import BATCH_SIZE, Trained
@@ -105,9 +106,8 @@ def _read(trained: Trained, path: Path, invert: bool) -> np.ndarray | str:
         pixels = pictures.pixels(path, channels, (height, width))
     except pictures.Unreadable as error:
         return str(error)
-    largest = datasets.largest_pixel(trained.config.dataset)
     pixels = 255 - pixels if invert else pixels
-    return np.rint(pixels * (largest / 255)).astype(np.uint8)
+    return np.rint(pixels * (trained.largest_pixel / 255)).astype(np.uint8)
 
 
 def _likeliest(names: Sequence[str], probabilities: np.ndarray) -> tuple[Likely, ...]:

@@ -50,7 +50,9 @@ def test_pictures_of_digits_are_recognised(asked, folders, workdir):
     assert done.returncode == 0 and "error" not in done.stderr, done.stderr
     answers = json.loads(done.stdout)
     said = [answer["likeliest"][0]["class"] for answer in answers]
-    logits = trained_in(folders / workdir).outputs(datasets.load("digits").test_images[:20])
+    trained = trained_in(folders / workdir)
+    assert trained.largest_pixel == 16
+    logits = trained.outputs(datasets.load("digits").test_images[:20])
     assert said == [str(label) for label in logits.argmax(1)]
     assert np.mean([name == answer["file"][-5] for name, answer in zip(said, answers, strict=True)]) > 0.7
 

@@ -13,14 +13,14 @@ from tests.trained.untrained import DEVIATION, MEAN, make
 SHAPE = (8, 6)
 
 
-def classifier(channels, dataset="mine"):
+def classifier(channels, largest_pixel=255):
     """A network of random weights for pictures of so many channels."""
     trained = make(blocks=1)
     width = trained.variables["params"]["block1"]["conv1"]["kernel"][:, :, :1].repeat(channels, axis=2)
     params = {**trained.variables["params"], "block1": {"conv1": {"kernel": width, "bias": np.zeros(4, np.float32)}}}
     return dataclasses.replace(
         trained,
-        config=dataclasses.replace(trained.config, dataset=dataset),
+        largest_pixel=largest_pixel,
         variables={"params": params},
         mean=MEAN[:1].repeat(channels),
         deviation=DEVIATION[:1].repeat(channels),
@@ -63,8 +63,8 @@ def test_colours_and_sizes_become_those_of_the_network(tmp_path):
     assert len(next(large).likeliest) == 3
 
 
-def test_pixels_of_digits_go_to_16(tmp_path):
-    trained = classifier(1, "digits")
+def test_white_becomes_that_of_the_network(tmp_path):
+    trained = classifier(1, largest_pixel=16)
     image = np.linspace(0, 16, 48).round().astype(np.uint8).reshape(*SHAPE, 1)
     Image.fromarray((image[..., 0].astype(int) * 255 // 16).astype(np.uint8)).save(tmp_path / "digit.png")
     (answer,) = predict(trained, [tmp_path / "digit.png"])
