@@ -87,13 +87,7 @@ def as_text(trained: Trained, answers: list[Prediction]) -> str:
     count = min(LIKELIEST, len(trained.class_names))
     heads = ["picture", *["likeliest", "then", "then"][:count]]
     table = tabulate(rows, heads, disable_numparse=True) if rows else "no picture could be read"
-    return f"{_described(trained)}\n\n{table}"
-
-
-def _described(trained: Trained) -> str:
-    config = trained.config
-    accuracy = "" if trained.test_accuracy is None else f", test accuracy {trained.test_accuracy:.2%}"
-    return f"{config.network.model}, trained on {config.dataset} with seed {config.seed}{accuracy}"
+    return f"{trained.words}\n\n{table}"
 
 
 if __name__ == "__main__":

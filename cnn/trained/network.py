@@ -79,6 +79,12 @@ class Trained:
         return models.build(self.config.network, self.image_shape, self.output_size)
 
     @property
+    def words(self) -> str:
+        """Which network it is, such as `convnet, trained on digits with seed 0`, and its test accuracy if known."""
+        accuracy = "" if self.test_accuracy is None else f", test accuracy {self.test_accuracy:.2%}"
+        return f"{self.config.network.model}, trained on {self.config.dataset} with seed {self.config.seed}{accuracy}"
+
+    @property
     def precision(self) -> str:
         """Of images, activations and weights in use, as in training."""
         return self.config.training.precision
