@@ -53,6 +53,7 @@ from cnn.network.layers import Chain, Shape
 from cnn.trained.kept import Kept
 
 BATCH_SIZE = 128  # larger batches leave the cache of a CPU and are slower
+_SIZES = (1, 16, BATCH_SIZE)  # of a batch: one image is answered at once, and few programs are compiled
 _SCALE = ("mean", "deviation")  # beside the variables among the arrays of a file
 
 
@@ -150,7 +151,8 @@ class Trained:
         """The network's output for each image, in float32: for a classifier a logit for each class.
 
         The images are normalised here. They run in batches of 128, a thread for each core, since a CPU does not keep
-        its cores busy with one batch.
+        its cores busy with one batch. Fewer images than that are one batch, of 1, 16 or 128 images with the padding; a
+        batch of another size may round the last bits in another way.
 
         Raises:
             RequestError: the images have another shape than those that the network learned from.
@@ -196,7 +198,8 @@ class Trained:
     def _in_batches(self, compute: Callable[..., Array], images: np.ndarray) -> Iterator[np.ndarray]:
         shape = images.shape[1:]
         require(shape == tuple(self.image_shape), "images", shape, f"of shape {tuple(self.image_shape)}")
-        indices, masks = padded(np.arange(len(images)), BATCH_SIZE)
+        size = next((size for size in _SIZES if size >= len(images)), BATCH_SIZE)
+        indices, masks = padded(np.arange(len(images)), size)
 
         def batch(indices: np.ndarray, mask: np.ndarray) -> np.ndarray:
             y = compute(
