@@ -88,6 +88,14 @@ def test_a_wrong_file_is_one_line_and_the_others_are_answered(asked, folders):
     assert bad.startswith("error: bad.png: no picture") and long.startswith(f"error: {'x' * 300}: ")
 
 
+def test_links_in_a_folder_are_counted_beside_the_answers(asked, folders):
+    (folders / "linked").mkdir()
+    (folders / "linked" / "a.png").symlink_to(folders / "pictures" / "00-1.png")
+    done = asked("--workdir=trained", "--json", "linked", "pictures/00-1.png")
+    assert done.returncode == 0 and len(json.loads(done.stdout)) == 1
+    assert "1 link is not followed in 'linked', such as 'a.png'" in done.stderr.splitlines()
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
