@@ -242,8 +242,8 @@ def _counted(word: str, values: Sequence[str]) -> str:
 def so_far(results: Mapping[Trial, Result], phase: str) -> str:
     """Which variant has the highest mean accuracy on validation images so far, in a phase; "" where none has one.
 
-    The test images choose nothing, so they have no say here either. In tuning, each learning rate of a variant counts
-    by itself.
+    The rule of a sweep may take a smaller depth. The test images choose nothing, so they have no say here either. In
+    tuning, each learning rate of a variant counts by itself.
     """
     accuracies: dict[tuple[Any, float], list[float]] = {}
     columns = {}
@@ -257,4 +257,4 @@ def so_far(results: Mapping[Trial, Result], phase: str) -> str:
     best = max(accuracies, key=lambda key: sum(accuracies[key]) / len(accuracies[key]))
     mean = sum(accuracies[best]) / len(accuracies[best])
     name = variant_name(columns[best[0]], best[0])
-    return f"best so far {name}, {100 * mean:.1f} % on validation (n={len(accuracies[best])})"
+    return f"best mean so far in {PHASES[phase]}: {name}, {100 * mean:.1f} % on validation (n={len(accuracies[best])})"
