@@ -246,11 +246,21 @@ class _Run:
             tuned = self._tune()
             comparing = self.plan.comparing(rates(self.plan, tuned))
             self.progress.expect([*self.plan.tuning(), *comparing], among(self.finished, comparing))
+            self._say_without_network(among(self.finished, comparing))
             self._run_phase(comparing)
         failed = [trial.words for trial, result in self.done.items() if result.status == "failed"]
         if failed:
             self.progress.line(f"failed: {'; '.join(failed)}; the same command tries again")
         return Results(self.plan, self.folder, self.done, self._compared())
+
+    def _say_without_network(self, finished: Mapping[Trial, Result]) -> None:
+        """Say that finished trials stay as they are, where a network is asked for that an earlier run did not keep."""
+        asked = [trial for trial in finished if trial.config.seed in self.options.keep_networks]
+        done = [trial for trial in asked if finished[trial].status == "done"]
+        lacking = len(self.folder.without_network(done))
+        if lacking:
+            trials = f"{lacking} finished trial{'' if lacking == 1 else 's'}"
+            self.progress.line(f"{trials} kept no network, and will not now: choose another workdir to keep it")
 
     def _compared(self) -> dict[Trial, Outcome]:
         """The outcomes of the comparison trials that finished and learnt something, each read at most once."""
