@@ -7,7 +7,7 @@ Example:
     >>> images = np.zeros((2, 4, 4, 1), np.uint8)
     >>> labels = np.array([0, 1], np.int32)
     >>> content = Content(images, labels, images, labels, ("no", "yes"))
-    >>> dataset = Dataset("tiny", *content, fingerprint(content), file_name("tiny"))
+    >>> dataset = Dataset("tiny", *content[:5], fingerprint(content), file_name("tiny"))
     >>> dataset.image_shape, dataset.classes, dataset.fingerprint
     ((4, 4, 1), 2, '436dab9c3802')
 """
@@ -26,13 +26,14 @@ from cnn.progress import Progress
 
 
 class Content(NamedTuple):
-    """The arrays that a source reads, and the names of the classes."""
+    """The arrays that a source reads, the names of the classes, and what is to be said of them at each load."""
 
     train_images: np.ndarray  # uint8 [n, height, width, channels]
     train_labels: np.ndarray  # int32 [n], from 0 to classes - 1
     test_images: np.ndarray  # uint8 [n, height, width, channels]
     test_labels: np.ndarray  # int32 [n]
     class_names: tuple[str, ...]
+    note: str = ""  # what was read, and what was done to it; of no meaning for what is learnt
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,8 +70,10 @@ def load(
             mark = fingerprint(content)
         else:
             content, mark = cache.load(root or cache.default_folder(), entry.key, entry.read, progress)
+        if content.note:
+            progress.line(f"{name}: {content.note}")
         white = largest_pixel(content) if entry.largest_pixel is None else entry.largest_pixel
-        return Dataset(name, *content, mark, entry.slug, white)
+        return Dataset(name, *content[:5], mark, entry.slug, white)
     _refuse_unknown(name)
 
 
