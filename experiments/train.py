@@ -45,7 +45,7 @@ def train(config: TrialConfig, asked: Asked) -> int:
 
 def _rest(config: TrialConfig, dataset: Dataset, workdir: Path, asked: Asked) -> str:
     """How long the training still takes from its last checkpoint on."""
-    return forecast_trial(config, dataset, TrialFolder(workdir).steps(), asked.progress).words()
+    return forecast_trial(config, dataset, TrialFolder(workdir).checkpoints().newest(), asked.progress).words()
 
 
 def said(result: Result, workdir: Path) -> str:

@@ -52,7 +52,7 @@ class StudyFolder:
 
     def begun(self, trials: Sequence[Trial]) -> dict[Trial, int]:
         """How many steps the newest checkpoint of each trial has done; 0 without one."""
-        return {trial: self.trial(trial).steps() for trial in trials}
+        return {trial: self.trial(trial).checkpoints().newest() for trial in trials}
 
     def without_network(self, trials: Sequence[Trial]) -> list[Trial]:
         """Those of the trials whose folder has no trained network."""

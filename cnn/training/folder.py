@@ -294,10 +294,6 @@ class TrialFolder:
         """The trial's checkpoints."""
         return Checkpoints(self.path / "checkpoints")
 
-    def steps(self) -> int:
-        """How many steps the newest checkpoint has done; 0 without one."""
-        return max(self.checkpoints().steps(), default=0)
-
     def _network(self, kept: "_Kept", settings: dict[str, Any]) -> Trained | None:
         """The trained network that was kept with the result; None where none was."""
         if self._beside(kept, WEIGHTS) is None:
