@@ -3,10 +3,11 @@
     python -m experiments.export --workdir=DIR --to=stablehlo
     python -m experiments.export --workdir=DIR --to=onnx --out=digits.onnx
 
-Writes the trained network of a work folder into one file. --to=stablehlo is a program for CPUs, NVIDIA GPUs and TPUs,
-which JAX alone runs. --to=onnx is a graph for ONNX Runtime and others; it needs the extra: pip install '.[onnx]'. Both
-take uint8 images and give logits and probabilities. --to=safetensors is the weights, and what describes them. The
-command prints how the file is read; nobody who reads it needs this package.
+Writes the trained network of a work folder into one file: exported.KIND in that folder, unless --out names another.
+--to=stablehlo is a program for CPUs, NVIDIA GPUs and TPUs, which JAX alone runs. --to=onnx is a graph for ONNX Runtime
+and others; it needs the extra: pip install '.[onnx]'. Both take uint8 images and give logits and probabilities.
+--to=safetensors is the weights, and what describes them. The command prints the file's name and size, which network it
+holds, and how it is read; nobody who reads it needs this package.
 """
 
 from collections.abc import Callable
@@ -15,11 +16,11 @@ from pathlib import Path
 
 from cnn import files
 from cnn.config import setting
-from cnn.data.datasets import largest_pixel
 from cnn.errors import RequestError, require, require_known
 from cnn.study.chosen import trained_in
 from cnn.trained import export
-from cnn.trained.network import WEIGHTS, Trained
+from cnn.trained.kept import METADATA, WEIGHTS
+from cnn.trained.network import Trained
 from experiments.command import leave
 from experiments.command.experiment import Tool
 from experiments.command.run import run_tool
@@ -40,7 +41,7 @@ def _stablehlo_lines(path: Path, trained: Trained) -> list[str]:
         "import jax.export, pathlib",
         f"answer = jax.export.deserialize(bytearray(pathlib.Path({str(path)!r}).read_bytes())).call(images)",
         f"{', '.join(names)} = {values}  # {_shapes(trained)}",
-        *_classes(trained),
+        f"class_names = {trained.class_names!r}",
     ]
 
 
@@ -48,10 +49,10 @@ def _onnx_lines(path: Path, trained: Trained) -> list[str]:
     names = export.output_names(trained)
     unpacked = ", ".join(names) if len(names) > 1 else f"({names[0]},)"
     return [
-        "import onnxruntime",
+        "import json, onnxruntime",
         f"session = onnxruntime.InferenceSession({str(path)!r})",
         f'{unpacked} = session.run(None, {{"images": images}})  # {_shapes(trained)}',
-        *_classes(trained),
+        'class_names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])',
     ]
 
 
@@ -59,20 +60,16 @@ def _safetensors_lines(path: Path, trained: Trained) -> list[str]:
     return [
         "import json, safetensors.numpy",
         f"tensors = safetensors.numpy.load_file({str(path)!r})",
-        f'described = json.loads(safetensors.safe_open({str(path)!r}, "numpy").metadata()["{export.METADATA}"])',
+        f'described = json.loads(safetensors.safe_open({str(path)!r}, "numpy").metadata()["{METADATA}"])',
+        f"# or, with this package: cnn.trained.network.Trained.load({str(path)!r})",
     ]
 
 
 def _shapes(trained: Trained) -> str:
     image = ", ".join(map(str, trained.image_shape))
     outputs = ", ".join(map(str, trained.network.output_shape(trained.image_shape)))
-    pixels = f"from 0 to {largest_pixel(trained.config.dataset)}"
+    pixels = f"from 0 to {trained.largest_pixel}"
     return f"images: uint8 [n, {image}], {pixels}; each result: float32 [n, {outputs}]"
-
-
-def _classes(trained: Trained) -> list[str]:
-    """A line that says which output is which class; none for a network that locates objects."""
-    return [] if trained.config.scene.objects else [f"class_names = {trained.class_names!r}"]
 
 
 FORMATS = {
@@ -123,8 +120,8 @@ def main(options: Options) -> int:
     kind = FORMATS[options.to]
     content = kind.content(trained)
     files.write(path, content)
-    lines = [f"Written: {path} ({len(content):,} bytes). It is read so:", "", *kind.lines(path, trained)]
-    return leave.say("\n".join(lines))
+    written = f"Written: {path} ({len(content):,} bytes), {trained.words}. It is read so:"
+    return leave.say("\n".join([written, "", *kind.lines(path, trained)]))
 
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ from cnn.show.comparison_charts import Lines
 from cnn.show.comparison_page import Evidence
 from cnn.study import claims, words
 from cnn.study.comparison import compare
+from cnn.study.finished import Results
 from cnn.study.plan import TUNE, Study
 from cnn.study.results import Row, compared
-from cnn.study.run import Results
 from cnn.trained import features, patches
 from cnn.trained.network import Trained
 from cnn.training.step import Answers

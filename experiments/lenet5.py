@@ -20,9 +20,9 @@ from cnn.show import comparison as show
 from cnn.show.comparison_page import Evidence
 from cnn.study import words
 from cnn.study.comparison import compare
+from cnn.study.finished import Results
 from cnn.study.plan import Study
 from cnn.study.results import Row
-from cnn.study.run import Results
 from cnn.study.statistics import Estimate
 from experiments.command import comparing
 from experiments.command.experiment import Experiment, Report

@@ -31,9 +31,9 @@ from cnn.show import comparison as show
 from cnn.show.comparison_page import Evidence
 from cnn.study import claims, words
 from cnn.study.comparison import compare, in_one_family
+from cnn.study.finished import Results
 from cnn.study.plan import Study
 from cnn.study.results import ACCURACY
-from cnn.study.run import Results
 from cnn.trained import detection
 from cnn.trained.network import Trained
 from cnn.training import tasks

@@ -26,9 +26,9 @@ from cnn.show import comparison as show
 from cnn.show.comparison_page import Evidence
 from cnn.study import words
 from cnn.study.comparison import compare, in_one_family
+from cnn.study.finished import Results
 from cnn.study.plan import Study
 from cnn.study.results import ACCURACY
-from cnn.study.run import Results
 from experiments.command import comparing
 from experiments.command.experiment import Experiment, Report
 from experiments.command.run import run_experiment

@@ -51,10 +51,11 @@ TOOL = Tool(name="predict", doc=__doc__, options=Options, arguments="images")
 def main(options: Options) -> int:
     """Print the answer for each picture; a file that cannot be read is a line, and the status says so."""
     trained = trained_in(files.user_path("workdir", options.workdir))
-    paths = predict.picture_files(map(Path, options.images))
+    progress = automatic()
+    paths = predict.picture_files(map(Path, options.images), progress)
     if not paths:
         raise RequestError(f"images={options.images}: must hold a picture")
-    answers = list(predict.predict(trained, paths, invert=options.invert, progress=automatic()))
+    answers = list(predict.predict(trained, paths, invert=options.invert, progress=progress))
     printed = leave.say(as_json(answers) if options.json else as_text(trained, answers))
     problems = [answer for answer in answers if answer.problem]
     for answer in problems:
@@ -87,13 +88,7 @@ def as_text(trained: Trained, answers: list[Prediction]) -> str:
     count = min(LIKELIEST, len(trained.class_names))
     heads = ["picture", *["likeliest", "then", "then"][:count]]
     table = tabulate(rows, heads, disable_numparse=True) if rows else "no picture could be read"
-    return f"{_described(trained)}\n\n{table}"
-
-
-def _described(trained: Trained) -> str:
-    config = trained.config
-    accuracy = "" if trained.test_accuracy is None else f", test accuracy {trained.test_accuracy:.2%}"
-    return f"{config.network.model}, trained on {config.dataset} with seed {config.seed}{accuracy}"
+    return f"{trained.words}\n\n{table}"
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from cnn.show.answer import accuracy_vs_blocks
 from cnn.show.sweep_page import sweep_page
 from cnn.study import advice, tables, words
 from cnn.study.answer import answer
+from cnn.study.finished import Results
 from cnn.study.plan import Study
 from cnn.study.results import variant_name
-from cnn.study.run import Results
 from experiments.command import comparing
 from experiments.command.experiment import Experiment, Report
 from experiments.command.run import run_experiment

@@ -70,8 +70,7 @@ def training_page(outcome: Outcome, config: TrialConfig, dataset: Dataset, workd
 
 def _rest(config: TrialConfig, dataset: Dataset, workdir: Path, asked: Asked) -> str:
     """How long the training still takes from its last checkpoint on."""
-    done = max(TrialFolder(workdir).checkpoints().steps(), default=0)
-    return forecast_trial(config, dataset, done, asked.progress).words()
+    return forecast_trial(config, dataset, TrialFolder(workdir).checkpoints().newest(), asked.progress).words()
 
 
 def said(result: Result) -> str:

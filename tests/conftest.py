@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cnn.progress import Progress, Work
+
 
 @pytest.fixture(scope="session")
 def real_data_dir() -> Path:
@@ -42,3 +44,23 @@ def clock(monkeypatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(time, "monotonic", clock)
     return clock
+
+
+class Recorder(Progress):
+    """A progress that keeps its lines and its tasks for the test."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.tasks: list[Work] = []
+
+    def task(self, label: str, total: int, done: int = 0) -> Work:
+        self.tasks.append(super().task(label, total, done))
+        return self.tasks[-1]
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()

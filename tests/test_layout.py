@@ -21,14 +21,15 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("geometry", "ops", "forms", "trace", "layers", "pooling", "normalization", "blocks", "heads", "lenet1998"),
         *("models", "summary", "matching"),
     ],
-    "cnn.trained": ["network", "features", "patches", "detection", "predict", "export", "live"],
+    "cnn.trained": ["kept", "network", "features", "patches", "detection", "predict", "export", "live"],
     "cnn.training": [
         *("tasks", "optimizer", "step", "loops.loop", "loops.stages", "loops.threads", "loops.scan", "loops.choice"),
         *("metrics", "fit", "speed", "shown", "checkpoints", "answers", "folder", "tensorboard", "interrupt"),
         *("record", "trial"),
     ],
     "cnn.study": [
-        *("statistics", "tuning", "results", "plan", "folder", "ahead", "forecast", "outlook", "executors", "run"),
+        *("statistics", "tuning", "results", "plan", "folder", "finished", "ahead"),
+        *("forecast", "outlook", "executors", "run"),
         *("rule", "stability", "answer", "comparison", "words", "advice", "claims", "tables", "chosen"),
     ],
     "cnn.show": [

@@ -80,7 +80,8 @@ def _read(entry: Path) -> tuple[Content, str] | None:
         if manifest["format"] != FORMAT:
             raise _Damaged(f"format {manifest['format']}, now {FORMAT}")
         arrays = {name: _read_array(entry / f"{name}.npy", **manifest["files"][name]) for name in ARRAYS}
-        return _checked(Content(**arrays, class_names=tuple(manifest["class_names"]))), str(manifest["fingerprint"])
+        content = Content(**arrays, class_names=tuple(manifest["class_names"]), note=manifest.get("note", ""))
+        return _checked(content), str(manifest["fingerprint"])
     except _Damaged:
         raise
     except Exception as error:  # the bytes may be any, and a reader may raise anything at them
@@ -107,6 +108,8 @@ def _checked(content: Content) -> Content:
     classes = len(content.class_names)
     if not classes or not all(isinstance(name, str) for name in content.class_names):
         raise _Damaged("class_names must be texts")
+    if not isinstance(content.note, str):
+        raise _Damaged("note must be a text")
     if content.train_images.shape[1:] != content.test_images.shape[1:]:
         raise _Damaged("the images of the two parts differ in shape")
     for images, labels in (content[:2], content[2:4]):
@@ -161,6 +164,7 @@ def _write(folder: Path, content: Content, mark: str) -> None:
         "format": FORMAT,
         "files": sizes,
         "class_names": list(content.class_names),
+        **({"note": content.note} if content.note else {}),  # an entry of older versions has none
         "fingerprint": mark,
     }
     files.write_json(folder / "manifest.json", {**manifest, "crc32": _json_crc32(manifest)})

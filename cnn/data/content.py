@@ -7,7 +7,7 @@ Example:
     >>> images = np.zeros((2, 4, 4, 1), np.uint8)
     >>> labels = np.array([0, 1], np.int32)
     >>> content = Content(images, labels, images, labels, ("no", "yes"))
-    >>> dataset = Dataset("tiny", *content, fingerprint(content), file_name("tiny"))
+    >>> dataset = Dataset("tiny", *content[:5], fingerprint(content), file_name("tiny"))
     >>> dataset.image_shape, dataset.classes, dataset.fingerprint
     ((4, 4, 1), 2, '436dab9c3802')
 """
@@ -26,13 +26,14 @@ from cnn.progress import Progress
 
 
 class Content(NamedTuple):
-    """The arrays that a source reads, and the names of the classes."""
+    """The arrays that a source reads, the names of the classes, and what is to be said of them at each load."""
 
     train_images: np.ndarray  # uint8 [n, height, width, channels]
     train_labels: np.ndarray  # int32 [n], from 0 to classes - 1
     test_images: np.ndarray  # uint8 [n, height, width, channels]
     test_labels: np.ndarray  # int32 [n]
     class_names: tuple[str, ...]
+    note: str = ""  # what was read, and what was done to it; of no meaning for what is learnt
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,7 @@ class Dataset:
     class_names: tuple[str, ...]
     fingerprint: str  # identifies the content, and is recorded with results; see `fingerprint`
     slug: str  # the name in a form that fits into the name of a file or a folder
+    largest_pixel: int = 255  # the value of white
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -74,6 +76,7 @@ class Entry(NamedTuple):
     slug: str
     read: Callable[[], Content]
     key: str | None = None  # names its decoded arrays in the cache; None where decoding is so quick that none are kept
+    largest_pixel: int | None = 255  # the value of white; None where nobody declares it; see `largest_pixel`
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,20 @@ def fingerprint(content: Content) -> str:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:12]
+
+
+def largest_pixel(content: Content) -> int:
+    """The value of white in images whose range nobody declares: their largest one if it is below 128, else 255.
+
+    Images of 8 bits that never use the upper half of their range have another one, such as 0 to 1 or 0 to 16.
+
+    Example:
+        >>> part = (np.full((2, 4, 4, 1), 16, np.uint8), np.array([0, 1], np.int32))
+        >>> largest_pixel(Content(*part, *part, ("no", "yes")))
+        16
+    """
+    largest = int(content.train_images.max())
+    return largest if 0 < largest < 128 else 255
 
 
 def file_name(name: str) -> str:

@@ -15,7 +15,7 @@ import os
 from typing import NoReturn
 
 from cnn.data import cache
-from cnn.data.content import Dataset, Entry, Options, Source, fingerprint
+from cnn.data.content import Dataset, Entry, Options, Source, fingerprint, largest_pixel
 from cnn.data.sources import digits, folder, npz, tfds
 from cnn.errors import RequestError
 from cnn.files import user_path
@@ -57,7 +57,7 @@ def load(
 
     Example:
         >>> digits = load("digits")
-        >>> digits.image_shape, digits.class_names[:3], int(digits.train_images.max())
+        >>> digits.image_shape, digits.class_names[:3], digits.largest_pixel
         ((8, 8, 1), ('0', '1', '2'), 16)
     """
     root = user_path("cache_dir", cache_dir) if cache_dir else None
@@ -67,9 +67,13 @@ def load(
             continue
         if entry.key is None:
             content = entry.read()
-            return Dataset(name, *content, fingerprint(content), entry.slug)
-        content, mark = cache.load(root or cache.default_folder(), entry.key, entry.read, progress)
-        return Dataset(name, *content, mark, entry.slug)
+            mark = fingerprint(content)
+        else:
+            content, mark = cache.load(root or cache.default_folder(), entry.key, entry.read, progress)
+        if content.note:
+            progress.line(f"{name}: {content.note}")
+        white = largest_pixel(content) if entry.largest_pixel is None else entry.largest_pixel
+        return Dataset(name, *content[:5], mark, entry.slug, white)
     _refuse_unknown(name)
 
 
@@ -104,16 +108,6 @@ def base_name(name: str) -> str:
         ('mnist', 'emnist', 'mnist/some.npz')
     """
     return next((source.base_name(name) for source in SOURCES if source.takes(name)), name)
-
-
-def largest_pixel(name: str) -> int:
-    """The value of a white pixel: 16 of `digits`, 255 of every other data set.
-
-    Example:
-        >>> largest_pixel("digits"), largest_pixel("mnist")
-        (16, 255)
-    """
-    return digits.LARGEST_PIXEL if name == digits.NAME else 255
 
 
 def _refuse_unknown(name: str) -> NoReturn:

@@ -110,7 +110,7 @@ def subset(dataset: Dataset, classes: Iterable[int]) -> Dataset:
     mark = hashlib.sha256(f"{dataset.fingerprint} {text}".encode()).hexdigest()[:12]
     names = tuple(dataset.class_names[label] for label in classes)
     slug = file_name(f"{dataset.slug}_classes_{text}")
-    return Dataset(f"{dataset.name}, classes {text}", *train, *test, names, mark, slug)
+    return Dataset(f"{dataset.name}, classes {text}", *train, *test, names, mark, slug, dataset.largest_pixel)
 
 
 def _runs(numbers: list[int]) -> str:

@@ -8,8 +8,8 @@ from cnn.show.comparison_charts import Lines, along, by_variant, differences
 from cnn.show.learning import rates_chart
 from cnn.show.parts import Cell, Gallery, Image, Page, Part, Section, Table, percent
 from cnn.study.comparison import Comparison, ComparisonAnswer
+from cnn.study.finished import Results
 from cnn.study.results import Row
-from cnn.study.run import Results
 
 WIDE = 900  # pixels of a picture
 

@@ -111,13 +111,12 @@ def _png(pixels: Num[np.ndarray, "height width channels"]) -> bytes:
     return buffer.getvalue()
 
 
-def mistakes(dataset: Dataset, predictions: Sequence[Predictions], largest: int) -> Gallery | None:
+def mistakes(dataset: Dataset, predictions: Sequence[Predictions]) -> Gallery | None:
     """The worst mistakes on test images: those of most seeds first, then those that the networks are surest of.
 
     Args:
         dataset: the images.
         predictions: of each seed.
-        largest: the largest pixel of the data set.
     """
     if not predictions or dataset.image_shape[2] not in (1, 3):
         return None
@@ -126,17 +125,18 @@ def mistakes(dataset: Dataset, predictions: Sequence[Predictions], largest: int)
     sure = np.where(wrong, np.stack([each.probabilities for each in predictions]), 0.0)
     order = np.lexsort((-sure.sum(0), -wrong.sum(0)))[:MOST_MISTAKES]
     worst = [int(place) for place in order if wrong[:, place].any()]
-    return Gallery([_mistake(dataset, place, classes, sure, largest) for place in worst], width=104)
+    return Gallery([_mistake(dataset, place, classes, sure) for place in worst], width=104)
 
 
-def _mistake(dataset: Dataset, place: int, classes: np.ndarray, sure: np.ndarray, largest: int) -> Image:
+def _mistake(dataset: Dataset, place: int, classes: np.ndarray, sure: np.ndarray) -> Image:
     seed = int(sure[:, place].argmax())
     truth = dataset.class_names[dataset.test_labels[place]]
     said = dataset.class_names[classes[seed, place]]
     count = int((sure[:, place] > 0).sum())
     of = f"{count} of {len(sure)} seeds wrong" if len(sure) > 1 else ""
     lines = (f"is {truth}", f"taken for {said}, {sure[seed, place]:.0%}", *([of] if of else []))
-    return Image(image_png(dataset.test_images[place], largest), f"test image {place}: {'; '.join(lines)}", lines)
+    png = image_png(dataset.test_images[place], dataset.largest_pixel)
+    return Image(png, f"test image {place}: {'; '.join(lines)}", lines)
 
 
 def confusion(dataset: Dataset, predictions: Sequence[Predictions]) -> Table | None:

@@ -6,13 +6,12 @@ from typing import Any
 
 from cnn import files
 from cnn.data.content import Dataset
-from cnn.data.datasets import largest_pixel
 from cnn.show.learning import curves_of, learning_curves
 from cnn.show.network_parts import confusion, first_filters, layers_table, mistakes
 from cnn.show.parts import Cell, Definitions, Folded, Live, Part, Section, Table, Text, written
 from cnn.show.try_it import try_it
+from cnn.study.finished import Results
 from cnn.study.results import Row, Summary, variant_name
-from cnn.study.run import Results
 from cnn.study.tables import MEANINGS
 from cnn.trained.network import Trained
 from cnn.training.answers import Predictions
@@ -55,8 +54,7 @@ def learnt(dataset: Dataset, predictions: Sequence[Predictions], trained: Traine
         predictions: of each seed for the test images; none where objects are located.
         trained: the network, where one was kept.
     """
-    largest = largest_pixel(dataset.name)
-    wrong = mistakes(dataset, predictions, largest) if predictions else None
+    wrong = mistakes(dataset, predictions) if predictions else None
     matrix = confusion(dataset, predictions) if predictions else None
     shown = first_filters(trained) if trained else None
     live = Live(try_it(trained, dataset)) if trained and not trained.config.scene.objects else None

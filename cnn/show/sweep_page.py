@@ -8,8 +8,8 @@ from cnn.show.parts import Cell, Image, Page, Part, Section, Table, Text, percen
 from cnn.show.sweep_charts import accuracy_by_cost, accuracy_by_depth, decision
 from cnn.study import words
 from cnn.study.answer import Answer, Depth
+from cnn.study.finished import Results
 from cnn.study.results import variant_name
-from cnn.study.run import Results
 
 
 def sweep_page(

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn.data import datasets, drawings
+from cnn.data import drawings
 from cnn.data.content import Dataset
 from cnn.data.drawings import Drawing
 from cnn.trained.live import Live, NotLive, live
@@ -70,7 +70,7 @@ def try_it(trained: Trained, dataset: Dataset) -> TryIt:
     """
     return TryIt(
         network=live(trained),
-        largest_pixel=datasets.largest_pixel(trained.config.dataset),
+        largest_pixel=dataset.largest_pixel,
         drawing=drawings.measure(dataset.train_images),
         examples=_examples(dataset),
     )

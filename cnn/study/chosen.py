@@ -7,7 +7,7 @@ from cnn import files
 from cnn.errors import RequestError
 from cnn.study.answer import Answer
 from cnn.study.plan import COMPARE, trial_name
-from cnn.trained import network
+from cnn.trained.kept import JSON
 from cnn.trained.network import Trained
 from cnn.training.folder import TrialFolder, kept_settings
 
@@ -24,7 +24,7 @@ def trained_in(workdir: Path) -> Trained:
             to get one.
     """
     settings = kept_settings(workdir / "config.json")
-    if settings is None and (workdir / network.JSON).exists():
+    if settings is None and (workdir / JSON).exists():
         return Trained.load(workdir)
     if settings is None or "experiment" in settings:
         return _recommended(workdir)

@@ -77,7 +77,7 @@ class Here:
 
 def groups(folder: StudyFolder, trials: Sequence[Trial], size: int) -> Iterator[list[Trial]]:
     """Groups of at most `size` trials that share a program and have done equally many steps."""
-    steps = {trial: max(folder.trial(trial).checkpoints().steps(), default=0) for trial in trials}
+    steps = folder.begun(trials)
     for _, same in itertools.groupby(trials, key=lambda trial: trial.config.network):
         for _, level in itertools.groupby(sorted(same, key=steps.__getitem__, reverse=True), key=steps.__getitem__):
             waiting = list(level)

@@ -6,7 +6,7 @@ for people and other programs; this project never reads it back.
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from cnn import machine as machines
 from cnn.errors import RequestError
 from cnn.machine import Machine
 from cnn.study.plan import Plan, Trial
+from cnn.trained.kept import WEIGHTS
 from cnn.training.folder import PROVENANCE, Result, TrialFolder, config_of, kept_settings
 from cnn.training.record import settings
 
@@ -48,6 +49,14 @@ class StudyFolder:
     def trial(self, trial: Trial) -> TrialFolder:
         """The folder of one trial."""
         return TrialFolder(self.path / "trials" / trial.name)
+
+    def begun(self, trials: Sequence[Trial]) -> dict[Trial, int]:
+        """How many steps the newest checkpoint of each trial has done; 0 without one."""
+        return {trial: self.trial(trial).checkpoints().newest() for trial in trials}
+
+    def without_network(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Those of the trials whose folder has no trained network."""
+        return [trial for trial in trials if not (self.trial(trial).path / WEIGHTS).exists()]
 
     def check(self, plan: Plan) -> dict[Trial, Result]:
         """Refuse a work folder of other settings or data. Settings that may grow may have more values than before.

@@ -1,11 +1,12 @@
 """How long missing trials will take on this machine, and what that is concluded from.
 
 The speed of a network comes from finished trials of it where there are some; else it is measured: the network trains
-for a moment, as many trials together as will run together.
+for a moment, as many trials together as will run together. Of a trial that was stopped, what is left counts.
 """
 
+import collections
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,24 +43,25 @@ class Forecast:
 
 
 def forecast(
-    plan: Plan, missing: Sequence[Trial], finished: Mapping[Trial, Result], progress: Progress = Progress()
+    plan: Plan, missing: Mapping[Trial, int], finished: Mapping[Trial, Result], progress: Progress = Progress()
 ) -> Forecast:
     """How long the missing trials will take here, one group after another.
 
     Args:
         plan: the study.
-        missing: trials that have not finished.
+        missing: for each trial that has not finished, how many of its steps are done already.
         finished: the results of trials that have.
         progress: shows the networks that are timed.
     """
-    own = {variant: [trial for trial in missing if trial.variant == variant] for variant in plan.study.variants}
-    own = {variant: trials for variant, trials in own.items() if trials}
+    own: dict[Any, dict[Trial, int]] = {}
+    for trial, done in missing.items():
+        own.setdefault(trial.variant, {})[trial] = done
     speeds = {variant: known_speed(plan, variant, finished) for variant in own}
     unknown = [variant for variant, known in speeds.items() if known is None]
     if unknown:
         with Session(plan.study.dataset) as session, progress.task("timing networks", len(unknown)) as task:
             for variant in unknown:
-                configs = [trial.config for trial in own[variant][: session.largest_group]]
+                configs = [trial.config for trial in own[variant]][: session.largest_group]
                 speeds[variant] = speed.measured(session, plan.prepared[variant], configs)
                 task.advance()
     seconds = sum(_seconds(plan, own[variant], known) for variant, known in speeds.items() if known)
@@ -93,13 +95,13 @@ def _says_it(trial: Trial, variant: Any, result: Result) -> bool:
     return trial.variant == variant and result.status == "done"
 
 
-def _seconds(plan: Plan, trials: Sequence[Trial], known: Speed) -> float:
-    """The seconds of the missing trials of a variant."""
-    prepared = plan.prepared[trials[0].variant]
+def _seconds(plan: Plan, missing: Mapping[Trial, int], known: Speed) -> float:
+    """The seconds of the missing trials of a variant. Those of a phase with equally many steps done run in groups."""
+    prepared = plan.prepared[next(iter(missing)).variant]
+    levels = collections.Counter((trial.phase == COMPARE, done) for trial, done in missing.items())
     seconds = 0.0
-    for phase_compares in (False, True):
-        count = sum((trial.phase == COMPARE) == phase_compares for trial in trials)
-        each = trial_seconds(prepared, plan.study.dataset, known, test=phase_compares)
+    for (compares, done), count in levels.items():
+        each = trial_seconds(prepared, plan.study.dataset, known, test=compares, done=done)
         seconds += math.ceil(count / known.together) * each
     return seconds
 

@@ -95,10 +95,19 @@ class Outlook(Progress):
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.__exit__(kind, error, trace)
 
-    def expect(self, trials: Sequence[Trial], finished: Mapping[Trial, Result]) -> None:
-        """All trials of the study, as far as they are known now, and the results of those that have finished."""
+    def expect(
+        self, trials: Sequence[Trial], finished: Mapping[Trial, Result], begun: Mapping[Trial, int] | None = None
+    ) -> None:
+        """The trials of the study, as far as they are known now.
+
+        Args:
+            trials: all of them.
+            finished: the results of those that have finished.
+            begun: how many steps an earlier run has done of others.
+        """
         with self._lock:
             self._trials = tuple(trials)
+            self._done |= {trial: self._work_until(trial, steps) for trial, steps in (begun or {}).items()}
             self._done |= {trial: self._whole(trial) for trial in finished}
             self._results |= finished
             self._so_far = so_far(self._results, COMPARE) or so_far(self._results, TUNE)
@@ -133,10 +142,8 @@ class Outlook(Progress):
     def _reached(self, trials: tuple[Trial, ...], steps: int) -> None:
         with self._lock:
             self._spend()
-            prepared = self._plan.prepared[trials[0].variant]
-            share = steps / (prepared.config.training.epochs * prepared.steps_per_epoch)
             for trial in trials:
-                more = share * self._work[trial.variant, TUNE] - self._done.get(trial, 0.0)  # reads no test images yet
+                more = self._work_until(trial, steps) - self._done.get(trial, 0.0)
                 self._done[trial] = self._done.get(trial, 0.0) + more
                 self._left[trial.variant] -= more
                 if trial not in self._waiting:  # what an earlier run did is no work of this one
@@ -185,6 +192,11 @@ class Outlook(Progress):
     def _whole(self, trial: Trial) -> float:
         return self._work[trial.variant, trial.phase]
 
+    def _work_until(self, trial: Trial, steps: int) -> float:
+        """The work of a trial's first steps, and of the evaluations between them; test images come at its end."""
+        prepared = self._plan.prepared[trial.variant]
+        return self._work[trial.variant, TUNE] * steps / (prepared.config.training.epochs * prepared.steps_per_epoch)
+
     def _work_of(self, variant: Any, *, test: bool) -> float:
         prepared = self._plan.prepared[variant]
         return trial_seconds(prepared, self._plan.study.dataset, speed.by_cost(prepared), test=test)
@@ -230,8 +242,8 @@ def _counted(word: str, values: Sequence[str]) -> str:
 def so_far(results: Mapping[Trial, Result], phase: str) -> str:
     """Which variant has the highest mean accuracy on validation images so far, in a phase; "" where none has one.
 
-    The test images choose nothing, so they have no say here either. In tuning, each learning rate of a variant counts
-    by itself.
+    The rule of a sweep may take a smaller depth. The test images choose nothing, so they have no say here either. In
+    tuning, each learning rate of a variant counts by itself.
     """
     accuracies: dict[tuple[Any, float], list[float]] = {}
     columns = {}
@@ -245,4 +257,4 @@ def so_far(results: Mapping[Trial, Result], phase: str) -> str:
     best = max(accuracies, key=lambda key: sum(accuracies[key]) / len(accuracies[key]))
     mean = sum(accuracies[best]) / len(accuracies[best])
     name = variant_name(columns[best[0]], best[0])
-    return f"best so far {name}, {100 * mean:.1f} % on validation (n={len(accuracies[best])})"
+    return f"best mean so far in {PHASES[phase]}: {name}, {100 * mean:.1f} % on validation (n={len(accuracies[best])})"

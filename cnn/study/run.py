@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cnn import files, machine
 from cnn.errors import require_known
 from cnn.machine import Machine
@@ -19,17 +17,14 @@ from cnn.network.summary import Cost
 from cnn.progress import Progress
 from cnn.study.ahead import Ahead, ahead, among, rates, wider
 from cnn.study.executors import Executor, Here
+from cnn.study.finished import Results
 from cnn.study.folder import GROWABLE, StudyFolder, settings_of
 from cnn.study.outlook import Outlook, done_before
 from cnn.study.plan import COMPARE, TUNE, Plan, Study, Trial, plan_study
-from cnn.study.results import Row
 from cnn.study.tuning import STEPS
-from cnn.trained.network import Trained
 from cnn.training import folder as trial_folder
-from cnn.training.answers import Predictions
 from cnn.training.fit import Session
-from cnn.training.folder import FINISHED, NOTHING, Outcome, Result
-from cnn.training.metrics import Epoch
+from cnn.training.folder import FINISHED, Outcome, Result
 from cnn.training.trial import CHECKPOINT_SECONDS, Options
 
 KEEPS: Mapping[str, Callable[[int], range]] = {  # from the number of comparison seeds to those whose networks stay
@@ -37,79 +32,6 @@ KEEPS: Mapping[str, Callable[[int], range]] = {  # from the number of comparison
     "all": range,
     "none": lambda seeds: range(0),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Results:
-    """The results of a study's trials."""
-
-    plan: Plan
-    folder: StudyFolder
-    results: Mapping[Trial, Result]  # in the order of results.csv
-    outcomes: Mapping[Trial, Outcome]  # of the comparison trials that finished and learnt something
-
-    @property
-    def workdir(self) -> Path:
-        """The work folder."""
-        return self.folder.path
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        """A row for each trial."""
-        return tuple(trial.row(result) for trial, result in self.results.items())
-
-    @property
-    def failed(self) -> int:
-        """How many trials failed."""
-        return sum(result.status == "failed" for result in self.results.values())
-
-    def correct(self, variant: Any) -> np.ndarray | None:
-        """Which test images each finished comparison trial of a variant has right: bool [seeds, images], or None."""
-        return _stacked([outcome.correct for outcome in self._outcomes(variant)])
-
-    def val_correct(self, variant: Any) -> np.ndarray | None:
-        """Which of its validation images each of these trials has right: bool [seeds, images], or None."""
-        return _stacked([outcome.val_correct for outcome in self._outcomes(variant)])
-
-    def trained(self, variant: Any, seed: int = 0) -> Trained | None:
-        """The trained network of a comparison trial; None where that trial has not finished, or kept no network.
-
-        Raises:
-            RequestError: a file of the network is damaged or missing.
-        """
-        trial = self._trial(variant, seed)
-        return None if trial is None else self.folder.trial(trial).trained(settings_of(self.plan, trial))
-
-    def arrays(self, variant: Any, seed: int) -> Mapping[str, np.ndarray]:
-        """The arrays that the experiment measured on one trained network; empty where that trial has not finished."""
-        trial = self._trial(variant, seed)
-        return NOTHING if trial is None else self.outcomes[trial].arrays
-
-    def predictions(self, variant: Any) -> list[Predictions]:
-        """What each finished comparison trial of a variant takes the test images for; none of networks that locate."""
-        known = [outcome.predictions for outcome in self._outcomes(variant)]
-        return [predictions for predictions in known if predictions is not None]
-
-    def epochs(self, variant: Any) -> dict[int, list[Epoch]]:
-        """The metrics of each finished comparison trial of a variant, by its seed; the folders alone keep them."""
-        trials = [trial for trial in self.outcomes if trial.variant == variant]
-        return {trial.config.seed: self.folder.trial(trial).metrics() for trial in trials}
-
-    def write_answer(self, values: Mapping[str, Any]) -> None:
-        """Write `answer.json` into the work folder."""
-        files.write_json(self.workdir / "answer.json", files.seal(dict(values)))
-
-    def _trial(self, variant: Any, seed: int) -> Trial | None:
-        """The comparison trial of a variant and a seed, if it has finished and learnt something."""
-        return next((each for each in self.outcomes if (each.variant, each.config.seed) == (variant, seed)), None)
-
-    def _outcomes(self, variant: Any) -> list[Outcome]:
-        return [outcome for trial, outcome in self.outcomes.items() if trial.variant == variant]
-
-
-def _stacked(right: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    known = [images for images in right if images is not None]
-    return np.stack(known) if known else None
 
 
 @dataclass(frozen=True)
@@ -138,7 +60,7 @@ class Overview:
     plan: Plan
     phases: tuple[PhaseOverview, ...]
     variants: tuple[VariantOverview, ...]
-    missing: tuple[Trial, ...] = ()  # at the first rate of the grid where the best one is not known yet
+    missing: Mapping[Trial, int] = field(default_factory=dict)  # and their steps done; see `ahead` for their rates
     finished: Mapping[Trial, Result] = field(default_factory=dict)
 
 
@@ -199,11 +121,11 @@ def overview(study: Study, workdir: Path | None = None) -> Overview:
     Raises:
         RequestError: the request cannot be met.
     """
-    plan, _, finished = _checked(study, workdir)
+    plan, folder, finished = _checked(study, workdir)
     found = ahead(plan, finished)
     phases = [PhaseOverview(TUNE, len(found.tuning), _finished(found, found.tuning))] if found.tuning else []
     phases.append(PhaseOverview(COMPARE, len(found.comparing), _finished(found, found.comparing)))
-    return Overview(found.plan, tuple(phases), networks(found.plan), found.missing, found.finished)
+    return Overview(found.plan, tuple(phases), networks(found.plan), folder.begun(found.missing), found.finished)
 
 
 def _finished(found: Ahead, trials: Sequence[Trial]) -> int:
@@ -245,7 +167,7 @@ class _Run:
         self.missing = len(found.missing)
         self.before = done_before(len(found.finished), len(found.trials)) if found.finished else ""
         self.progress = Outlook(plan, found.finished, progress)
-        self.progress.expect(found.trials, found.finished)
+        self.progress.expect(found.trials, found.finished, folder.begun(found.missing))
         self.done: dict[Trial, Result] = {}
         self.outcomes: dict[Trial, Outcome] = {}
         self.stack = contextlib.ExitStack()
@@ -258,11 +180,21 @@ class _Run:
             tuned = self._tune()
             comparing = self.plan.comparing(rates(self.plan, tuned))
             self.progress.expect([*self.plan.tuning(), *comparing], among(self.finished, comparing))
+            self._say_without_network(among(self.finished, comparing))
             self._run_phase(comparing)
         failed = [trial.words for trial, result in self.done.items() if result.status == "failed"]
         if failed:
             self.progress.line(f"failed: {'; '.join(failed)}; the same command tries again")
         return Results(self.plan, self.folder, self.done, self._compared())
+
+    def _say_without_network(self, finished: Mapping[Trial, Result]) -> None:
+        """Say that finished trials stay as they are, where a network is asked for that an earlier run did not keep."""
+        asked = [trial for trial in finished if trial.config.seed in self.options.keep_networks]
+        done = [trial for trial in asked if finished[trial].status == "done"]
+        lacking = len(self.folder.without_network(done))
+        if lacking:
+            trials = f"{lacking} finished trial{'' if lacking == 1 else 's'}"
+            self.progress.line(f"{trials} kept no network, and will not now: choose another workdir to keep it")
 
     def _compared(self) -> dict[Trial, Outcome]:
         """The outcomes of the comparison trials that finished and learnt something, each read at most once."""

@@ -2,7 +2,11 @@
 
 Program and graph hold the weights and the scale of the pixels. They take uint8 images [batch, height, width, channels],
 any number of them, and give `logits` and `probabilities`, each float32 [batch, classes]. A network that locates objects
-gives its `outputs` alone. All operations are in plain forms, which are the same on every platform.
+gives its `outputs` alone. All operations are in plain forms, which are the same on every platform. So a logit differs
+from the network's own by rounding: in float32 by at most 1e-5 of the largest logit of the images asked about.
+
+A StableHLO program has no place for what its outputs mean: class names, the value of white, test accuracy. The command
+prints them; an ONNX graph and a file of weights hold them.
 
 Example, a network that has not been trained:
     >>> import numpy as np
@@ -35,12 +39,10 @@ from cnn.errors import RequestError
 from cnn.network import models, ops
 from cnn.network.forms import PLAIN, Chosen, Forms
 from cnn.network.geometry import Axes, Padding
-from cnn.trained.network import JSON, WEIGHTS, Trained, forward
+from cnn.trained.network import Trained, forward
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-METADATA = "trained"  # the key of what describes the network in the metadata of a safetensors file
 _LOCATIONS = "jax_traceback_in_locations_limit"
-_OF_TWO_FILES = ("format", "weights", "seal")  # of no meaning in one file
 
 
 def _max_pool(x: Array, window: Axes, stride: Axes | None = None, padding: Padding = 0) -> Array:
@@ -93,14 +95,15 @@ def onnx(trained: Trained) -> bytes:
     bfloat16 convolution on a CPU.
 
     Returns:
-        The serialised model, checked by ONNX; its outputs are `output_names`.
+        The serialised model, checked by ONNX; its outputs are `output_names`. Its metadata, texts by name, are
+        `class_names` (a list in JSON), `largest_pixel` and, where it is known, `test_accuracy`.
 
     Raises:
         RequestError: jax2onnx cannot be imported.
     """
     try:
         import jax2onnx
-        from onnx import checker, shape_inference
+        from onnx import checker, helper, shape_inference
     except ImportError as error:
         needs = "needs jax2onnx, best in an environment of its own, since it asks for an older orbax-checkpoint"
         raise RequestError(f"to='onnx': {needs}: pip install '.[onnx]' ({error})") from None
@@ -124,6 +127,7 @@ def onnx(trained: Trained) -> bytes:
         )
     del model.graph.value_info[:]  # jax2onnx removes transposes, and leaves the shapes that were there before
     inferred = shape_inference.infer_shapes(model, strict_mode=True)
+    helper.set_model_props(inferred, _properties(trained))
     checker.check_model(inferred, full_check=True)
     return inferred.SerializeToString()
 
@@ -131,18 +135,21 @@ def onnx(trained: Trained) -> bytes:
 def safetensors(trained: Trained) -> bytes:
     """The weights by their layers' names, the scale of the pixels, and in the metadata all that describes the network.
 
+    `Trained.load` reads the file, and gives a network of the same outputs.
+
     Returns:
         One file, as the library safetensors reads it. Its tensors are `mean`, `deviation`, and the variables, such as
         `params/block1/conv1/kernel`. Its metadata has one entry, `trained`: JSON with `config`, `image_shape`,
-        `class_names`, `mean`, `deviation`, `output_size`, `test_accuracy`, `dataset_fingerprint` and `provenance`.
+        `class_names`, `largest_pixel`, `mean`, `deviation`, `output_size`, `test_accuracy`, `dataset_fingerprint` and
+        `provenance`; beside them `format`, `weights` and `seal`, by which `Trained.load` knows that the file is whole.
     """
-    import safetensors.numpy
+    return trained.to_one_file()
 
-    content = trained.to_files()
-    tensors = safetensors.numpy.load(content[WEIGHTS])
-    scale = {name: tensors[name].tolist() for name in ("mean", "deviation")}
-    values = {name: value for name, value in json.loads(content[JSON]).items() if name not in _OF_TWO_FILES}
-    return safetensors.numpy.save(tensors, metadata={METADATA: json.dumps(values | scale)})
+
+def _properties(trained: Trained) -> dict[str, str]:
+    """What the outputs of an ONNX graph mean."""
+    known = {"class_names": json.dumps(trained.class_names), "largest_pixel": str(trained.largest_pixel)}
+    return known if trained.test_accuracy is None else known | {"test_accuracy": str(trained.test_accuracy)}
 
 
 @contextlib.contextmanager

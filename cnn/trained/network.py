@@ -1,5 +1,7 @@
 """A network that has learned: uint8 images in, outputs and activations out. It is kept as safetensors and JSON.
 
+A folder keeps it as two files: the weights, and what describes them. A file that is handed on holds both.
+
 Example, a network that has not been trained:
     >>> from cnn.config import NetworkConfig
     >>> config = TrialConfig("mine", network=NetworkConfig(blocks=1, width=4))
@@ -19,13 +21,14 @@ It is read in a process that knows nothing else:
     ['trained.json', 'trained.safetensors']
     >>> bool((Trained.load(folder).outputs(images) == trained.outputs(images)).all())
     True
+    >>> path = folder / "handed_on.safetensors"
+    >>> path.write_bytes(trained.to_one_file()) > 0, Trained.load(path).class_names
+    (True, ('a', 'b', 'c'))
 """
 
 import collections
 import dataclasses
 import functools
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,16 +46,15 @@ from cnn import files, machine
 from cnn.config import TrialConfig, from_json, to_json
 from cnn.data import preprocess
 from cnn.data.batches import padded, stream
-from cnn.errors import RequestError, require, require_known
+from cnn.errors import require, require_known
 from cnn.network import models, summary
 from cnn.network.forms import PLAIN, Forms, fast
 from cnn.network.layers import Chain, Shape
+from cnn.trained.kept import Kept
 
 BATCH_SIZE = 128  # larger batches leave the cache of a CPU and are slower
-FORMAT = 1  # of the two files; another version's are refused
-JSON = "trained.json"
-WEIGHTS = "trained.safetensors"
-_SCALE = ("mean", "deviation")  # beside the variables in the file of the weights
+_SIZES = (1, 16, BATCH_SIZE)  # of a batch: one image is answered at once, and few programs are compiled
+_SCALE = ("mean", "deviation")  # beside the variables among the arrays of a file
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +68,7 @@ class Trained:
     image_shape: Shape
     class_names: tuple[str, ...]
     output_size: int  # numbers for each image: of a classifier a logit for each class
+    largest_pixel: int = 255  # the value of white in the images that it learned from
     forms: Forms = PLAIN  # which form of each operation the layers compute with
     test_accuracy: float | None = None  # a fraction; None where the test set was not read
     dataset_fingerprint: str | None = None  # of the images that it learned from
@@ -75,6 +78,12 @@ class Trained:
     def network(self) -> Chain:
         """The layers."""
         return models.build(self.config.network, self.image_shape, self.output_size)
+
+    @property
+    def words(self) -> str:
+        """Which network it is, such as `convnet, trained on digits with seed 0`, and its test accuracy if known."""
+        accuracy = "" if self.test_accuracy is None else f", test accuracy {self.test_accuracy:.2%}"
+        return f"{self.config.network.model}, trained on {self.config.dataset} with seed {self.config.seed}{accuracy}"
 
     @property
     def precision(self) -> str:
@@ -92,53 +101,48 @@ class Trained:
 
     def to_files(self) -> dict[str, bytes]:
         """The content of both files by name, the weights first."""
-        import safetensors.numpy
+        return self._kept().two_files()
 
+    def to_one_file(self) -> bytes:
+        """The content of one file to hand on, which `load` reads too; see `cnn.trained.export.safetensors`."""
+        return self._kept().one_file()
+
+    def _kept(self) -> Kept:
         flat = flax.traverse_util.flatten_dict(dict(self.variables), sep="/")
         tensors = {name: np.ascontiguousarray(leaf) for name, leaf in jax.device_get(flat).items()}
-        tensors |= {name: np.ascontiguousarray(getattr(self, name)) for name in _SCALE}
-        weights = safetensors.numpy.save(tensors)
-        plain = ("output_size", "test_accuracy", "dataset_fingerprint")
-        values = {name: getattr(self, name) for name in plain} | {
-            "format": FORMAT,
+        scale = {name: np.ascontiguousarray(getattr(self, name)) for name in _SCALE}
+        plain = ("output_size", "largest_pixel", "test_accuracy", "dataset_fingerprint")
+        described = {name: getattr(self, name) for name in plain} | {
             "config": to_json(self.config),
             "image_shape": list(self.image_shape),
             "class_names": list(self.class_names),
             "provenance": dict(self.provenance),
-            "weights": hashlib.sha256(weights).hexdigest(),
+            **{name: values.tolist() for name, values in scale.items()},
         }
-        return {WEIGHTS: weights, JSON: (json.dumps(files.seal(values), indent=2) + "\n").encode()}
+        return Kept(tensors | scale, described)
 
     @classmethod
-    def load(cls, folder: Path) -> "Trained":
-        """The network that `save` wrote into a folder, with the fast forms of this machine's backend.
+    def load(cls, path: Path) -> "Trained":
+        """A network that was kept, with the fast forms of this machine's backend.
+
+        Args:
+            path: a folder into which `save` wrote, or one file of `python -m experiments.export --to=safetensors`.
 
         Raises:
-            RequestError: the folder holds no trained network, or one of another version; or a file is damaged. The
-                message names the file.
+            RequestError: there is no trained network, or one of another version; or a file is damaged. The message
+                names the file.
         """
-        import safetensors.numpy
-
-        values = files.read_json(Path(folder) / JSON)
-        if values is None:
-            raise RequestError(f"{folder}: holds no trained network ({JSON} is missing)")
-        if values.get("format") != FORMAT:
-            raise RequestError(f"{Path(folder) / JSON}: was made by another version")
-        values = files.unseal(values)
-        if values is None:
-            raise RequestError(f"{Path(folder) / JSON}: is damaged")
-        weights = _weights(Path(folder) / WEIGHTS, values.pop("weights"))
-        tensors: dict[str, Any] = safetensors.numpy.load(weights)
+        kept = Kept.read(Path(path))
+        tensors = dict(kept.tensors)
         scale = {name: tensors.pop(name) for name in _SCALE}
-        del values["format"]
         return cls(
-            **values
+            **kept.described
             | {
-                "config": from_json(TrialConfig, values["config"]),
-                "image_shape": tuple(values["image_shape"]),
-                "class_names": tuple(values["class_names"]),
-            },
-            **scale,
+                "config": from_json(TrialConfig, kept.described["config"]),
+                "image_shape": tuple(kept.described["image_shape"]),
+                "class_names": tuple(kept.described["class_names"]),
+            }
+            | scale,
             variables=flax.traverse_util.unflatten_dict(tensors, sep="/"),
             forms=fast(machine.here().backend),
         )
@@ -147,7 +151,8 @@ class Trained:
         """The network's output for each image, in float32: for a classifier a logit for each class.
 
         The images are normalised here. They run in batches of 128, a thread for each core, since a CPU does not keep
-        its cores busy with one batch.
+        its cores busy with one batch. Fewer images than that are one batch, of 1, 16 or 128 images with the padding; a
+        batch of another size may round the last bits in another way.
 
         Raises:
             RequestError: the images have another shape than those that the network learned from.
@@ -193,7 +198,8 @@ class Trained:
     def _in_batches(self, compute: Callable[..., Array], images: np.ndarray) -> Iterator[np.ndarray]:
         shape = images.shape[1:]
         require(shape == tuple(self.image_shape), "images", shape, f"of shape {tuple(self.image_shape)}")
-        indices, masks = padded(np.arange(len(images)), BATCH_SIZE)
+        size = next((size for size in _SIZES if size >= len(images)), BATCH_SIZE)
+        indices, masks = padded(np.arange(len(images)), size)
 
         def batch(indices: np.ndarray, mask: np.ndarray) -> np.ndarray:
             y = compute(
@@ -202,17 +208,6 @@ class Trained:
             return np.asarray(y)[: mask.sum()]
 
         return _in_threads(batch, zip(indices, masks, strict=True))
-
-
-def _weights(path: Path, digest: str) -> bytes:
-    """The content of the file of the weights, if it is the one that belongs to the other file."""
-    try:
-        content = files.read_bytes(path)
-    except FileNotFoundError:
-        raise RequestError(f"{path}: is missing") from None
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise RequestError(f"{path}: is damaged, or belongs to another network")
-    return content
 
 
 def _in_threads(function: Callable[..., np.ndarray], rows: Iterator[tuple[Any, ...]]) -> Iterator[np.ndarray]:

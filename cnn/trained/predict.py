@@ -1,6 +1,7 @@
 """What a trained network takes picture files for.
 
-Each picture gets the size and the colours that the network learned from: it is stretched, and turned to grey or RGB.
+Each picture gets the size, the colours and the range of values that the network learned from: it is stretched, turned
+to grey or RGB, and its white becomes the network's.
 
 Example, a network that has not been trained:
     >>> import tempfile
@@ -26,8 +27,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
-from cnn.data import datasets, pictures
+from cnn.data import pictures
 from cnn.data.sources.listing import SUFFIXES
 from cnn.progress import Progress
 from cnn.trained.network import BATCH_SIZE, Trained
@@ -51,19 +53,26 @@ class Prediction:
     problem: str | None = None
 
 
-def picture_files(paths: Iterable[Path]) -> list[Path]:
+def picture_files(paths: Iterable[Path], progress: Progress = Progress()) -> list[Path]:
     """The paths, with the pictures in a folder, and in its folders, in its place, sorted.
 
-    As in a data set's folder, a picture's name has one of the endings `listing.SUFFIXES`, and hidden files and links
-    are left out.
+    As in a data set's folder, a picture's name has one of the endings `listing.SUFFIXES`, and hidden files are left
+    out. So are links, which a line counts.
     """
-    return list(itertools.chain.from_iterable(_files(path) if os.path.isdir(path) else [path] for path in paths))
+    found = [_files(path, progress) if os.path.isdir(path) else [path] for path in paths]
+    return list(itertools.chain.from_iterable(found))
 
 
-def _files(folder: Path) -> list[Path]:
-    inside = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    shown = [path for path in inside if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    return [path for path in shown if path.name.lower().endswith(SUFFIXES)]
+def _files(folder: Path, progress: Progress) -> list[Path]:
+    inside = [path.relative_to(folder).parts for path in sorted(folder.rglob("*"))]
+    shown = [folder.joinpath(*parts) for parts in inside if not any(part.startswith(".") for part in parts)]
+    pictures = [path for path in shown if path.name.lower().endswith(SUFFIXES)]
+    links = [path for path in shown if path.is_symlink() and (path in pictures or path.is_dir())]
+    if links:
+        first = str(links[0].relative_to(folder))
+        count = f"{len(links):,} link{' is' if len(links) == 1 else 's are'}"
+        progress.line(f"{count} not followed in {str(folder)!r}, such as {first!r}")
+    return [path for path in pictures if path.is_file() and not path.is_symlink()]
 
 
 def predict(
@@ -71,7 +80,8 @@ def predict(
 ) -> Iterator[Prediction]:
     """The three likeliest classes of each picture, in the order of the paths.
 
-    A file that cannot be read has a problem instead; the others are answered all the same.
+    A file that cannot be read has a problem instead, as has a picture of more pixels than Pillow takes for safe; the
+    others are answered all the same.
 
     Args:
         trained: the network; it must be a classifier.
@@ -84,7 +94,7 @@ def predict(
     """
     with pictures.quiet(), progress.task("pictures", len(paths)) as task:
         for start in range(0, len(paths), BATCH_SIZE):
-            batch = [_read(trained, path, invert) for path in paths[start : start + BATCH_SIZE]]
+            batch = [_read(trained, path, invert=invert) for path in paths[start : start + BATCH_SIZE]]
             readable = [pixels for pixels in batch if isinstance(pixels, np.ndarray)]
             images = np.stack(readable) if readable else np.zeros((0, *trained.image_shape), np.uint8)
             rows = iter(trained.probabilities(images))
@@ -96,18 +106,30 @@ def predict(
             task.advance(len(batch))
 
 
-def _read(trained: Trained, path: Path, invert: bool) -> np.ndarray | str:
+def _read(trained: Trained, path: Path, *, invert: bool) -> np.ndarray | str:
     """The pixels as the network takes them, or what is wrong with the file."""
-    height, width, channels = trained.image_shape
-    if channels not in (1, 3):
-        return f"the network takes images of {channels} channels, and pictures have 1 or 3"
     try:
-        pixels = pictures.pixels(path, channels, (height, width))
+        return image(trained, path, invert=invert)
     except pictures.Unreadable as error:
         return str(error)
-    largest = datasets.largest_pixel(trained.config.dataset)
+
+
+def image(trained: Trained, path: Path, *, invert: bool = False) -> UInt8[np.ndarray, "height width c"]:
+    """A picture as the network takes it; the arguments are those of `predict`.
+
+    Raises:
+        Unreadable: the file is no picture that can be read, or is too large for the memory, or the network takes no
+            pictures; the message says so, without the file's name.
+    """
+    height, width, channels = trained.image_shape
+    if channels not in (1, 3):
+        raise pictures.Unreadable(f"the network takes images of {channels} channels, and pictures have 1 or 3")
+    try:
+        pixels = pictures.pixels(path, channels, (height, width))
+    except MemoryError:
+        raise pictures.Unreadable("it needs more memory than there is") from None
     pixels = 255 - pixels if invert else pixels
-    return np.rint(pixels * (largest / 255)).astype(np.uint8)
+    return np.rint(pixels * (trained.largest_pixel / 255)).astype(np.uint8)
 
 
 def _likeliest(names: Sequence[str], probabilities: np.ndarray) -> tuple[Likely, ...]:

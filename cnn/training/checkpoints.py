@@ -81,6 +81,10 @@ class Checkpoints:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def newest(self) -> int:
+        """How many steps the newest state has done; 0 where none is kept."""
+        return max(self.steps(), default=0)
+
     def load(self, steps: int, like: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """The state after `steps` steps, in the shapes and types of `like`, and the values beside it.
 

@@ -300,6 +300,7 @@ class Fit:
                 image_shape=self.prepared.task.image_shape,
                 class_names=dataset.class_names,
                 output_size=self.prepared.task.outputs,
+                largest_pixel=dataset.largest_pixel,
                 forms=self.loop.program.forms,
                 dataset_fingerprint=dataset.fingerprint,
                 provenance=machine.provenance(self.session.machine),

@@ -30,7 +30,8 @@ import numpy as np
 from cnn import files
 from cnn.config import to_json
 from cnn.errors import RequestError
-from cnn.trained.network import JSON, WEIGHTS, Trained
+from cnn.trained.kept import JSON, WEIGHTS
+from cnn.trained.network import Trained
 from cnn.training import answers
 from cnn.training.answers import Predictions
 from cnn.training.checkpoints import Checkpoints

@@ -23,7 +23,7 @@ from cnn.trained.network import Trained
 from cnn.training.fit import Snapshot
 from cnn.training.folder import Outcome, TrialFolder
 from cnn.training.metrics import Epoch
-from cnn.training.tensorboard import Events
+from cnn.training.tensorboard import Events, Picture
 
 
 def settings(config: TrialConfig, dataset: Dataset, measured_by: str = "") -> dict[str, Any]:
@@ -84,6 +84,11 @@ class Record:
             self.folder.begin(self.settings, machine.provenance(here))
             self._open_events(self.folder)
 
+    def show(self, filters: Picture | None) -> None:
+        """The first layer's filters before the first step, where TensorBoard is to show them."""
+        if self.events is not None:
+            self.events.begin(filters)
+
     def _open_events(self, folder: TrialFolder) -> None:
         if self._tensorboard:
             self.events = Events(folder.path, self.config, self.epochs)
@@ -123,15 +128,15 @@ class Record:
         if changed:
             progress.line(f"{folder.path}: continued on another machine, so the bits may differ ({'; '.join(changed)})")
 
-    def add(self, epoch: Epoch, bad_step: int | None) -> None:
-        """One more epoch; after the epoch in which a trial diverged, no more are kept."""
+    def add(self, epoch: Epoch, bad_step: int | None, filters: Picture | None = None) -> None:
+        """One more epoch, and the filters at its end; after the epoch in which a trial diverged, no more are kept."""
         if self.bad_step is None:
             self.bad_step = bad_step
             self.epochs.append(epoch)
             if self.folder is not None:
                 self.folder.write_metrics(self.epochs)
             if self.events is not None:
-                self.events.add(epoch)
+                self.events.add(epoch, filters)
 
     def save(self, steps: int, snapshot: Snapshot, here: Machine) -> None:
         """Write a checkpoint, unless it is the last one; it replaces one of the same step, before its evaluation."""
@@ -155,7 +160,7 @@ class Record:
         """Write the outcome, and the network if it stays; then delete the checkpoints, unless `keep` is set."""
         self.outcome = outcome
         if self.events is not None:  # before the result: a trial that has one is not started again
-            self.events.finish(outcome.result, network)
+            self.events.finish(outcome.result)
         if self.folder is not None:
             self.folder.finish(outcome, self.settings, network if stays else None)
             if not keep:

@@ -158,6 +158,9 @@ def run_together(
             for record in missing:
                 stack.enter_context(contextlib.closing(record))
             _restore(fit, missing, progress)
+            if fit.steps == 0:
+                for record, filters in zip(missing, _filters(fit, missing), strict=True):
+                    record.show(filters)
             with Interrupt() as interrupt:
                 _train(fit, missing, options, interrupt, progress)
                 _finish(fit, missing, options, interrupt, progress)
@@ -221,8 +224,9 @@ def _train(fit: Fit, records: Sequence[Record], options: Options, interrupt: Int
             return interrupt.is_asked() or now - saved >= options.checkpoint_seconds
 
         for ended in [] if _diverged(records) else fit.epochs(due, interrupt.is_asked):
-            for record, (epoch, bad_step) in zip(records, ended, strict=bool(ended)):
-                record.add(epoch, bad_step)
+            shown_filters = _filters(fit, records) if ended else []
+            for record, (epoch, bad_step), filters in zip(records, ended, shown_filters, strict=bool(ended)):
+                record.add(epoch, bad_step, filters)
             over = fit.steps == total or _diverged(records)
             if due() or (over and options.keep):
                 _save(fit, records)
@@ -231,6 +235,15 @@ def _train(fit: Fit, records: Sequence[Record], options: Options, interrupt: Int
                 told.epoch(ended[0][0])
             if over or interrupt.is_asked():
                 break
+
+
+def _filters(fit: Fit, records: Sequence[Record]) -> Sequence[tensorboard.Picture | None]:
+    """Pictures of the first layer's filters as they are now, where TensorBoard is to show them."""
+    epoch = fit.steps // fit.prepared.steps_per_epoch
+    shows = tensorboard.pictured(epoch, fit.prepared.config.training.epochs)
+    if not shows or all(record.events is None for record in records):
+        return [None] * len(records)
+    return [tensorboard.filters(trained) for trained in fit.trained()]
 
 
 def _diverged(records: Sequence[Record]) -> bool:
@@ -260,7 +273,7 @@ def _finish(fit: Fit, records: Sequence[Record], options: Options, interrupt: In
         with interrupt.allowed():  # a measurement has no safe points, and loses nothing that was trained
             measured = _measured(fit, answers, options.measure, progress)
     stay = any(record.config.seed in options.keep_networks for record in records)
-    wanted = options.with_network or options.tensorboard or stay
+    wanted = options.with_network or stay
     networks: Sequence[Trained | None] = fit.trained() if wanted else [None] * len(records)
     for record, own, checked, more, trained in zip(records, answers, held_out, measured, networks, strict=True):
         right = None if own is None else np.asarray(own.right)

@@ -7,7 +7,7 @@ from cnn.show.comparison_page import Evidence, comparison_page
 from cnn.show.parts import Page
 from cnn.study import run, tables, words
 from cnn.study.comparison import Comparison, ComparisonAnswer
-from cnn.study.run import Results
+from cnn.study.finished import Results
 from experiments.command.experiment import Draw, Report
 
 

@@ -18,8 +18,8 @@ from cnn.show.parts import Page
 from cnn.study import run
 from cnn.study.answer import Answer
 from cnn.study.comparison import ComparisonAnswer
+from cnn.study.finished import Results
 from cnn.study.plan import Study
-from cnn.study.run import Results
 from cnn.training.trial import CHECKPOINT_SECONDS
 from experiments.command.again import command_line
 

@@ -183,6 +183,15 @@ def half_written(tmp_path):
         writer.communicate()
 
 
+def test_a_note_is_kept_and_an_old_entry_has_none(tmp_path):
+    noted = content()._replace(note="2 of 3 ü laid on white")
+    mark = cache.load(tmp_path, "noted", lambda: noted)[1]
+    assert cache.load(tmp_path, "noted", must_not_build)[0].note == noted.note and mark == fingerprint(content())
+    cache.load(tmp_path, "plain", content)
+    assert "note" not in json.loads((tmp_path / "plain" / "manifest.json").read_text())
+    assert cache.load(tmp_path, "plain", must_not_build)[0].note == ""
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("next_start", ["reads", "builds"])
 def test_what_a_killed_writer_left_is_removed(tmp_path, half_written, next_start):

@@ -19,6 +19,7 @@ def test_digits(tmp_path):
     assert first.train_images.shape == (1437, 8, 8, 1) and first.test_images.shape == (360, 8, 8, 1)
     assert first.class_names == tuple("0123456789") and first.image_shape == (8, 8, 1) and first.classes == 10
     assert first.fingerprint == "d8578e386c2a"  # the test part is fixed
+    assert first.largest_pixel == 16 == first.train_images.max()
     published = sklearn.datasets.load_digits()
     images_and_labels = (
         np.concatenate([first.train_images, first.test_images])[..., 0],

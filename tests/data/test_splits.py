@@ -1,5 +1,7 @@
 """The split into training and validation, the choice of classes, and the statistics of the channels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,8 @@ def tiny(fingerprint="0123456789ab"):
 
 def test_subset_by_hand():
     whole = tiny()
-    part = splits.subset(whole, [3, 1])
+    part = splits.subset(dataclasses.replace(whole, largest_pixel=16), [3, 1])
+    assert part.largest_pixel == 16
     assert part.name == "tiny, classes 3,1" and part.class_names == ("d", "b") and part.classes == 2
     assert part.slug == "tiny_classes_3_1"
     np.testing.assert_array_equal(part.train_images, whole.train_images[[1, 3, 5]])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cnn.trained import export
-from cnn.trained.network import JSON, WEIGHTS, Trained
+from cnn.trained.kept import JSON, WEIGHTS
+from cnn.trained.network import Trained
 from tests.experiments.test_errors import NO_FOLDERS
 from tests.trained import exported
 
@@ -41,7 +42,7 @@ def test_the_file_is_read_as_it_says(ask, kept, tmp_path, to, out):
     flags = [f"--out={out}{to}"] if out else []
     before = files_in(kept)
     first, lines = printed_lines(ask("export", "--workdir=kept", f"--to={to}", *flags))
-    assert f"({path.stat().st_size:,} bytes)" in first
+    assert f"({path.stat().st_size:,} bytes), convnet, trained on random with seed 0. It is" in first
     assert files_in(tmp_path).keys() - {path.relative_to(tmp_path)} == {kept.relative_to(tmp_path) / n for n in before}
     exported.images_as_files(tmp_path)
     images = "import numpy as np; images = np.load('images7.npy')\n"
@@ -67,8 +68,9 @@ def test_a_network_that_locates_objects(ask, tmp_path):
 @pytest.mark.thorough
 def test_what_train_leaves_is_handed_on(ask, tmp_path):
     assert ask("train", "--dataset=digits", "--epochs=2", "--width=4", "--workdir=kept").returncode == 0
-    _, lines = printed_lines(ask("export", "--workdir=kept", "--to=stablehlo"))
+    first, lines = printed_lines(ask("export", "--workdir=kept", "--to=stablehlo"))
     trained = Trained.load(tmp_path / "kept")
+    assert f"convnet, trained on digits with seed 0, test accuracy {trained.test_accuracy:.2%}. It is read so:" in first
     images = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1), np.uint8)
     np.save(tmp_path / "images.npy", images)
     code = f"import numpy as np; images = np.load('images.npy')\n{lines}"

@@ -50,7 +50,9 @@ def test_pictures_of_digits_are_recognised(asked, folders, workdir):
     assert done.returncode == 0 and "error" not in done.stderr, done.stderr
     answers = json.loads(done.stdout)
     said = [answer["likeliest"][0]["class"] for answer in answers]
-    logits = trained_in(folders / workdir).outputs(datasets.load("digits").test_images[:20])
+    trained = trained_in(folders / workdir)
+    assert trained.largest_pixel == 16
+    logits = trained.outputs(datasets.load("digits").test_images[:20])
     assert said == [str(label) for label in logits.argmax(1)]
     assert np.mean([name == answer["file"][-5] for name, answer in zip(said, answers, strict=True)]) > 0.7
 
@@ -84,6 +86,14 @@ def test_a_wrong_file_is_one_line_and_the_others_are_answered(asked, folders):
     assert done.returncode == 1 and "pictures/00-1.png" in done.stdout
     bad, long = [line for line in done.stderr.splitlines() if "error" in line]
     assert bad.startswith("error: bad.png: no picture") and long.startswith(f"error: {'x' * 300}: ")
+
+
+def test_links_in_a_folder_are_counted_beside_the_answers(asked, folders):
+    (folders / "linked").mkdir()
+    (folders / "linked" / "a.png").symlink_to(folders / "pictures" / "00-1.png")
+    done = asked("--workdir=trained", "--json", "linked", "pictures/00-1.png")
+    assert done.returncode == 0 and len(json.loads(done.stdout)) == 1
+    assert "1 link is not followed in 'linked', such as 'a.png'" in done.stderr.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 
 from cnn.config import NetworkConfig, StudyConfig, TrainingConfig
 from cnn.data import datasets
+from cnn.study.finished import Results
 from cnn.study.folder import StudyFolder
 from cnn.study.plan import plan_study
-from cnn.study.run import Results
 from cnn.study.statistics import Estimate
 from cnn.training.folder import Result
 from experiments import lenet5, one_by_one, sweep_blocks

@@ -43,7 +43,7 @@ def dataset(labels, classes=3):
     images = np.zeros((len(labels), 4, 4, 1), np.uint8)
     names = tuple(f"class {number}" for number in range(classes))
     content = Content(images, np.asarray(labels, np.int32), images, np.asarray(labels, np.int32), names)
-    return Dataset("mine", *content, fingerprint(content), "mine")
+    return Dataset("mine", *content[:5], fingerprint(content), "mine")
 
 
 def said(classes, sure):
@@ -52,7 +52,7 @@ def said(classes, sure):
 
 def test_the_worst_mistakes_come_first():
     seen = [said([0, 1, 0, 1], [0.9, 0.6, 0.9, 0.8]), said([0, 1, 0, 0], [0.9, 0.7, 0.9, 0.9])]
-    shown = mistakes(dataset([0, 0, 0, 0]), seen, 255).images
+    shown = mistakes(dataset([0, 0, 0, 0]), seen).images
     assert [image.description.partition(":")[0] for image in shown] == ["test image 1", "test image 3"]
     assert shown[0].lines == ("is class 0", "taken for class 1, 70%", "2 of 2 seeds wrong")
     assert shown[1].lines[-1] == "1 of 2 seeds wrong"
@@ -75,4 +75,4 @@ def test_of_many_classes_the_commonest_confusions_are_listed():
 
 
 def test_without_predictions_there_is_nothing_to_show():
-    assert mistakes(dataset([0]), [], 255) is None and confusion(dataset([0]), []) is None
+    assert mistakes(dataset([0]), []) is None and confusion(dataset([0]), []) is None

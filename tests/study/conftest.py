@@ -6,7 +6,7 @@ import pytest
 
 from cnn.data import datasets
 from cnn.study import executors
-from cnn.study.run import Results
+from cnn.study.finished import Results
 from tests.study.small import Said, run, study
 
 

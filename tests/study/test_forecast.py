@@ -3,12 +3,13 @@
 import dataclasses
 import time
 
+import numpy as np
 import pytest
 
 from cnn.study.forecast import Forecast, forecast, forecast_trial
 from cnn.study.run import overview
 from cnn.training import speed
-from cnn.training.folder import Result
+from cnn.training.folder import Result, TrialFolder
 from cnn.training.speed import Speed
 from tests.study.small import CONFIG, run, study
 
@@ -20,7 +21,7 @@ def test_finished_trials_say_it(digits, tmp_path):
     first, *others = planned.missing
     assert len(others) == 2
     done = {first: Result("done", train_seconds=8.0)}
-    said = forecast(planned.plan, others, done)
+    said = forecast(planned.plan, dict.fromkeys(others, 0), done)
     step = 8.0 / 80
     assert said.seconds == pytest.approx(2 * step * (80 + 144 / 16 / 3 + 360 / 16 / 3), rel=0.01)
     assert said == Forecast(said.seconds, measured=0, known=1)
@@ -32,7 +33,7 @@ def test_a_trial_that_tunes_reads_no_test_image(digits, tmp_path):
     tune, _, compare = planned.missing
     assert (tune.phase, compare.phase) == ("tune", "compare")
     done = {tune: Result("done", train_seconds=8.0)}
-    times = [forecast(planned.plan, [trial], done).seconds for trial in (tune, compare)]
+    times = [forecast(planned.plan, {trial: 0}, done).seconds for trial in (tune, compare)]
     assert times[1] - times[0] == pytest.approx(0.1 * 360 / 16 / 3)
 
 
@@ -49,6 +50,22 @@ def test_measured_steps_tell_what_a_run_takes(digits, tmp_path):
     run(study(digits, config), tmp_path)
     took = time.perf_counter() - started
     assert took / 4 < said.seconds < 4 * took
+
+
+def test_of_a_trial_that_was_stopped_the_rest_counts(digits, tmp_path, monkeypatch):
+    """A step takes a second. Two trials run together, if they have done equally many steps."""
+    monkeypatch.setattr(speed, "measured", lambda session, prepared, configs: Speed(1.0, 0.01, together=2))
+    config = dataclasses.replace(CONFIG, blocks=(1,), learning_rates=(1e-3,), seeds=4)
+    own = study(digits, config)
+    first, second, *others = overview(own, tmp_path).missing
+    for trial, steps in ((first, 20), (first, 60), (second, 40)):  # the newest checkpoint counts
+        checkpoints = TrialFolder(tmp_path / "trials" / trial.name).checkpoints()
+        checkpoints.save(steps, {"kernel": np.ones(1)}, {})
+    planned = overview(own, tmp_path)
+    assert planned.missing == {first: 60, second: 40, **dict.fromkeys(others, 0)}
+    evaluations = 1.44 * (1 + 1 / 2 + 1 / 4) + 3 * 3.6
+    said = forecast(planned.plan, planned.missing, planned.finished)
+    assert said.seconds == pytest.approx(80 + 40 + 20 + evaluations)
 
 
 def test_half_of_a_trial_takes_half_as_long(digits, monkeypatch):

@@ -70,7 +70,7 @@ def test_one_bar_grows_from_nothing_to_the_end_of_both_phases(whole):
     assert done[0] == 0 and min(steps) > -1e-9 and done[-1] == 1  # but for rounding it never goes back
     first, *_, last = (each.note for each in shown[1:])
     assert first == "tuning 0 blocks at rates 0.001 and 0.003, seed 1 of 1"
-    assert last.startswith("comparing 1 block, seeds 1 and 2 of 2; best so far ")
+    assert last.startswith("comparing 1 block, seeds 1 and 2 of 2; best mean so far in comparing: ")
     assert shown[0].left is None and shown[-1].left == pytest.approx(0, abs=1e-6)
     assert all(each.left is not None for each in shown[len(shown) // 2 :])
     compared = [row for row in whole.results.rows if row.phase == "compare" and row.variant == 1]
@@ -101,7 +101,10 @@ def test_what_an_earlier_run_did_is_done_and_tells_the_pace(digits, clock):
     expected = speed.by_cost(plan.prepared[0]).step * 80  # the training steps alone
     done = {first: Result("done", val_accuracy=0.875, train_seconds=3.0 * expected)}
     _, found, shown = watched(plan, done)
-    assert 0 < shown[0].done < 1 / 14 and shown[0].note == "best so far 0 blocks, 87.5 % on validation (n=1)"
+    assert (
+        0 < shown[0].done < 1 / 14
+        and shown[0].note == "best mean so far in tuning: 0 blocks, 87.5 % on validation (n=1)"
+    )
     left = sum(true_seconds(plan, trial, factor) for trial in found.missing)
     assert shown[0].left == pytest.approx(left, rel=0.01)
 
@@ -119,6 +122,21 @@ def test_steps_from_a_checkpoint_count_as_done_and_not_as_this_runs_pace(digits,
     seen(steps * 3 // 4)
     rest = sum(true_seconds(plan, trial, {0: 7.0, 1: 7.0}) for trial in found.trials)
     assert shown[-1].left == pytest.approx(rest - 0.75 * true_seconds(plan, group[0], {0: 7.0}), rel=0.1)
+
+
+def test_a_trial_that_was_stopped_counts_from_the_start_of_the_bar(digits, clock):
+    """Before its group begins too; when it begins, the bar does not move."""
+    plan = plan_study(study(digits, GRID))
+    own, found, shown = watched(plan)
+    last = found.trials[-1]
+    steps = plan.prepared[last.variant].steps_per_epoch
+    own.expect(found.trials, found.finished, {last: steps // 2})
+    own.begin(found.trials[:1])
+    tuning = trial_seconds(plan.prepared[1], plan.study.dataset, speed.by_cost(plan.prepared[1]), test=False)
+    whole = sum(true_seconds(plan, trial, {0: 1.0, 1: 1.0}) for trial in found.trials)
+    assert shown[-1].done == pytest.approx(steps // 2 / steps * tuning / whole)
+    own.begin([last])(steps // 2)
+    assert shown[-1].done == shown[-2].done == shown[1].done
 
 
 @pytest.mark.parametrize("status", ["diverged", "failed"])
@@ -187,8 +205,8 @@ def test_the_place_in_words(digits, phase, blocks, rates, seeds, said):
     "results, said",
     [
         ([], ""),
-        ([(0, 0.95), (0, 0.96), (1, 0.981)], "best so far 1 block, 98.1 % on validation (n=1)"),
-        ([(0, 0.95), (1, 0.95)], "best so far 0 blocks, 95.0 % on validation (n=1)"),
+        ([(0, 0.95), (0, 0.96), (1, 0.981)], "best mean so far in comparing: 1 block, 98.1 % on validation (n=1)"),
+        ([(0, 0.95), (1, 0.95)], "best mean so far in comparing: 0 blocks, 95.0 % on validation (n=1)"),
         ([(0, None)], ""),
     ],
 )
@@ -205,7 +223,7 @@ def test_a_rate_that_tuning_tries_counts_by_itself(digits):
     own = study(digits)
     values = [(0, 1e-3, 0.5), (0, 3e-3, 0.9), (1, 1e-3, 0.8), (1, 3e-3, 0.8)]
     done = {own.trial("tune", *at, FIRST_TUNING_SEED): Result("done", val_accuracy=value) for *at, value in values}
-    assert so_far(done, "tune") == "best so far 0 blocks, 90.0 % on validation (n=1)"
+    assert so_far(done, "tune") == "best mean so far in tuning: 0 blocks, 90.0 % on validation (n=1)"
 
 
 def test_a_run_that_continues_says_what_was_done(digits, tmp_path):

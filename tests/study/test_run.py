@@ -12,8 +12,9 @@ from cnn import files
 from cnn.config import TrainingConfig
 from cnn.errors import RequestError
 from cnn.study import answer, tables, words
+from cnn.study.finished import Results
 from cnn.study.folder import StudyFolder
-from cnn.study.run import Results, overview, running
+from cnn.study.run import overview, running
 from tests.study.small import CONFIG, Instant, Said, run, study
 from tests.study.trials import LOG_SPACED
 
@@ -93,6 +94,20 @@ def test_all_networks_stay_or_none(digits, tmp_path, keep, seeds):
     assert {seed for seed in (0, 1) if results.trained(0, seed)} == seeds
     with pytest.raises(RequestError, match=r"^keep='some': must be one of first, all, none"):
         run(study(digits, config), tmp_path, keep="some")
+
+
+@pytest.mark.parametrize(("first", "then", "lacking"), [("none", "first", 1), ("first", "all", 1), ("none", "all", 2)])
+def test_what_had_finished_without_a_network_says_so(digits, tmp_path, first, then, lacking):
+    """And where nothing more is asked for, nothing is said."""
+    config = dataclasses.replace(CONFIG, blocks=(0,), learning_rates=(3e-3,))
+    run(study(digits, config), tmp_path, keep=first)
+    said = Said()
+    for keep in (first, "none"):
+        run(study(digits, config), tmp_path, keep=keep, progress=said)
+    assert said.lines == []
+    run(study(digits, config), tmp_path, keep=then, progress=said)
+    trials = "1 finished trial" if lacking == 1 else "2 finished trials"
+    assert said.lines == [f"{trials} kept no network, and will not now: choose another workdir to keep it"]
 
 
 def test_each_trial_keeps_its_predictions(digits, whole):
@@ -204,12 +219,13 @@ def test_another_machine_is_said_once_and_marks_its_rows(digits, tmp_path):
     config["provenance"]["machine"]["cpu"] = "Z80"
     (tmp_path / "config.json").write_text(json.dumps(config))
     said = Said()
-    results = run(study(digits, dataclasses.replace(small, seeds=2)), tmp_path, progress=said, executor=Instant())
+    grown = study(digits, dataclasses.replace(small, seeds=2))
+    results = run(grown, tmp_path, keep="none", progress=said, executor=Instant())
     assert [line for line in said.lines if "another machine" in line and "cpu: 'Z80'" in line] == said.lines[:1]
     assert said.lines[1:] == ["2 of 4 trials were done before"]
     assert not any(row.result.same_machine for row in results.rows)
     said.lines.clear()
-    run(study(digits, dataclasses.replace(small, seeds=2)), tmp_path, progress=said, executor=Instant())
+    run(grown, tmp_path, keep="none", progress=said, executor=Instant())
     assert said.lines == []  # all is done
 
 
@@ -287,7 +303,7 @@ def test_the_default_grid_extends_itself_for_all_depths_together(digits, tmp_pat
     assert given.rows == results.rows  # as the final grid gives at once
     again = Instant(best_at(best))
     silent = Said()
-    rows = run(study(digits, default), tmp_path / "w", progress=silent, executor=again).rows
+    rows = run(study(digits, default), tmp_path / "w", keep="none", progress=silent, executor=again).rows
     assert rows == results.rows and again.ran == silent.lines == [] and silent.shown == {}
     planned = overview(study(digits, default), tmp_path / "w")
     assert list(planned.plan.grid) == grid and planned.plan.extends

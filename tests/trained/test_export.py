@@ -2,15 +2,18 @@
 
 import dataclasses
 import json
+import subprocess
 import sys
 
 import jax.export
 import numpy as np
 import pytest
 
+from cnn import machine
 from cnn.errors import RequestError
 from cnn.network.forms import PLAIN, fast
 from cnn.trained import export
+from cnn.trained.network import Trained
 from tests.trained import exported
 from tests.trained.exported import BATCHES, KINDS, make
 from tests.trained.untrained import DEVIATION, MEAN, SHAPE
@@ -101,7 +104,42 @@ print(json.dumps([shapes, float(tensors["params/block1/conv1/kernel"].sum()), me
     assert described["class_names"] == ["a", "b", "c"] and described["image_shape"] == [*SHAPE]
     assert described["config"]["network"]["normalization"] == "batch"
     assert (described["output_size"], described["test_accuracy"], described["dataset_fingerprint"]) == (3, 0.5, "f")
-    assert not described.keys() & {"format", "weights", "seal"}
+
+
+READ_BACK = """
+import pathlib, sys
+import numpy as np
+from cnn.trained.network import Trained
+folder = pathlib.Path(sys.argv[1])
+for path in folder.glob("*.safetensors"):
+    trained = Trained.load(path)
+    np.save(path.with_suffix(".npy"), trained.outputs(np.load(folder / "images7.npy")))
+"""
+
+
+@pytest.fixture(scope="module")
+def read_back(tmp_path_factory):
+    """The folder where every network has answered from its file of weights, in a fresh process."""
+    folder = tmp_path_factory.mktemp("weights")
+    exported.images_as_files(folder)
+    for kind, settings in KINDS.items():
+        (folder / f"{kind}.safetensors").write_bytes(export.safetensors(make(**settings)))
+    arguments = [sys.executable, "-W", "error", "-c", READ_BACK, str(folder)]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_of_weights_is_the_network_again(read_back, kind):
+    """To the bit, in the forms that this machine's backend has."""
+    trained = make(**KINDS[kind])
+    own = dataclasses.replace(trained, forms=fast(machine.here().backend)).outputs(exported.IMAGES[7])
+    np.testing.assert_array_equal(np.load(read_back / f"{kind}.npy"), own)
+    loaded = Trained.load(read_back / f"{kind}.safetensors")
+    for field in dataclasses.fields(trained):
+        if field.name not in ("variables", "mean", "deviation", "forms"):
+            assert getattr(loaded, field.name) == getattr(trained, field.name)
 
 
 def test_a_program_names_no_folder_of_this_machine():

@@ -1,5 +1,6 @@
 """ONNX graphs, made in an environment with the extra [onnx], and run by ONNX Runtime without this package or JAX."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -32,7 +33,8 @@ for path in pathlib.Path(sys.argv[1]).iterdir():
         shape = [size.dim_param or size.dim_value for size in images.type.tensor_type.shape.dim]
         kind = onnx.TensorProto.DataType.Name(images.type.tensor_type.elem_type)
         outputs = [output.name for output in model.graph.output]
-        seen[path.name] = [[node.op_type for node in model.graph.node], images.name, kind, shape, outputs]
+        properties = {property.key: property.value for property in model.metadata_props}
+        seen[path.name] = [[node.op_type for node in model.graph.node], images.name, kind, shape, outputs, properties]
 print(json.dumps(seen))
 """
 RUN = f"""
@@ -43,6 +45,7 @@ for path in pathlib.Path(".").glob("*.onnx"):
     names = [output.name for output in session.get_outputs()]
     for n in {BATCHES}:
         answers = session.run(None, {{"images": np.load(f"images{{n}}.npy")}})
+        assert "largest_pixel" in session.get_modelmeta().custom_metadata_map
         np.savez(f"{{path.stem}}.{{n}}.npz", **dict(zip(names, answers)))
 """
 
@@ -73,6 +76,7 @@ def graphs(python, folder):
     exported.images_as_files(folder)
     for kind, settings in {**KINDS, **OTHERS}.items():
         make(**settings).save(folder / kind)
+    dataclasses.replace(make(blocks=1), largest_pixel=16, test_accuracy=0.975).save(folder / "told")
     arguments = [python, "-W", "error", "-c", MAKE, str(folder)]
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -88,7 +92,13 @@ def test_a_graph_gives_the_network_s_logits_and_probabilities(graphs, folder, ki
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_input_and_outputs(graphs, kind):
-    assert graphs[kind][1:] == ["images", "UINT8", ["batch", 8, 6, 2], ["logits", "probabilities"]]
+    assert graphs[kind][1:5] == ["images", "UINT8", ["batch", 8, 6, 2], ["logits", "probabilities"]]
+
+
+def test_it_says_what_its_outputs_mean(graphs):
+    assert graphs["blocks=1"][5] == {"class_names": '["a", "b", "c"]', "largest_pixel": "255"}
+    told = graphs["told"][5]
+    assert told == {"class_names": '["a", "b", "c"]', "largest_pixel": "16", "test_accuracy": "0.975"}
 
 
 NODES = {
@@ -132,5 +142,6 @@ def test_the_command_writes_what_is_read_as_it_says(python, tmp_path):
     lines = done.stdout.partition("\n\n")[2]
     exported.images_as_files(tmp_path)
     code = f"import numpy as np; images = np.load('images7.npy')\n{lines}"
+    code += "\nassert class_names == ['a', 'b', 'c']"
     exported.run(f"{code}\nnp.savez('a.7.npz', logits=logits, probabilities=probabilities)", tmp_path, python)
     exported.close(exported.answers_in(tmp_path, "a", 7), make(), exported.IMAGES[7])

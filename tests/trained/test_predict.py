@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnn.data import pictures
 from cnn.errors import RequestError
 from cnn.trained.predict import picture_files, predict
 from tests.trained.untrained import DEVIATION, MEAN, make
@@ -13,14 +14,14 @@ from tests.trained.untrained import DEVIATION, MEAN, make
 SHAPE = (8, 6)
 
 
-def classifier(channels, dataset="mine"):
+def classifier(channels, largest_pixel=255):
     """A network of random weights for pictures of so many channels."""
     trained = make(blocks=1)
     width = trained.variables["params"]["block1"]["conv1"]["kernel"][:, :, :1].repeat(channels, axis=2)
     params = {**trained.variables["params"], "block1": {"conv1": {"kernel": width, "bias": np.zeros(4, np.float32)}}}
     return dataclasses.replace(
         trained,
-        config=dataclasses.replace(trained.config, dataset=dataset),
+        largest_pixel=largest_pixel,
         variables={"params": params},
         mean=MEAN[:1].repeat(channels),
         deviation=DEVIATION[:1].repeat(channels),
@@ -63,8 +64,8 @@ def test_colours_and_sizes_become_those_of_the_network(tmp_path):
     assert len(next(large).likeliest) == 3
 
 
-def test_pixels_of_digits_go_to_16(tmp_path):
-    trained = classifier(1, "digits")
+def test_white_becomes_that_of_the_network(tmp_path):
+    trained = classifier(1, largest_pixel=16)
     image = np.linspace(0, 16, 48).round().astype(np.uint8).reshape(*SHAPE, 1)
     Image.fromarray((image[..., 0].astype(int) * 255 // 16).astype(np.uint8)).save(tmp_path / "digit.png")
     (answer,) = predict(trained, [tmp_path / "digit.png"])
@@ -83,13 +84,60 @@ def test_a_wrong_file_has_a_problem_and_the_others_are_answered(tmp_path):
     assert answers[3].problem == "No such file or directory"
 
 
-def test_a_folder_stands_for_its_pictures(tmp_path):
+def bitmap(path, side):
+    """A picture of so many black pixels, in a small file."""
+    Image.new("1", (side, side)).save(path)
+
+
+@pytest.mark.parametrize("side", [10_000, 15_000], ids=["a warning of Pillow", "its error"])
+def test_a_picture_of_too_many_pixels_is_refused_and_the_others_are_answered(tmp_path, side):
+    bitmap(tmp_path / "bomb.png", side)
+    Image.fromarray(pixels(0)).save(tmp_path / "good.png")
+    bomb, good = predict(classifier(3), [tmp_path / "bomb.png", tmp_path / "good.png"])
+    assert f"{side * side} pixels" in bomb.problem and "\n" not in bomb.problem and good.likeliest
+
+
+def test_a_picture_that_memory_does_not_hold_is_refused_and_the_others_are_answered(tmp_path, monkeypatch):
+    read = pictures.pixels
+
+    def short(path, *arguments):
+        if path.stem == "large":
+            raise MemoryError
+        return read(path, *arguments)
+
+    monkeypatch.setattr(pictures, "pixels", short)
+    for name in ("large", "small"):
+        Image.fromarray(pixels(0)).save(tmp_path / f"{name}.png")
+    large, small = predict(classifier(3), [tmp_path / "large.png", tmp_path / "small.png"])
+    assert large.problem == "it needs more memory than there is" and small.likeliest
+
+
+def test_a_folder_stands_for_its_pictures(tmp_path, recorder):
     for name in ("b/2.PNG", "b/1.png", "a.png", ".hidden.png", ".git/x.png", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
-    files = picture_files([tmp_path, tmp_path / "none.png"])
+    files = picture_files([tmp_path, tmp_path / "none.png"], recorder)
     assert [str(path.relative_to(tmp_path)) for path in files] == ["a.png", "b/1.png", "b/2.PNG", "none.png"]
+    assert recorder.lines == []
+
+
+def test_links_that_are_not_followed_are_counted(tmp_path, recorder):
+    """Of a picture, of a folder, and one that leads nowhere; no line for those that would be left out anyway."""
+    folder = tmp_path / "pictures"
+    (folder / "b").mkdir(parents=True)
+    (folder / "a.png").touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "c.png").touch()
+    for name, target in {"b/l.png": folder / "a.png", "m": tmp_path / "elsewhere", "n.gif": tmp_path / "no"}.items():
+        (folder / name).symlink_to(target)
+    for name in (".hidden.png", "notes.txt"):
+        (folder / name).symlink_to(folder / "a.png")
+    assert picture_files([folder], recorder) == [folder / "a.png"]
+    assert recorder.lines == [f"3 links are not followed in {str(folder)!r}, such as 'b/l.png'"]
+    (folder / "m").unlink()
+    (folder / "n.gif").unlink()
+    picture_files([folder, folder / "b" / "l.png"], recorder)
+    assert recorder.lines[1:] == [f"1 link is not followed in {str(folder)!r}, such as 'b/l.png'"]
 
 
 def test_a_network_that_locates_objects_is_refused(tmp_path):

@@ -42,6 +42,9 @@ def test_a_trial_folder_keeps_what_it_is_given(tmp_path):
     np.testing.assert_array_equal(found.correct, right)
     np.testing.assert_array_equal(found.val_correct, ~right)
     np.testing.assert_array_equal(found.predictions, predictions)
+    read = np.load(folder.path / "test_answers.npy")  # as anyone reads it
+    assert read.shape == (15,) and read.dtype.names == ("right", "classes", "probabilities")
+    np.testing.assert_array_equal(read["classes"], predictions.classes)
     np.testing.assert_array_equal(found.arrays["maps"], np.arange(3))
     assert folder.trained(settings) is None
     assert json.loads((folder.path / "result.json").read_text())["moved_1"] == 0.5

@@ -4,12 +4,14 @@ import dataclasses
 import io
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata as hparams
+from tensorboard.plugins.hparams.api_pb2 import Status
 
 from cnn.config import NetworkConfig, TrainingConfig, TrialConfig
 from cnn.trained.patches import first_kernel
@@ -39,13 +41,26 @@ def event_files(folder):
 
 
 def opened(folder):
-    reader = EventAccumulator(str(folder))
+    reader = EventAccumulator(str(folder), size_guidance={"images": 0})  # all of them, not a few
     return reader.Reload()
 
 
 def curves(reader):
     """The points of each curve, by its name: steps and values."""
     return {tag: [(point.step, point.value) for point in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
+
+
+def pictures(reader):
+    """The pictures of the filters, by their steps; each step is there once."""
+    shown = [(image.step, image.encoded_image_string) for image in reader.Images(FILTERS)]
+    assert len(dict(shown)) == len(shown)
+    return {step: np.asarray(Image.open(io.BytesIO(content)))[:, :, :1] for step, content in shown}
+
+
+def ended(reader):
+    """The status with which the plugin HParams shows the trial."""
+    content = reader.summary_metadata[hparams.SESSION_END_INFO_TAG].plugin_data.content
+    return Status.Name(hparams.parse_session_end_info_plugin_data(content).status)
 
 
 def expected(folder, test_accuracy=None):
@@ -67,21 +82,25 @@ def test_the_curves_are_those_of_the_metrics(whole, digits):
 
 
 def test_the_settings_stand_beside_the_final_metrics(whole):
-    content = opened(whole).summary_metadata
+    reader = opened(whole)
+    content = reader.summary_metadata
     begun = hparams.parse_session_start_info_plugin_data(content[hparams.SESSION_START_INFO_TAG].plugin_data.content)
     shown = {name: getattr(value, value.WhichOneof("kind")) for name, value in begun.hparams.items()}
     used = {"dataset": "digits", "model": "convnet", "blocks": 1, "width": 4, "learning_rate": 3e-3, "seed": 0}
     assert used.items() <= shown.items() and shown["flip"] is False
     assert not {"ghost_batch", "canvas", "image_size"} & shown.keys()  # no trial without them uses these
-    hparams.parse_session_end_info_plugin_data(content[hparams.SESSION_END_INFO_TAG].plugin_data.content)
+    assert ended(reader) == "STATUS_SUCCESS"
 
 
-def test_the_filters_are_those_of_the_trained_network(whole, digits):
-    (image,) = opened(whole).Images(FILTERS)
-    pixels = np.asarray(Image.open(io.BytesIO(image.encoded_image_string)))
-    kernel = first_kernel(TrialFolder(whole).trained(settings(CONFIG, digits)))
-    assert image.step == EPOCHS and kernel.shape == (3, 3, 1, 4)
-    np.testing.assert_array_equal(pixels, tiled(kernel).repeat(3, axis=2))
+def test_the_filters_are_those_of_the_network_before_each_epoch_and_at_the_end(whole, digits):
+    shown = pictures(opened(whole))
+    trained = TrialFolder(whole).trained(settings(CONFIG, digits))
+    kernel = first_kernel(trained)
+    assert list(shown) == list(range(EPOCHS + 1)) and kernel.shape == (3, 3, 1, 4)
+    np.testing.assert_array_equal(shown[EPOCHS], tiled(kernel))
+    initial = tiled(first_kernel(trained.with_initial_weights()))
+    assert np.abs(shown[0].astype(int) - initial).max() <= 1  # compiled in another way
+    assert all((shown[step] != shown[step + 1]).any() for step in range(EPOCHS - 1))  # the last rates are tiny
 
 
 @pytest.mark.parametrize("channels, count", [(1, 4), (1, 8), (3, 11)])
@@ -115,7 +134,44 @@ def test_a_trial_that_was_stopped_shows_each_epoch_once(session, digits, whole, 
     result = TrialFolder(tmp_path).result(settings(CONFIG, digits))
     for seen in (opened(tmp_path), reader.Reload()):
         assert curves(seen) == expected(tmp_path, result.test_accuracy) == curves(opened(whole))
-        assert len(seen.Images(FILTERS)) == 1
+        assert pictures(seen).keys() == pictures(opened(whole)).keys()
+    for step, picture in pictures(opened(whole)).items():
+        np.testing.assert_array_equal(pictures(opened(tmp_path))[step], picture)
+
+
+def times(reader):
+    """When each point of the training loss and each picture was written, by steps."""
+    points = [*reader.Scalars("loss/train"), *reader.Images(FILTERS)]
+    return [(point.step, point.wall_time) for point in points]
+
+
+def test_a_trial_that_goes_on_keeps_the_times_and_the_pictures_of_its_epochs(session, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        alone(session, CONFIG, tmp_path, SHOWN, progress=StopsAfter(3))
+    checkpoints = TrialFolder(tmp_path).checkpoints()
+    checkpoints.remove(after=checkpoints.steps()[0])
+    before = times(opened(tmp_path))
+    resumed = time.time()
+    alone(session, CONFIG, tmp_path, SHOWN)
+    after = times(opened(tmp_path))
+    kept = [(step, when) for step, when in after if when < resumed]
+    assert kept == [(step, when) for step, when in before if step < 3]
+    assert {step for step, when in after if when >= resumed} == set(range(3, EPOCHS + 1))
+
+
+def test_points_of_another_past_are_written_anew(tmp_path):
+    """As after a start without TensorBoard that did an epoch again, on another machine."""
+    picture = np.zeros((6, 6, 1), np.uint8)
+    with Events(tmp_path, CONFIG, []) as events:
+        events.begin(picture)
+        for number in (1, 2, 3):
+            events.add(Epoch(number, train_loss=1 / number), picture)
+    epochs = [Epoch(1, train_loss=1.0), Epoch(2, train_loss=0.25), Epoch(3, train_loss=0.125)]
+    with Events(tmp_path, CONFIG, epochs) as events:
+        events.begin(picture)
+    reader = opened(tmp_path)
+    assert curves(reader) == {"loss/train": [(1, 1.0), (2, 0.25), (3, 0.125)]}
+    assert [image.step for image in reader.Images(FILTERS)] == [0, 1]
 
 
 @pytest.mark.slow
@@ -149,6 +205,8 @@ def test_trials_that_run_together_have_a_file_each(session, tmp_path):
     assert bad.result.status == "diverged" and bad.result.test_accuracy is None
     assert curves(opened(tmp_path / "good")) == expected(tmp_path / "good", good.result.test_accuracy)
     assert curves(opened(tmp_path / "bad")) == expected(tmp_path / "bad")
+    assert [ended(opened(tmp_path / name)) for name in ("good", "bad")] == ["STATUS_SUCCESS", "STATUS_FAILURE"]
+    assert list(pictures(opened(tmp_path / "bad"))) == [0]  # afterwards its weights are not finite
     assert len(lines(tmp_path / "bad")) == bad.result.epochs < EPOCHS
 
 

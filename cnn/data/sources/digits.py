@@ -33,7 +33,7 @@ def read() -> Content:
 
 
 def _find(name: str, options: Options) -> Entry:
-    return Entry(NAME, read, key=NAME)
+    return Entry(NAME, read, key=NAME, largest_pixel=LARGEST_PIXEL)
 
 
 SOURCE = Source(accepts=NAME, takes=NAME.__eq__, find=_find, known=lambda: [NAME])

@@ -5,7 +5,7 @@ test part (see `cnn.data.sources.fifth`). Classes and pictures are sorted by nam
 is left out. Where all pictures are grey, images have 1 channel, else 3; `cnn.data.pictures` says how pixels are read.
 
 Decoded arrays are kept in the cache under a key that depends on each picture's path, size and times. So a start that
-finds them there opens no picture.
+finds them there opens no picture. What the pictures are, and what was done to them, is kept with them.
 
 Example:
     >>> import tempfile
@@ -51,7 +51,7 @@ _TREATED = {
 
 
 def read(name: str, listing: Listing, image_size: tuple[int, ...] = (), progress: Progress = Progress()) -> Content:
-    """Decode the pictures of a folder. A line says what they are, and what was done to them.
+    """Decode the pictures of a folder. The note says what they are, and what was done to them.
 
     Args:
         name: the data set's name, for messages.
@@ -89,9 +89,9 @@ def read(name: str, listing: Listing, image_size: tuple[int, ...] = (), progress
     if damaged:
         _refuse_damaged(name, listing, damaged)
     size = f"{_size(image_size)} by Lanczos resampling" if image_size and set(sizes) != {image_size} else ""
-    progress.line(f"{name}: {_described(list(headers.values()), channels, size)}")
     train_images, train_labels, test_images, test_labels = arrays
-    return Content(train_images, train_labels, test_images, test_labels, tuple(listing.classes))
+    note = _described(list(headers.values()), channels, size)
+    return Content(train_images, train_labels, test_images, test_labels, tuple(listing.classes), note)
 
 
 def _examples(listing: Listing) -> list[tuple[list[str], np.ndarray]]:

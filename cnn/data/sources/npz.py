@@ -1,6 +1,7 @@
 """A data set of the user's own: an `.npz` with `x_train`, `y_train`, `x_test`, `y_test`.
 
 Images are [n, height, width] or [n, height, width, channels], of any integer or boolean type, with values 0 to 255.
+The file does not say which value is white; `cnn.data.content.largest_pixel` does.
 Labels are [n] or [n, 1], of any integer or boolean type. Each distinct training label is a class, the smallest class 0.
 
 Example:
@@ -147,7 +148,7 @@ def _takes(name: str) -> bool:
 
 
 def _find(name: str, options: Options) -> Entry:
-    return Entry(file_name(Path(name).stem), functools.partial(read, name))
+    return Entry(file_name(Path(name).stem), functools.partial(read, name), largest_pixel=None)
 
 
 SOURCE = Source(accepts="the path of an .npz", takes=_takes, find=_find)

@@ -88,7 +88,9 @@ def test_mixed_pictures_have_three_channels_and_are_described(tmp_path, recorder
     )
     found = load(root, recorder)
     assert found.image_shape == (6, 5, 3)
-    (line,) = recorder.lines
+    load(root, recorder)
+    line, again = recorder.lines  # at each load, of which the second opens no picture
+    assert line == again and len(recorder.tasks) == 3
     assert line == (
         f"{root}: 20 pictures (16 grey, 2 RGB, 1 16-bit grey, 1 palette) as images of 3 channels; 1 with alpha laid on "
         "white; 1 turned as their EXIF orientation says; of 1 with several frames the first taken; "
@@ -142,7 +144,8 @@ def test_what_is_left_out_is_said(tmp_path, recorder):
     recorder.lines.clear()
     found = load(root, recorder)
     assert found.fingerprint == expected and found.class_names == ("c0", "c1")
-    (line,) = recorder.lines  # and from the cache: nothing that is left out changes the key
+    line, _ = recorder.lines
+    assert len(recorder.tasks) == 3  # from the cache: nothing that is left out changes the key
     assert line == (
         f"{root}: some files are not read (left out: 2 without a picture's suffix, such as 'train/c0/Thumbs.db'; "
         "3 behind a link that leads out of the folder, such as 'train/c0/out.png'; 1 that is no regular file, such as "

@@ -55,6 +55,15 @@ def test_integer_images_without_channels(tmp_path, images):
     assert dataset.image_shape == (5, 7, 1) and dataset.train_images.dtype == np.uint8
     np.testing.assert_array_equal(dataset.train_images[..., 0], images)
     assert dataset.test_labels.tolist() == [2, 0, 1] * 3
+    assert dataset.largest_pixel == (1 if images.dtype == bool else 255)
+
+
+@pytest.mark.parametrize("largest, white", [(0, 255), (1, 1), (16, 16), (127, 127), (128, 255), (200, 255), (255, 255)])
+def test_the_value_of_white_is_that_of_the_training_images(tmp_path, largest, white):
+    """A few bright test images say nothing of it."""
+    given = arrays()
+    np.savez(tmp_path / "own.npz", **given | {"x_train": np.minimum(given["x_train"] | 128, largest)})
+    assert datasets.load(str(tmp_path / "own.npz")).largest_pixel == white
 
 
 X = np.zeros((9, 5, 7), np.uint8)
