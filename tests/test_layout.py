@@ -31,7 +31,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("statistics", "tuning", "results", "plan", "folder", "ahead", "forecast", "outlook", "executors", "run"),
         *("rule", "stability", "answer", "comparison", "words", "advice", "claims", "tables", "chosen"),
     ],
-    "cnn.show": ["style", "canvas", "answer", "comparison", "network", "trace"],
+    "cnn.show": ["style", "canvas", "panels", "answer", "comparison", "network", "trace"],
     "experiments": [
         *(
             "command.experiment",
