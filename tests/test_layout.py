@@ -29,7 +29,8 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     ],
     "cnn.study": [
         *("statistics", "tuning", "results", "plan", "folder", "ahead", "forecast", "outlook", "executors", "run"),
-        *("rule", "stability", "answer", "comparison", "words", "advice", "claims", "tables", "chosen"),
+        *("rule", "stability", "answer", "comparison", "words", "advice", "claims", "tables"),
+        *("swept", "chosen", "across", "across_words"),
     ],
     "cnn.show": ["style", "canvas", "panels", "answer", "comparison", "network", "trace"],
     "experiments": [
@@ -43,7 +44,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         ),
         *("command.flags", "command.run"),
         *("sweep_blocks", "train", "why_convnets", "localize", "features"),
-        *("downsampling", "convolutions", "one_by_one", "lenet5", "predict", "export", "__main__"),
+        *("downsampling", "convolutions", "one_by_one", "lenet5", "predict", "export", "compare", "__main__"),
     ],
     "benchmarks": [
         *("processes", "describe", "report", "turns", "problems", "peer_networks", "peers", "peers_mnist", "ours"),
