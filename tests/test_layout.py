@@ -30,10 +30,11 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     "cnn.study": [
         *("statistics", "tuning", "results", "plan", "folder", "finished", "ahead"),
         *("forecast", "outlook", "executors", "run"),
-        *("rule", "stability", "answer", "comparison", "words", "advice", "claims", "tables", "chosen"),
+        *("rule", "stability", "answer", "comparison", "words", "advice", "claims", "tables"),
+        *("swept", "chosen", "across", "across_words"),
     ],
     "cnn.show": [
-        *("style", "canvas", "answer", "comparison", "network", "trace", "try_it"),
+        *("style", "canvas", "panels", "answer", "comparison", "network", "trace", "try_it"),
         *("parts", "charts", "learning", "network_parts", "study_parts", "sweep_charts", "comparison_charts"),
         *("sweep_page", "comparison_page", "training_page", "page"),
     ],
@@ -49,7 +50,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         ),
         *("command.flags", "command.run"),
         *("sweep_blocks", "train", "why_convnets", "localize", "features"),
-        *("downsampling", "convolutions", "one_by_one", "lenet5", "predict", "export", "__main__"),
+        *("downsampling", "convolutions", "one_by_one", "lenet5", "predict", "export", "compare", "__main__"),
     ],
     "benchmarks": [
         *("processes", "describe", "report", "turns", "problems", "peer_networks", "peers", "peers_mnist", "ours"),

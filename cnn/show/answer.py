@@ -1,4 +1,4 @@
-"""The picture of an answer: accuracy and cost by depth, and the depth that the rule recommends.
+"""The picture of an answer: a column for each depth, with what decides, what describes, and what it costs.
 
 Example:
     >>> from cnn.study.answer import answer
@@ -7,51 +7,79 @@ Example:
     >>> rows = [Row("compare", blocks, 1e-3, seed, Result("done", val_accuracy=value, test_accuracy=value))
     ...         for blocks, values in accuracies.items() for seed, value in enumerate(values)]
     >>> accuracy_vs_blocks(answer(rows, dataset="mnist", match="width", margin=0.05), rows).get_suptitle()
-    'mnist: 2 blocks, test accuracy 98.00%'
+    'How many CONV-RELU-POOL blocks for mnist? Use 2'
 """
 
-from collections.abc import Sequence
+import itertools
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from cnn.show.style import (
-    BLUE,
-    DOTS_PER_INCH,
-    GREEN,
-    INK,
-    ORANGE,
-    PURPLE,
-    VERMILION,
-    clean,
-    headline,
-    legend,
-    short,
-)
+from cnn.show import panels
+from cnn.show.style import BLUE, DOTS_PER_INCH, GREEN, INK, QUIET, VERMILION, fit, headline, short
 from cnn.study.answer import Answer, Depth
-from cnn.study.results import Row, compared, variant_name
-from cnn.study.statistics import Estimate
-from cnn.study.words import missed
+from cnn.study.results import Row
+from cnn.study.words import answer_in_short, apart, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SEEDS = -0.16  # where the marks stand, left and right of a depth's tick
-MEAN = 0.02
-VALIDATION = 0.2
-SPREAD = 0.08  # the first and the last seed stand this far from SEEDS
-MOST_IN_LINES = 4  # with more depths, "1 of 5 diverged" would run into the next column
-DASHES = (0, (3, 1.2))
+WIDTH = 10.0  # inches, as all lengths here
+LEFT = 2.55  # where the columns begin
+ACROSS = 6.75  # the width of all columns, which leaves room at the right
+WIDEST = 2.25  # the width of a column, where there are few
+LINE = 0.205  # height of a row of numbers
+TOP = 1.28  # where the first panel begins
+GAP = 0.3  # above a panel that follows rows of numbers
+DECISION = 1.35  # height of the panel of validation images
+TEST = 1.65  # height of the panel of test images
+TEXT = 34  # characters of a line beside a panel
+ROOMY = 6.3  # with more columns than that, letters are smaller
+LONGEST = 60  # characters of a data set's name; of a longer one the end is shown
+MATCHED = {
+    "width": "equal width",
+    "parameters": "nearly equal parameters",
+    "macs": "nearly equal multiply-accumulates",
+}
+DECIDES = (
+    "Validation images decide",
+    "Bars: how many points a depth falls short of the best one; dots: the same, seed by seed. A bar that ends below "
+    "the green line is good enough; the smallest such depth is taken.",
+)
+DESCRIBES = (
+    "Test images describe",
+    "Large dots: mean accuracy in percent and its 95 % interval. Small dots: a seed each; a thin line joins the "
+    "networks of one seed.",
+)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A number or a word in a column."""
+
+    text: str
+    colour: str = INK
+    bold: bool = False
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A row of the table: its name, and a cell for each depth."""
+
+    name: str
+    cells: tuple[_Cell, ...]
+    colour: str = INK
 
 
 def accuracy_vs_blocks(answer: Answer, rows: Sequence[Row]) -> "Figure":
-    """An answer: accuracy by depth above, and cost by depth below, on 1350 x 900 pixels.
+    """An answer as a table of pictures and numbers, with a column for each depth.
 
-    Above: the test accuracy of each seed, its mean with the 95 % t interval, and, paler, the mean validation accuracy
-    with the level that it had to reach under the rule. Below, on a log scale: parameters and multiply-accumulates of
-    one image. The recommended depth stands on a coloured ground. The foot says how many trials diverged, collapsed or
-    failed, and how often the rule takes each depth on resampled seeds and validation images.
+    From top to bottom: how far each depth falls short of the best on validation images, beside what the rule allows;
+    the test accuracy of each seed, its mean and 95 % t interval; parameters and multiply-accumulates of one image; how
+    many trials diverged, collapsed or failed, where any did; and how often the rule takes each depth on resampled seeds
+    and validation images. The column of the recommended depth is blue. The picture is 1500 pixels wide.
 
     Args:
         answer: as `cnn.study.answer.answer` gives it.
@@ -59,148 +87,203 @@ def accuracy_vs_blocks(answer: Answer, rows: Sequence[Row]) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 6), dpi=DOTS_PER_INCH, layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.15))
-    _accuracy(above, answer, [row for row in compared(rows) if row.done])
-    _cost(below, answer)
-    names = [_tick(depth) for depth in answer.depths]
-    below.set_xticks(range(len(names)), names, fontsize=min(11.0, 90 / max(len(names), 1)))
-    below.set_xlim(-0.5, max(len(names), 1) - 0.5)
-    below.set_xlabel("CONV-RELU-POOL blocks", fontsize=11)
-    for axes in (above, below):
-        clean(axes)
-        for index, depth in enumerate(answer.depths):
-            if depth.blocks == answer.recommended:
-                axes.axvspan(index - 0.5, index + 0.5, color=BLUE, alpha=0.08, linewidth=0, zorder=0)
-    headline(figure, _title(answer))
-    above.set_title(_subtitle(answer), fontsize=10, color=INK, loc="left", pad=24)
+    decision = _known(_decision(answer))
+    below = _known([*_test(answer), *_cost(answer), *_unfinished(answer), *_picks(answer)])
+    second = TOP + DECISION + LINE * len(decision) + GAP
+    bottom = second + TEST + LINE * len(below)
+    height = round(bottom + 0.75, 2)
+    figure = Figure(figsize=(WIDTH, height), dpi=DOTS_PER_INCH)
+    sheet = _sheet(figure, height)
+    middles = _middles(answer)
+    _head(figure, sheet, answer, middles, bottom)
+    _beside(sheet, DECIDES, TOP)
+    panels.shortfalls(_panel(figure, answer, TOP, DECISION), answer, rows)
+    _table(sheet, decision, middles, TOP + DECISION)
+    _beside(sheet, DESCRIBES, second)
+    panels.accuracies(_panel(figure, answer, second, TEST), answer, rows)
+    _table(sheet, below, middles, second + TEST)
+    foot = sheet.text(0.12, bottom + 0.24, _foot(answer), fontsize=8, color=QUIET, va="top", linespacing=1.4)
+    fit(figure, foot)
     return figure
 
 
-def _tick(depth: Depth) -> str:
-    """The number of blocks, and below it how often the rule takes this depth on resampled data."""
-    return str(depth.blocks) if depth.pick_share is None else f"{depth.blocks}\n{depth.pick_share:.0%} of picks"
+def _sheet(figure: "Figure", height: float) -> "Axes":
+    """Axes over the whole figure, in inches from the top left."""
+    sheet = figure.add_axes((0, 0, 1, 1))
+    sheet.set_xlim(0, WIDTH)
+    sheet.set_ylim(height, 0)
+    sheet.set_axis_off()
+    return sheet
 
 
-def _accuracy(axes: "Axes", answer: Answer, done: Sequence[Row]) -> None:
-    seeds = sorted({row.seed for row in done})
-    reach = SPREAD if len(seeds) > 1 else 0.0
-    places = dict(zip(seeds, np.linspace(-reach, reach, len(seeds)).tolist(), strict=True))
-    for index, depth in enumerate(answer.depths):
-        colour = BLUE if depth.blocks == answer.recommended else INK
-        own = [row for row in done if row.variant == depth.blocks]
-        x = [index + SEEDS + places[row.seed] for row in own]  # a seed has the same place at every depth: pairs
-        y = [100 * row.value("test_accuracy") for row in own]
-        axes.scatter(x, y, s=22, color=colour, alpha=0.45, linewidth=0, zorder=3)
-        _mean_and_interval(axes, index + MEAN, depth.summary.test, colour, "o", 8.0)
-        _mean_and_interval(axes, index + VALIDATION, depth.summary.val, PURPLE, "D", 5.0)
-        _required(axes, index, depth)
-        _words(axes, index, depth, colour, len(answer.depths))
-    axes.set_ylabel("accuracy (%)", fontsize=11)
-    axes.margins(y=0.1)
-    if done:
-        _legend(axes)
-    else:
-        axes.set_yticks([])
-        axes.text(0.5, 0.5, "no trial succeeded", transform=axes.transAxes, ha="center", fontsize=14, color=VERMILION)
+def _panel(figure: "Figure", answer: Answer, top: float, tall: float) -> "Axes":
+    """Axes across all columns."""
+    height = figure.get_figheight()
+    across = _column(answer) * max(len(answer.depths), 1)
+    return figure.add_axes((LEFT / WIDTH, 1 - (top + tall) / height, across / WIDTH, tall / height))
 
 
-def _mean_and_interval(axes: "Axes", x: float, estimate: Estimate, colour: str, marker: str, size: float) -> None:
-    if estimate.mean is None:
-        return
-    mean = 100 * estimate.mean
-    if estimate.low is not None and estimate.high is not None:
-        bar = [[100 * (estimate.mean - estimate.low)], [100 * (estimate.high - estimate.mean)]]
-        axes.errorbar(x, mean, yerr=bar, color=colour, capsize=size / 2, linewidth=size / 5, zorder=4)
-    axes.plot(x, mean, marker, color=colour, markersize=size, markeredgecolor="white", zorder=5)
+def _column(answer: Answer) -> float:
+    """The width of a column."""
+    return min(WIDEST, ACROSS / max(len(answer.depths), 1))
 
 
-def _required(axes: "Axes", index: int, depth: Depth) -> None:
-    """Draw the validation mean that this depth had to reach: the best mean less what the rule allows."""
-    mean = depth.summary.val.mean
-    if mean is None or depth.shortfall is None or depth.allowance is None:
-        return
-    required = 100 * (mean + depth.shortfall - depth.allowance)
-    middle = index + VALIDATION
-    axes.hlines(required, middle - 0.1, middle + 0.2, color=PURPLE, linewidth=1.6, linestyle=DASHES, zorder=2)
+def _middles(answer: Answer) -> list[float]:
+    """Where the columns have their middles."""
+    return [LEFT + _column(answer) * (index + 0.5) for index in range(len(answer.depths))]
 
 
-def _words(axes: "Axes", index: int, depth: Depth, colour: str, columns: int) -> None:
-    """Write the mean test accuracy at the head of a depth's column, and at its foot what did not finish.
-
-    Words are smaller, and take more lines, where many columns leave each of them little room.
-    """
-    summary = depth.summary
-    place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "ha": "center"}
-    if summary.test.mean is not None:
-        size = min(11.0, 99 / columns)
-        weight = "bold" if colour == BLUE else "normal"
-        axes.text(index, 1.015, f"{summary.test.mean:.2%}", fontsize=size, color=colour, fontweight=weight, **place)
-    counts = (("diverged", summary.diverged), ("collapsed", summary.collapsed), ("failed", summary.failed))
-    end = " " if columns <= MOST_IN_LINES else "\n"
-    words = [f"\u2715 {count} of {summary.tried}{end}{status}" for status, count in counts if count]
-    text = "\n".join(words) if words or summary.n else "no result"
-    axes.text(index, 0.02, text, fontsize=min(9.5, 86 / columns), color=VERMILION, **place)
+def _size(largest: float, columns: int) -> float:
+    """The size of letters that leaves the words of neighbouring columns apart."""
+    return min(largest, largest * ROOMY / max(columns, 1))
 
 
-def _legend(axes: "Axes") -> None:
-    from matplotlib.lines import Line2D
+def _head(figure: "Figure", sheet: "Axes", answer: Answer, middles: Sequence[float], bottom: float) -> None:
+    """Write the question with its answer, and the numbers of blocks above their columns."""
+    from matplotlib.patches import Rectangle
 
-    mean = "test, mean and\n95% interval"
-    validation = "validation, mean and\n95% interval"
-    required = "validation mean that\nthe rule requires"
-    marks = [
-        Line2D([], [], marker="o", linestyle="", color=INK, alpha=0.45, mew=0, markersize=5, label="test, each seed"),
-        Line2D([], [], marker="o", color=INK, linewidth=1.6, markersize=8, mec="white", label=mean),
-        Line2D([], [], marker="D", color=PURPLE, markersize=5, mec="white", label=validation),
-        Line2D([], [], color=PURPLE, linestyle=DASHES, label=required),
+    chosen = "No trial succeeded" if answer.recommended is None else f"Use {answer.recommended}"
+    name = answer.dataset if len(answer.dataset) <= LONGEST else f"...{answer.dataset[3 - LONGEST :]}"
+    headline(figure, f"How many CONV-RELU-POOL blocks for {name}? {chosen}")
+    for place, line in enumerate(answer_in_short(answer)):
+        said = sheet.text(0.12, 0.5 + 0.21 * place, line, fontsize=10, color=INK, va="center", parse_math=False)
+        fit(figure, said)
+    size = _size(15, len(middles))
+    bold: dict[str, Any] = {"va": "center", "fontweight": "bold"}
+    sheet.text(0.12, TOP - 0.18, "CONV-RELU-POOL blocks", fontsize=10, color=INK, **bold)
+    for middle, depth in zip(middles, answer.depths, strict=True):
+        colour = _colour(answer, depth)
+        sheet.text(middle, TOP - 0.18, str(depth.blocks), fontsize=size, ha="center", color=colour, **bold)
+        if depth is answer.best:
+            wide = _column(answer)
+            corner = (middle - wide / 2, TOP - 0.36)
+            ground = Rectangle(corner, wide, bottom - corner[1] + 0.08, color=BLUE, alpha=0.09, linewidth=0, zorder=0)
+            sheet.add_patch(ground)
+
+
+def _beside(sheet: "Axes", words: tuple[str, str], top: float) -> None:
+    """Write what a panel shows to its left: a title, and how it is read."""
+    title, text = words
+    sheet.text(0.12, top + 0.05, title, fontsize=10, color=INK, va="top", fontweight="bold")
+    wrapped = textwrap.fill(text, TEXT)
+    sheet.text(0.12, top + 0.27, wrapped, fontsize=8, color=INK, va="top", linespacing=1.35)
+
+
+def _table(sheet: "Axes", lines: Sequence[_Line], middles: Sequence[float], top: float) -> None:
+    """Write rows of numbers below a panel."""
+    size = _size(9, len(middles))
+    for place, line in enumerate(lines):
+        y = top + LINE * (place + 0.72)
+        sheet.text(0.12, y, line.name, fontsize=9, color=line.colour, va="center")
+        for middle, cell in zip(middles, line.cells, strict=True):
+            weight = "bold" if cell.bold else "normal"
+            style: dict[str, Any] = {"fontsize": size, "fontweight": weight, "ha": "center", "va": "center"}
+            sheet.text(middle, y, cell.text, color=cell.colour, **style)
+
+
+def _colour(answer: Answer, depth: Depth) -> str:
+    return BLUE if depth is answer.best else INK
+
+
+def _line(answer: Answer, name: str, text: Callable[[Depth], str | None], bold: bool = False) -> _Line:
+    """A row in which the recommended depth's cell is blue."""
+    cells = (_Cell(text(depth) or "", _colour(answer, depth), bold and depth is answer.best) for depth in answer.depths)
+    return _Line(name, tuple(cells))
+
+
+def _known(lines: Sequence[_Line]) -> list[_Line]:
+    """The rows that have a number or a word for any depth."""
+    return [line for line in lines if any(cell.text for cell in line.cells)]
+
+
+def _decision(answer: Answer) -> list[_Line]:
+    """The numbers of the rule: how far each depth falls short, how far it may, and whether that is good enough."""
+    verdicts = tuple(_verdict(answer, depth) for depth in answer.depths)
+    return [
+        _line(answer, "points short of the best", lambda depth: _in_points(depth)[0]),
+        _line(answer, "points that are allowed", lambda depth: _in_points(depth)[1]),
+        _Line("good enough?", verdicts),
     ]
-    legend(axes, marks)
 
 
-def _cost(axes: "Axes", answer: Answer) -> None:
-    parameters = [depth.summary.parameters for depth in answer.depths]
-    macs = [depth.summary.macs for depth in answer.depths]
-    _cost_line(axes, parameters, "parameters", GREEN, "s", -13)
-    _cost_line(axes, macs, "multiply-accumulates\nof one image", ORANGE, "^", 8)
-    if axes.lines:
-        axes.margins(y=0.35)
-        legend(axes)
-    axes.set_ylabel("cost", fontsize=11)
+def _in_points(depth: Depth) -> tuple[str, str]:
+    """A depth's shortfall and allowance in points."""
+    if depth.shortfall is None or depth.allowance is None:
+        return ("", "")
+    return apart(depth.shortfall, depth.allowance)
 
 
-def _cost_line(axes: "Axes", costs: Sequence[int | None], label: str, colour: str, marker: str, shift: float) -> None:
-    """Draw one kind of cost by depth, with its numbers `shift` points above the marks."""
-    known = [(index, cost) for index, cost in enumerate(costs) if cost]
-    if not known:
-        return
-    places, values = zip(*known, strict=True)
-    axes.plot(places, values, marker=marker, color=colour, linewidth=1, label=label)
-    axes.set_yscale("log")
-    offset: dict[str, Any] = {"xytext": (0, shift), "textcoords": "offset points", "ha": "center"}
-    for place in known:
-        axes.annotate(short(place[1]), place, fontsize=9, color=colour, **offset)
+def _verdict(answer: Answer, depth: Depth) -> _Cell:
+    """Whether a depth is good enough, and which one is taken."""
+    if not depth.summary.n:
+        return _Cell("no result", VERMILION)
+    if depth.shortfall is None:
+        return _Cell("not ranked", VERMILION)
+    if depth is answer.best:
+        return _Cell("yes: taken", BLUE, bold=True)
+    if panels.good_enough(depth):
+        return _Cell("yes", GREEN)
+    return _Cell("no")
 
 
-def _title(answer: Answer) -> str:
-    """The data set, the recommended depth and its accuracy."""
-    chosen = answer.best
-    if chosen is None:
-        return f"{answer.dataset}: no recommendation"
-    mean = chosen.summary.test.mean
-    accuracy = "" if mean is None else f", test accuracy {mean:.2%}"
-    return f"{answer.dataset}: {variant_name('blocks', chosen.blocks)}{accuracy}"
+def _test(answer: Answer) -> list[_Line]:
+    """The numbers of the test images."""
+    return [
+        _line(answer, "mean test accuracy, %", lambda depth: _percent(depth.summary.test.mean), bold=True),
+        _line(answer, "its 95 % interval over seeds", _interval),
+    ]
 
 
-def _subtitle(answer: Answer) -> str:
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{points(share):.2f}"
+
+
+def _interval(depth: Depth) -> str | None:
+    test = depth.summary.test
+    return None if test.low is None or test.high is None else f"{points(test.low):.2f} to {points(test.high):.2f}"
+
+
+def _cost(answer: Answer) -> list[_Line]:
+    """What a network costs, as far as it is known."""
+    return [
+        _line(answer, "parameters", lambda depth: _count(depth.summary.parameters)),
+        _line(answer, "multiply-accumulates", lambda depth: _count(depth.summary.macs)),
+    ]
+
+
+def _count(cost: int | None) -> str | None:
+    return None if cost is None else short(cost)
+
+
+def _unfinished(answer: Answer) -> list[_Line]:
+    """How many trials of each depth do not count, for each reason that occurs."""
+    lines = []
+    for status in ("diverged", "collapsed", "failed"):
+        counts = [(getattr(depth.summary, status), depth.summary.tried) for depth in answer.depths]
+        cells = (_Cell(f"\u2715 {count} of {tried}" if count else "", VERMILION) for count, tried in counts)
+        lines.append(_Line(f"trials that {status}", tuple(cells), VERMILION))
+    return lines
+
+
+def _picks(answer: Answer) -> list[_Line]:
+    """How often the rule takes each depth on resampled data."""
+
+    def share(depth: Depth) -> str | None:
+        return None if depth.pick_share is None else f"{depth.pick_share:.0%}"
+
+    return [_line(answer, "taken on resampled data", share)]
+
+
+def _foot(answer: Answer) -> str:
     """What the answer rests on."""
-    matched = f"matched by {answer.match}, margin {100 * answer.margin:g}% of the error"
-    chosen = answer.best
-    if chosen is None:
-        return matched
-    count = chosen.summary.n
-    seeds = f"{count} seed{'' if count == 1 else 's'}"
-    alike = [depth for depth in answer.depths if depth.blocks in answer.indistinguishable]
-    names = ", ".join(str(depth.blocks) for depth in alike)
-    apart = f"the data cannot tell it apart from {names}{missed(alike)}\n" if alike else ""
-    return f"{apart}{seeds}, {matched}"
+    share = f"{100 * answer.margin:g} % of the best depth's validation error"
+    several = any(depth.summary.n > 1 for depth in answer.depths)
+    other = ", or the standard error of the seed-paired difference where that is larger" if several else ""
+    lines = [f"The depths have {MATCHED[answer.match]}. Allowed is {share}{other}."]
+    parameters = [depth.summary.parameters or 0 for depth in answer.depths if depth.blocks]
+    falls = any(after < before for before, after in itertools.pairwise(parameters))
+    if answer.match == "width" and falls:
+        lines.append("A block more halves the image, so the dense layer after it is smaller: parameters can fall.")
+    if any(depth.summary.n and depth.shortfall is None for depth in answer.depths):
+        lines.append("A depth is not ranked if not every one of its seeds succeeded.")
+    return "\n".join(lines)

@@ -3,10 +3,9 @@
 import itertools
 from pathlib import Path
 
-from cnn import files
 from cnn.errors import RequestError
-from cnn.study.answer import Answer
 from cnn.study.plan import COMPARE, trial_name
+from cnn.study.swept import kept_answer
 from cnn.trained.kept import JSON
 from cnn.trained.network import Trained
 from cnn.training.folder import TrialFolder, kept_settings
@@ -35,20 +34,11 @@ def trained_in(workdir: Path) -> Trained:
 
 
 def _recommended(workdir: Path) -> Trained:
-    path = workdir / "answer.json"
-    values = files.read_json(path)
-    if values is None:
-        raise RequestError(f"workdir={str(workdir)!r}: must be a finished folder of train or of sweep_blocks")
-    unsealed = files.unseal(values)
-    if unsealed is None:
-        raise RequestError(f"{path}: was edited, or is damaged; the same sweep writes it anew")
-    try:
-        answer = Answer.from_json(unsealed)
-        rates = {depth.blocks: depth.summary.learning_rate for depth in answer.depths}
-        rate = None if answer.recommended is None else rates[answer.recommended]
-    except (KeyError, TypeError, ValueError):
-        said = "must be a folder of train or of sweep_blocks; of another experiment, name a trial's folder in it"
-        raise RequestError(f"workdir={str(workdir)!r}: {said}") from None
+    answer = kept_answer(workdir)
+    if answer is None:
+        accepted = "a finished folder of train or of sweep_blocks; of another experiment, name a trial's folder in it"
+        raise RequestError(f"workdir={str(workdir)!r}: must be {accepted}")
+    rate = None if answer.best is None else answer.best.summary.learning_rate
     if rate is None:
         raise RequestError(f"workdir={str(workdir)!r}: its answer recommends no number of blocks")
     return _first_kept(workdir / "trials", answer.recommended, rate)

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 
 from tabulate import DataRow, TableFormat, tabulate
 
-from cnn.study.answer import Answer
+from cnn.study.answer import Answer, Depth
 from cnn.study.comparison import Comparison, Variant
 from cnn.study.results import ACCURACY, Summary
 from cnn.study.run import Overview, VariantOverview
 from cnn.study.statistics import Estimate
 from cnn.study.tuning import STEPS
-from cnn.study.words import percent
+from cnn.study.words import apart, percent
 
 WIDTH = 100  # characters of the widest line
 LONGEST = 40  # characters of a cell; longer ones are cut
@@ -36,23 +36,21 @@ _MARKDOWN = TableFormat(None, None, None, None, None, DataRow("| ", " | ", " |")
 # What the heads and signs of a table mean; `{reference}` is the recommended depth, or the variant compared with.
 MEANINGS = {
     "*": "the recommended number of blocks",
-    "[a, b]": (
-        "95 % interval of the mean over seeds (Student's t): for other splits, initial weights and orders, given these "
-        "images, this test set and the chosen learning rate"
-    ),
-    "difference": "to {reference} on test images, in points, paired by seed; each interval stands for itself",
-    "p": (
-        "paired t-test against {reference}, Holm-adjusted for all tests; below 0.05 the two are told apart. It can "
-        "exceed 0.05 although an interval leaves out 0"
-    ),
+    "[a, b]": "95 % interval of the mean over seeds (Student's t), for these images and this learning rate",
+    "val %": "mean accuracy on validation images, which alone choose the number of blocks",
+    "short": "by how many points a depth falls short of the best one on validation images",
+    "allowed": "by how many it may; the smallest depth that falls short by no more is recommended",
+    "difference": "to {reference} on test images, in points, paired by seed; each interval for itself",
+    "p": "paired t-test of that difference, Holm-adjusted for all tests; below 0.05 the two are told apart",
     "picks": "how often the rule takes this depth, in percent, on resampled seeds and validation images "
     "(these vary more than new ones)",
-    "n of m": "of m trials, n succeeded; the others diverged, collapsed or failed, and no mean counts them",
+    "n": "seeds that the means rest on",
+    "n of m": "of m seeds, n succeeded; the others diverged, collapsed or failed, and no mean counts them",
     "rate": "learning rate; of several, the one with the best mean on validation images",
     "MACs": "multiply-accumulates of one image forward",
     "seconds": "training time of one trial, mean over seeds",
     "k, M, G": "thousand, million, thousand million",
-    UNKNOWN: "unknown",
+    UNKNOWN: "unknown, or no comparison",
 }
 
 
@@ -93,23 +91,35 @@ class Column:
 
 
 def answer_tables(answer: Answer) -> str:
-    """The depths of an answer: accuracies in percent with their t intervals, costs, p-values.
+    """The depths of an answer: what was measured and what it costs, then what decides and what is told apart.
 
-    A star marks the recommended depth; `-` is unknown.
+    A star marks the recommended depth; `-` is unknown, or no comparison. The second table is left out where there is
+    one depth.
     """
     summaries = [depth.summary for depth in answer.depths]
-    names = [f"{depth.blocks} *" if depth is answer.best else str(depth.blocks) for depth in answer.depths]
-    return render(
-        [
-            Column("blocks", names),
-            Column("test %", [percent(each.test.mean, each.test.low, each.test.high) for each in summaries], kept=True),
-            Column("val %", [percent(each.val.mean) for each in summaries], right=True),
-            *_trials_and_cost(summaries),
-            Column("difference", [_interval(depth.difference) for depth in answer.depths]),
-            Column("p", [_number(depth.p_adjusted, ".2g") for depth in answer.depths], right=True),
-            Column("picks", [_number(depth.pick_share, ".0%") for depth in answer.depths], right=True),
-        ]
-    )
+    names = Column("blocks", [f"{depth.blocks}{' *' if depth is answer.best else ''}" for depth in answer.depths])
+    measured = [
+        Column("test %", [percent(each.test.mean, each.test.low, each.test.high) for each in summaries], kept=True),
+        Column("val %", [percent(each.val.mean) for each in summaries], right=True),
+        *_trials_and_cost(summaries),
+    ]
+    decisions = [_decision(depth) for depth in answer.depths]
+    compared = [
+        Column("short", [short for short, _ in decisions], right=True),
+        Column("allowed", [allowed for _, allowed in decisions], right=True),
+        Column("difference", [_interval(depth.difference) for depth in answer.depths]),
+        Column("p", [_number(depth.p_adjusted, ".2g") for depth in answer.depths], right=True),
+        Column("picks", [_number(depth.pick_share, ".0%") for depth in answer.depths], right=True),
+    ]
+    several = len(answer.depths) > 1 and not all(column.empty for column in compared)
+    return "\n\n".join([render([names, *measured]), *([render([names, *compared])] if several else [])])
+
+
+def _decision(depth: Depth) -> tuple[str | None, str | None]:
+    """By how many points a depth falls short of the best, and by how many it may."""
+    if depth.shortfall is None or depth.allowance is None:
+        return (None, None)
+    return apart(depth.shortfall, depth.allowance)
 
 
 def comparison_tables(comparison: Comparison, titles: Mapping[str, str] | None = None) -> str:
@@ -181,7 +191,7 @@ def explained(tables: str, reference: str = "the reference") -> str:
         >>> print(explained(render([Column("blocks", ["0", "1 *"]), Column("rate", ["0.003", None])]), "1 block"))
         *: the recommended number of blocks.
         rate: learning rate; of several, the one with the best mean on validation images.
-        -: unknown.
+        -: unknown, or no comparison.
     """
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in tables.splitlines() if line]
     cells = {cell for line in lines for cell in line}

@@ -59,13 +59,41 @@ def answer_sentence(answer: Answer) -> str:
 def answer_sentences(answer: Answer) -> list[str]:
     """The answer in one sentence, then what is to be known beside it.
 
-    These are: how the other depths differ on test images, by how much smaller depths fell short, a recommended depth
-    that is the deepest one tried, rates at the edge of the grid, and trials that diverged, collapsed or failed.
+    These are: by how much smaller depths fell short, and so this one was taken; how the other depths differ on test
+    images; a recommended depth that is the deepest one tried, rates at the edge of the grid, and trials that diverged,
+    collapsed or failed.
     """
-    parts = [_recommendation(answer), _on_test_images(answer), _why(answer), _shortfalls(answer), _deepest(answer)]
+    parts = [_recommendation(answer), _shortfalls(answer), _why(answer), _on_test_images(answer), _deepest(answer)]
     parts.append(_unranked(answer))
     parts += _to_know([depth.summary for depth in answer.depths], "blocks", answer.dataset, "depths")
     return [part for part in parts if part]
+
+
+def answer_in_short(answer: Answer) -> tuple[str, ...]:
+    """The answer in one or two short lines, for a picture: which depth, how good it is, and what is not known.
+
+    Example:
+        >>> from cnn.study.answer import answer
+        >>> answer_in_short(answer([], dataset="mnist", match="width", margin=0.05))
+        ('No trial succeeded, so there is no recommendation.',)
+    """
+    best = answer.best
+    if best is None:
+        return ("No trial succeeded, so there is no recommendation.",)
+    named = f"{variant_name('blocks', best.blocks)} {'is' if best.blocks == 1 else 'are'}"
+    reason = "the smallest depth that is good enough on validation images" if _others(answer) else "all that was tried"
+    first = f"{named} {reason}: mean test accuracy {mean_in_words(best.summary.test)}."
+    return (first, _not_told_apart(answer)) if _others(answer) else (first,)
+
+
+def _not_told_apart(answer: Answer) -> str:
+    """From which depths the tests do not tell the recommended one apart, in a short sentence."""
+    recommended = variant_name("blocks", answer.recommended)
+    alike = [depth for depth in _others(answer) if depth.blocks in answer.indistinguishable]
+    if not alike:
+        return f"On test images, {recommended} can be told apart from every other depth."
+    names = listed("blocks", answer.indistinguishable)
+    return f"On test images, {recommended} cannot be told apart from {names}{missed(alike)}."
 
 
 def notes(comparison: Comparison, dataset: str) -> str:
@@ -93,18 +121,18 @@ def _on_test_images(answer: Answer) -> str:
     """Which other depths are better or worse on the test set, by how much, and which cannot be told apart."""
     told = [depth for depth in _others(answer) if depth.blocks not in answer.indistinguishable]
     parts = [
-        f"{variant_name('blocks', depth.blocks)} {'is' if depth.blocks == 1 else 'are'} {_direction(depth.difference)}"
+        f"{variant_name('blocks', depth.blocks)} {'is' if depth.blocks == 1 else 'are'} {direction(depth.difference)}"
         for depth in told
         if depth.difference is not None and depth.difference.mean is not None
     ]
     if answer.indistinguishable:
-        alike = _listed("blocks", answer.indistinguishable)
+        alike = listed("blocks", answer.indistinguishable)
         unseen = missed([depth for depth in _others(answer) if depth.blocks in answer.indistinguishable])
         parts.append(f"{variant_name('blocks', answer.recommended)} cannot be told apart from {alike}{unseen}")
     return f"On test images, {'; '.join(parts)}." if parts else ""
 
 
-def _direction(difference: Estimate) -> str:
+def direction(difference: Estimate) -> str:
     """A difference of accuracies as `worse by 0.23 points (95% interval 0.12 to 0.34)`."""
     size = abs(points(difference.mean or 0.0))
     word = "better" if (difference.mean or 0.0) > 0 else "worse"
@@ -143,7 +171,7 @@ def _why(answer: Answer) -> str:
     best = answer.best
     parts = []
     if best is not None and best.shortfall and best.allowance is not None:
-        allowed, short = _apart(best.allowance, best.shortfall)
+        allowed, short = apart(best.allowance, best.shortfall)
         falls = f"{variant_name('blocks', best.blocks)} {'falls' if best.blocks == 1 else 'fall'} {short} points short"
         parts.append(f"{falls} of the best on validation data, where {allowed} are allowed.")
     if best is not None and best.pick_share is not None:
@@ -158,7 +186,7 @@ def _shortfalls(answer: Answer) -> str:
     parts: list[str] = []
     for depth in smaller:
         if depth.shortfall is not None and depth.allowance is not None:
-            short, allowed = _apart(depth.shortfall, depth.allowance)
+            short, allowed = apart(depth.shortfall, depth.allowance)
             of = " points short of the best on validation data" if not parts else ""
             verb = "fell " if not parts else ""
             parts.append(f"{variant_name('blocks', depth.blocks)} {verb}{short}{of}, where {allowed} were allowed")
@@ -170,17 +198,18 @@ def _unranked(answer: Answer) -> str:
     lacking = [depth.blocks for depth in answer.depths if depth.summary.n and depth.shortfall is None]
     if not lacking:
         return ""
-    named = f"{_listed('blocks', lacking)} {'is' if lacking == [1] else 'are'}"
+    named = f"{listed('blocks', lacking)} {'is' if lacking == [1] else 'are'}"
     return f"{named} not ranked, since not every seed succeeded there; shares of picks are therefore unknown."
 
 
-def _apart(larger: float, smaller: float) -> tuple[str, str]:
-    """Two fractions in points, with as many decimals as show which is larger."""
-    for decimals in range(2, 7):
-        shown = (f"{100 * larger:.{decimals}f}", f"{100 * smaller:.{decimals}f}")
-        if shown[0] != shown[1]:
-            break
-    return shown
+def apart(larger: float, smaller: float) -> tuple[str, str]:
+    """Two fractions in points, with as many decimals as show which is larger; with two where they are equal.
+
+    >>> apart(0.01, 0.002), apart(0.00204, 0.002), apart(0.001, 0.001)
+    (('1.00', '0.20'), ('0.204', '0.200'), ('0.10', '0.10'))
+    """
+    shown = [(f"{100 * larger:.{decimals}f}", f"{100 * smaller:.{decimals}f}") for decimals in range(2, 7)]
+    return next((each for each in shown if each[0] != each[1]), shown[0])
 
 
 def _to_know(summaries: Sequence[Summary], column: str, dataset: str, kinds: str) -> list[str]:
@@ -191,8 +220,8 @@ def _to_know(summaries: Sequence[Summary], column: str, dataset: str, kinds: str
             edges.setdefault(summary.learning_rate, []).append(summary.variant)
     parts = []
     if edges:
-        listed = _and([f"{rate:g} for {_listed(column, variants)}" for rate, variants in sorted(edges.items())])
-        parts.append(f"The best learning rate lies at the edge of the grid ({listed}), so a wider grid may do better.")
+        rates = joined([f"{rate:g} for {listed(column, variants)}" for rate, variants in sorted(edges.items())])
+        parts.append(f"The best learning rate lies at the edge of the grid ({rates}), so a wider grid may do better.")
     ends = {
         "diverged": "",
         "collapsed": "; they end no better than always the commonest class, and no mean counts them",
@@ -211,18 +240,19 @@ def _to_know(summaries: Sequence[Summary], column: str, dataset: str, kinds: str
 
 def _unfinished(what: str, counts: Sequence[tuple[Any, int, int]], column: str, end: str) -> list[str]:
     """A sentence such as `Trials diverged: 1 of 2 at 1 block.`, from (variant, count, trials); none where all are 0."""
-    listed = [f"{count} of {tried} at {_listed(column, [variant])}" for variant, count, tried in counts if count]
-    return [f"{what}: {_and(listed)}{end}."] if listed else []
+    places = [f"{count} of {tried} at {listed(column, [variant])}" for variant, count, tried in counts if count]
+    return [f"{what}: {joined(places)}{end}."] if places else []
 
 
-def _listed(column: str, variants: Sequence[Any]) -> str:
+def listed(column: str, variants: Sequence[Any]) -> str:
     """Variants in words: `0, 1 and 3 blocks`, or `max and average`."""
     if column != "blocks":
-        return _and(list(map(str, variants)))
-    return variant_name(column, variants[0]) if len(variants) == 1 else f"{_and(list(map(str, variants)))} blocks"
+        return joined(list(map(str, variants)))
+    return variant_name(column, variants[0]) if len(variants) == 1 else f"{joined(list(map(str, variants)))} blocks"
 
 
-def _and(words: Sequence[str]) -> str:
+def joined(words: Sequence[str]) -> str:
+    """Words as a list in a sentence: `a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 

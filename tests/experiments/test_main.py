@@ -10,7 +10,7 @@ from tests.experiments.test_errors import EXPERIMENTS
 
 pytestmark = pytest.mark.thorough
 
-TOOLS = ("predict", "export")  # which train nothing
+TOOLS = ("predict", "export", "compare")  # which train nothing
 SCRIPT = "import sys; from experiments.__main__ import main; sys.exit(main())"  # as its entry point does
 
 

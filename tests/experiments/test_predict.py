@@ -121,7 +121,7 @@ def test_a_damaged_answer_is_refused(asked, folders, tmp_path):
     answer = files.unseal(json.loads((folders / "swept" / "answer.json").read_text()))
     for values in ({}, {**answer, "depths": 3}, {**answer, "recommended_blocks": "all"}):
         done = asked(f"--workdir={damaged(tmp_path, values)}", "pictures")
-        assert done.returncode == 2 and "must be a folder of train or of sweep_blocks" in done.stderr, done.stderr
+        assert done.returncode == 2 and "must be a finished folder of train or" in done.stderr, done.stderr
     done = asked(f"--workdir={damaged(tmp_path, {**answer, 'recommended_blocks': None})}", "pictures")
     assert done.returncode == 2 and "recommends no number of blocks" in done.stderr
 

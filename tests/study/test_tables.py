@@ -33,14 +33,21 @@ def test_answer():
         ["2", "97.50 [78.44, 100.00]", "97.50", "2", "0.001", "102", "1,002", "1.0"],
         ["3", "-", "-", "0 of 1", "0.001", "103", "1,003", "-"],
     ]
-    # 0.005 +- 12.7062 x 0.005
-    difference = "0.50 [-5.85, 6.85]"
-    assert tests == [["blocks", "difference", "p"], ["1 *", "-", "-"], ["2", difference, "0.5"], ["3", "-", "-"]]
+    assert tests == [
+        ["blocks", "short", "allowed", "difference", "p"],
+        ["1 *", "0.50", "0.50", "-", "-"],
+        ["2", "0.00", "0.13", "0.50 [-5.85, 6.85]", "0.5"],  # 0.05 of an error of 2.5 %; 0.005 +- 12.7062 x 0.005
+        ["3", "-", "-", "-", "-"],
+    ]
 
 
 def test_answer_of_one_seed_has_no_interval_and_no_column_of_p_values():
     table = tables.answer_tables(answered(compared({1: [0.9], 2: [0.97]})))
-    assert "[" not in table and "p" not in cells(table)[0]
+    assert "[" not in table and "p" not in cells(table.split("\n\n")[1])[0]
+
+
+def test_answer_of_one_depth_is_one_table():
+    assert "\n\n" not in tables.answer_tables(answered(compared({1: [0.9, 0.91]})))
 
 
 def test_comparison():
@@ -130,22 +137,23 @@ def test_what_occurs_is_explained_and_nothing_else():
     table = tables.answer_tables(answered(compared({1: [0.96, 0.98], 2: [0.96, 0.99]})))
     assert tables.explained(table, "1 block").splitlines() == [
         "*: the recommended number of blocks.",
-        "[a, b]: 95 % interval of the mean over seeds (Student's t): for other splits, initial weights and",
-        "  orders, given these images, this test set and the chosen learning rate.",
-        "difference: to 1 block on test images, in points, paired by seed; each interval stands for itself.",
-        "p: paired t-test against 1 block, Holm-adjusted for all tests; below 0.05 the two are told apart. It",
-        "  can exceed 0.05 although an interval leaves out 0.",
+        "[a, b]: 95 % interval of the mean over seeds (Student's t), for these images and this learning rate.",
+        "val %: mean accuracy on validation images, which alone choose the number of blocks.",
+        "short: by how many points a depth falls short of the best one on validation images.",
+        "allowed: by how many it may; the smallest depth that falls short by no more is recommended.",
+        "difference: to 1 block on test images, in points, paired by seed; each interval for itself.",
+        "p: paired t-test of that difference, Holm-adjusted for all tests; below 0.05 the two are told apart.",
+        "n: seeds that the means rest on.",
         "rate: learning rate; of several, the one with the best mean on validation images.",
         "MACs: multiply-accumulates of one image forward.",
         "seconds: training time of one trial, mean over seeds.",
-        "-: unknown.",
+        "-: unknown, or no comparison.",
     ]
     compared_to_max = tables.explained(
         tables.comparison_tables(compared_pooling({"max": MAX, "stride": STRIDE})), "max"
     )
     assert (
-        "difference: to max on test images, in points, paired by seed; each interval stands for itself."
-        in compared_to_max
+        "difference: to max on test images, in points, paired by seed; each interval for itself." in compared_to_max
         and "*" not in compared_to_max
     )
     assert tables.explained(tables.render([Column("blocks", ["0"]), Column("MACs", ["9.61k"])])).splitlines() == [
@@ -154,7 +162,7 @@ def test_what_occurs_is_explained_and_nothing_else():
     ]
     assert max(map(len, compared_to_max.splitlines())) <= 100
     unfinished = tables.explained(tables.answer_tables(answered(compared({1: [0.96, None], 2: [0.97, 0.98]}))))
-    assert "n of m: of m trials, n succeeded; the others diverged, collapsed or failed" in unfinished
+    assert "n of m: of m seeds, n succeeded; the others diverged, collapsed or failed" in unfinished
 
 
 def test_overview(digits):

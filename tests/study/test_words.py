@@ -58,8 +58,8 @@ def test_sentence_of_depths_that_are_told_apart():
     # Differences 2 - 1: 0.049, 0.05, 0.051: short by 5 points; SE 0.001 / sqrt 3, so 0.05 of the error of 3 % counts
     assert sentence({1: [0.921, 0.92, 0.919], 2: [0.97, 0.97, 0.97]}) == (
         "On mnist, use 2 blocks: mean test accuracy 97.00 % (n=3). "
-        "On test images, 1 block is worse by 5.00 points (95% interval 4.75 to 5.25). "
-        "1 block fell 5.00 points short of the best on validation data, where 0.15 were allowed."
+        "1 block fell 5.00 points short of the best on validation data, where 0.15 were allowed. "
+        "On test images, 1 block is worse by 5.00 points (95% interval 4.75 to 5.25)."
     )
 
 
@@ -246,6 +246,34 @@ def test_a_share_is_of_the_references_cost():
     assert words.share(comparison, "small") == (
         "100% of the parameters, 100% of the multiply-accumulates and 80% of the training time (1 timing)"
     )
+
+
+@pytest.mark.parametrize(
+    "accuracies, lines",
+    [
+        ({1: [0.97]}, ["1 block is all that was tried: mean test accuracy 97.00 % (n=1)."]),
+        (
+            {1: [0.97, 0.96], 2: [0.97, 0.97]},
+            [
+                "1 block is the smallest depth that is good enough on validation images: mean test accuracy 96.50 % "
+                "(95% interval 90.15 to 100.00, n=2).",
+                "On test images, 1 block cannot be told apart from 2 blocks (a true difference below ",
+            ],
+        ),
+        (
+            {1: [0.92, 0.919, 0.921], 2: [0.97, 0.97, 0.97]},
+            [
+                "2 blocks are the smallest depth that is good enough on validation images: mean test accuracy 97.00 % ("
+                "n=3).",
+                "On test images, 2 blocks can be told apart from every other depth.",
+            ],
+        ),
+        ({1: [None], 2: [None]}, ["No trial succeeded, so there is no recommendation."]),
+    ],
+)
+def test_the_answer_in_short(accuracies, lines):
+    said = words.answer_in_short(answered(compared(accuracies)))
+    assert len(said) == len(lines) and all(own.startswith(line) for own, line in zip(said, lines, strict=True)), said
 
 
 def test_the_interval_of_a_time_is_said():

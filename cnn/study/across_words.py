@@ -1,0 +1,215 @@
+"""Several sweeps in words: a line for each sweep, a line for each depth, and whether the answer depends on the data."""
+
+import itertools
+import textwrap
+
+from cnn.study.across import (
+    BETTER,
+    FINE,
+    RULED_OUT,
+    TAKEN,
+    UNFIT,
+    UNKNOWN,
+    WORSE,
+    Across,
+    Standing,
+    Sweep,
+    value_in_words,
+)
+from cnn.study.results import variant_name
+from cnn.study.swept import FINGERPRINT
+from cnn.study.tables import WIDTH, Column, render
+from cnn.study.words import apart, direction, joined, listed, percent, points
+
+SHOWN = ("dataset", "model", "match", "width", "epochs", "blocks", "seeds", "margin")  # of what all have in common
+ELSEWHERE = ("dataset", FINGERPRINT, "blocks", "seeds")  # settings that the tables show in other columns
+MEANINGS = (
+    "use: the number of blocks that the sweep recommends; validation images alone choose it.",
+    "test %: mean test accuracy; [a, b]: its 95 % interval over n seeds (Student's t).",
+    "not worse: the other depths that the sweep does not find worse on test images than its own choice.",
+    "next smaller: the depth below, and why not that one: by so many points it fell short of the best depth on "
+    "validation images > so many were allowed.",
+    "For each depth: mean test accuracy in percent, and in brackets the difference to the sweep's own choice in "
+    "points, paired by seed. Worse or better is what a paired t-test finds, adjusted for all depths of its sweep "
+    "(Holm) and for the {count} sweeps (Bonferroni), so a sweep's own report may tell apart what is not told apart "
+    "here. No test compares the accuracies of two sweeps.",
+)
+
+
+def tables(found: Across) -> str:
+    """A line for each sweep, then a line for each depth, in Markdown, at most 100 characters wide.
+
+    Args:
+        found: the sweeps.
+    """
+    return f"{_by_sweep(found)}\n\n{_by_depth(found)}"
+
+
+def _by_sweep(found: Across) -> str:
+    sweeps = found.sweeps
+    tests = [None if sweep.answer.best is None else sweep.answer.best.summary.test for sweep in sweeps]
+    settings = [name for name in found.varied if name not in ELSEWHERE and not _in_names(found, name)]
+    return render(
+        [
+            Column("sweep", [_cell(sweep.name) for sweep in sweeps]),
+            *(
+                Column(name, [_cell(value_in_words(sweep.settings[name])) for sweep in sweeps], kept=True)
+                for name in settings
+            ),
+            Column("use", [_number(sweep.answer.recommended) for sweep in sweeps], right=True, kept=True),
+            Column("test %", [None if test is None else percent(test.mean, test.low, test.high) for test in tests]),
+            Column("n", [None if test is None else str(test.n) for test in tests], right=True, kept=True),
+            Column("not worse", [_not_worse(found, sweep) for sweep in sweeps], kept=True),
+            Column("next smaller", [_next_smaller(sweep) for sweep in sweeps]),
+        ]
+    )
+
+
+def _in_names(found: Across, setting: str) -> bool:
+    """Whether the names of the sweeps say the setting already."""
+    return all(f"{setting}=" in sweep.name for sweep in found.sweeps)
+
+
+def _by_depth(found: Across) -> str:
+    columns = [Column("blocks", [str(blocks) for blocks in found.depths])]
+    for place, sweep in enumerate(found.sweeps):
+        cells = [_standing(found.standings(blocks)[place]) for blocks in found.depths]
+        columns.append(Column(_cell(sweep.name), cells, kept=True))
+    return render(columns)
+
+
+def _standing(standing: Standing) -> str | None:
+    """A depth's cell: its accuracy, and how it stands beside the recommended one."""
+    if standing.depth is None:
+        return UNFIT if standing.side == UNFIT else None
+    mean = percent(standing.depth.summary.test.mean)
+    if standing.side == TAKEN:
+        return f"{mean} {TAKEN}"
+    difference = standing.depth.difference
+    if mean is None or difference is None or difference.mean is None:
+        return mean
+    said = f"{mean} ({points(difference.mean):+.2f})"
+    return f"{said} {standing.side}" if standing.side in (WORSE, BETTER) else said
+
+
+def _not_worse(found: Across, sweep: Sweep) -> str:
+    standings = {blocks: sweep.standing(blocks, len(found.sweeps)) for blocks in found.depths}
+    fine = [str(blocks) for blocks, standing in standings.items() if standing.side in FINE and standing.side != TAKEN]
+    return ", ".join(fine) or "none"
+
+
+def _next_smaller(sweep: Sweep) -> str | None:
+    recommended = sweep.answer.recommended
+    smaller = [depth for depth in sweep.answer.depths if recommended is not None and depth.blocks < recommended]
+    if not smaller or smaller[-1].shortfall is None or smaller[-1].allowance is None:
+        return None
+    short, allowed = apart(smaller[-1].shortfall, smaller[-1].allowance)
+    return f"{smaller[-1].blocks}: {short} > {allowed}"
+
+
+def explained(found: Across) -> str:
+    """What the tables mean, where the sweeps are, and what they have in common."""
+    lines = [meaning.format(count=len(found.sweeps)) for meaning in MEANINGS]
+    common = [f"{name}={value_in_words(found.common[name])}" for name in SHOWN if name in found.common]
+    lines.append(f"Equal in all: {_printable(', '.join(common)) or 'nothing'}.")
+    wrapped = [textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines]
+    folders = [f"{_printable(sweep.name)}: {_printable(str(sweep.folder))}" for sweep in found.sweeps]
+    return "\n".join([*wrapped, *folders])
+
+
+def sentence(found: Across) -> str:
+    """Whether one number of blocks does for all sweeps, as far as the numbers support it."""
+    return " ".join(filter(None, [_none(found), _verdict(found), _confounded(found)]))
+
+
+def _none(found: Across) -> str:
+    """Which sweeps recommend nothing."""
+    without = [_printable(sweep.name) for sweep in found.sweeps if sweep.answer.recommended is None]
+    return f"Without a recommendation, since no trial succeeded: {joined(without)}." if without else ""
+
+
+def _verdict(found: Across) -> str:
+    recommending = [sweep for sweep in found.sweeps if sweep.answer.recommended is not None]
+    if len(recommending) < 2:
+        return "There are no two recommendations to compare."
+    if len(found.recommended) == 1:
+        (blocks,) = found.recommended
+        return (
+            f"Every sweep recommends {variant_name('blocks', blocks)}, so these sweeps do not show that the answer "
+            f"depends on {_differ_in(found)}. A difference that is too small for their seeds would not be seen."
+        )
+    each = "; ".join(f"{_printable(sweep.name)}: {sweep.answer.recommended}" for sweep in recommending)
+    if found.depends:
+        why = "; ".join(_ruled_out(found, blocks) for blocks in found.recommended)
+        others = " Every other depth is ruled out by a sweep too." if set(found.depths) - set(found.recommended) else ""
+        return (
+            f"The answer depends on {_differ_in(found)}: the recommended numbers of blocks differ ({each}), and none "
+            f"does for all sweeps. On test images, {why}.{others}"
+        )
+    return (
+        f"The recommended numbers of blocks differ ({each}), but these sweeps do not show that the answer depends on "
+        f"{_differ_in(found)}: {_left(found)}."
+    )
+
+
+def _ruled_out(found: Across, blocks: int) -> str:
+    """Which sweep rules a depth out, the surest one, and by how much."""
+    standings = [
+        (standing, sweep)
+        for standing, sweep in zip(found.standings(blocks), found.sweeps, strict=True)
+        if standing.side in RULED_OUT
+    ]
+    standing, sweep = min(standings, key=lambda each: each[0].p if each[0].p is not None else 1.0)
+    named = f"{variant_name('blocks', blocks)} {'is' if blocks == 1 else 'are'}"
+    if standing.depth is None or standing.depth.difference is None:
+        return f"{named} too many for the images of sweep {_printable(sweep.name)}"
+    small = "p < 0.001" if standing.p is not None and standing.p < 0.001 else f"p = {standing.p:.2g}"
+    return f"{named} {direction(standing.depth.difference)} in sweep {_printable(sweep.name)}, {small}"
+
+
+def _left(found: Across) -> str:
+    """Which depths no sweep rules out."""
+    if found.serving:
+        return f"no sweep finds {listed('blocks', found.serving)} worse than its own choice"
+    unknown = [
+        f"{_printable(sweep.name)} has no result for {variant_name('blocks', blocks)}"
+        for blocks in found.left
+        for standing, sweep in zip(found.standings(blocks), found.sweeps, strict=True)
+        if standing.side == UNKNOWN
+    ]
+    return joined(unknown)
+
+
+def _differences(found: Across) -> list[str]:
+    """What differs between the sweeps and can change an answer, in words."""
+    names = [name for name in found.varied if name not in ELSEWHERE]
+    return [*(["the data"] if found.other_data else []), *names]
+
+
+def _differ_in(found: Across) -> str:
+    """What differs, for a sentence on what the answer depends on."""
+    return joined(_differences(found) or ["anything"])
+
+
+def _confounded(found: Across) -> str:
+    """A caution where several things differ between any two sweeps."""
+    pairs = itertools.combinations([sweep.settings for sweep in found.sweeps], 2)
+    names = [name for name in found.varied if name == "dataset" or name not in ELSEWHERE]
+    several = all(sum(first[name] != second[name] for name in names) > 1 for first, second in pairs)
+    if not several or len(found.recommended) < 2:
+        return ""
+    return "What differs does so all at once; sweeps that differ in one thing alone would say what matters."
+
+
+def _number(blocks: int | None) -> str | None:
+    return None if blocks is None else str(blocks)
+
+
+def _cell(text: str) -> str:
+    """Text for a cell: a line of a table in Markdown stays one."""
+    return _printable(text).replace("|", "\\|")
+
+
+def _printable(text: str) -> str:
+    """Text whose characters that would move a terminal's cursor are shown, not obeyed."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -1,0 +1,77 @@
+"""Does the answer depend on the data?
+
+    python -m experiments.compare runs/sweep_blocks/digits-1f0e2a3b runs/sweep_blocks/mnist-5c6d7e8f
+
+Puts finished sweeps side by side, each named by its work folder: of several data sets, widths, ways to match costs, or
+whatever else differs. Says what each sweep recommends and why, how every depth stands in every sweep, and whether the
+sweeps show that no one number of blocks does for all of them. It trains nothing.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnn import files
+from cnn.config import setting
+from cnn.errors import RequestError, require_switch
+from cnn.study import across_words
+from cnn.study.across import Across, across
+from cnn.study.swept import swept_in
+from experiments.command import leave
+from experiments.command.experiment import Tool
+from experiments.command.run import run_tool
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command takes."""
+
+    folders: tuple[str, ...] = ()
+    json: bool = setting(False, "print JSON instead of tables")
+
+    def __post_init__(self) -> None:
+        require_switch("json", self.json)
+        if len(self.folders) < 2:
+            raise RequestError(f"folders={self.folders}: must name at least two finished folders of sweep_blocks")
+
+    def paths(self) -> list[Path]:
+        """The folders, each a different one.
+
+        Raises:
+            RequestError: a folder is named twice, whatever the way to it.
+        """
+        paths = [files.user_path("folders", folder) for folder in self.folders]
+        places: dict[Path, Path] = {}
+        for path in paths:
+            try:
+                place = path.resolve()
+            except (OSError, RuntimeError, ValueError) as error:  # a circle of links, or a name that no path has
+                raise RequestError(f"folder={str(path)!r}: must be a folder ({error})") from None
+            if place in places:
+                same = str(places[place])
+                raise RequestError(f"folder={str(path)!r}: must be named once, and is the same as {same!r}")
+            places[place] = path
+        return paths
+
+
+TOOL = Tool(name="compare", doc=__doc__, options=Options, arguments="folders")
+
+
+def main(options: Options) -> int:
+    """Print the sweeps side by side."""
+    found = across([swept_in(path) for path in options.paths()])
+    return leave.say(as_json(found) if options.json else as_text(found))
+
+
+def as_json(found: Across) -> str:
+    """The sweeps as JSON, with the sentence that the command ends with."""
+    return json.dumps({**found.to_json(), "sentence": across_words.sentence(found)}, indent=2)
+
+
+def as_text(found: Across) -> str:
+    """The tables, what they mean, and the answer in a sentence."""
+    return "\n\n".join([across_words.tables(found), across_words.explained(found), across_words.sentence(found)])
+
+
+if __name__ == "__main__":
+    run_tool(TOOL, main)
