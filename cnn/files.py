@@ -32,7 +32,9 @@ from cnn.progress import Progress
 
 LOCK = ".lock"
 HOLDER = ".writer.json"
-SUFFIXES = (".json", ".jsonl", ".csv", ".npy", ".npz", ".png", ".safetensors", ".txt")  # of the files in a work folder
+SUFFIXES = (  # of the files in a work folder
+    *(".json", ".jsonl", ".csv", ".npy", ".npz", ".png", ".html", ".safetensors", ".txt"),
+)
 _SEAL = "seal"
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 

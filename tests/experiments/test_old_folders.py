@@ -276,7 +276,7 @@ def test_missing_answers_of_a_finished_trial(ask, copied):
     refused(ask("sweep_blocks", *RUNS["sweep_blocks"]), "test_answers.npy: is missing", "remove")
 
 
-@pytest.mark.parametrize("file", ["results.csv", "answer.json", "accuracy_vs_blocks.png"])
+@pytest.mark.parametrize("file", ["results.csv", "answer.json", "accuracy_vs_blocks.png", "report.html"])
 def test_what_follows_from_the_trials_is_made_anew(ask, finished, tmp_path, file):
     shutil.copytree(finished["sweep_blocks"] / "w", tmp_path / "w")
     damaged = tmp_path / "w" / file

@@ -23,6 +23,7 @@ from cnn.show.parts import (
     percent,
     written,
 )
+from tests.experiments.test_hostile import NAMES, UNPRINTABLE
 
 HOSTILE = "</script><script>alert(1)</script>&\"'"
 
@@ -77,6 +78,17 @@ def test_a_name_is_text_and_nothing_else(part):
     harmless = scripts_of("name", Text(("none",)))
     with_charts = scripts_of("name", chart())
     assert len(scripts_of(HOSTILE, part)) in (len(harmless), len(with_charts))
+
+
+@pytest.mark.parametrize("name", [*NAMES, *UNPRINTABLE])
+def test_every_name_is_given_back_by_a_reader(name):
+    table = Table(name, (name,), [[Cell(name)]])
+    reader = Reader(page.render(page_of(table, chart(title=name), name=name, variants={name: name}, variants_are="?")))
+    assert json.loads(reader.scripts["data"]) == {"name": name}
+    assert json.loads(reader.scripts["charts"])["a"]["name"] == name
+    box = next(attributes for tag, attributes in reader.tags if tag == "input")
+    assert json.loads(box["value"]) == name
+    assert not {"img", "b"} & {tag for tag, _ in reader.tags}
 
 
 def test_data_and_charts_are_given_back_by_a_reader():
