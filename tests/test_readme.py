@@ -1,8 +1,8 @@
 """The README's first screen: what it prints is what a real run prints, and its pictures are there and small."""
 
 import re
-import sys
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
