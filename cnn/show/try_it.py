@@ -5,6 +5,7 @@ The part itself is `page/try.html`, a template that takes a `TryIt` as `try_it`;
 Example, a network that has not been trained:
     >>> import jax, jax.numpy as jnp
     >>> from cnn.config import NetworkConfig, TrialConfig
+    >>> from cnn.data import datasets
     >>> from cnn.network import models
     >>> digits = datasets.load("digits")
     >>> config = TrialConfig("digits", network=NetworkConfig(blocks=1, width=4))
