@@ -91,6 +91,17 @@ class Definitions:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """A frame on a picture. Its place and its size are shares of the picture's."""
+
+    top: float
+    left: float
+    height: float
+    width: float
+    found: bool = False  # by a network; otherwise it is the true one
+
+
+@dataclass(frozen=True)
 class Image:
     """A picture as the content of a PNG, with what it shows in words, and a few lines below it."""
 
@@ -98,6 +109,7 @@ class Image:
     description: str
     lines: Sequence[str] = ()
     sharp: bool = True  # whether its cells keep their edges when it is enlarged
+    frames: Sequence[Frame] = ()
 
 
 @dataclass(frozen=True)
