@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnn import files
-from cnn.show.parts import Chart, Choice, Folded, Live, Page, Panels, Part
+from cnn.show.parts import Chart, Choice, Folded, Live, Movable, Page, Panels, Part
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -32,6 +32,7 @@ CHART_SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js")
 TABLE_SCRIPTS = ("sortable.min.js", "sortable.a11y.min.js")
 STYLES: dict[type, tuple[str, ...]] = {  # that a part needs beside the page's own
     Live: ("bars.css", "try.css"),
+    Movable: ("bars.css", "moving.css"),
 }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from cnn.show.moving import Moving
 from cnn.show.try_it import TryIt
 
 UNKNOWN = "\u2013"
@@ -138,7 +139,15 @@ class Live:
     try_it: TryIt
 
 
-Part = Table | Chart | Panels | Choice | Text | Definitions | Gallery | Folded | Live
+@dataclass(frozen=True)
+class Movable:
+    """An image that the reader moves, and what networks say of it."""
+
+    kind: ClassVar[str] = "moving"
+    moving: Moving
+
+
+Part = Table | Chart | Panels | Choice | Text | Definitions | Gallery | Folded | Live | Movable
 
 
 @dataclass(frozen=True)

@@ -190,3 +190,4 @@ def test_every_experiment_has_its_page(page, experiment, tmp_path):  # noqa: F81
     assert page.locator("main img:not(.sharp)").count() == pictures
     scenes = 2 * localize.SHOWN if experiment is localize else 0
     assert page.locator("#scenes img").count() == page.locator("#scenes rect.found").count() == scenes
+    assert page.locator("#moving").count() == (experiment is why_convnets)
