@@ -29,6 +29,8 @@ from cnn.network import matching
 from cnn.progress import Progress
 from cnn.show import comparison as show
 from cnn.show.comparison_page import Evidence
+from cnn.show.parts import Section
+from cnn.show.scene_parts import located
 from cnn.study import claims, words
 from cnn.study.comparison import compare, in_one_family
 from cnn.study.finished import Results
@@ -143,8 +145,9 @@ def report(results: Results) -> Report:
     pictured = {name: show.Scenes(**shown) for name, shown in arrays.items() if shown}
     names = planned.dataset.class_names
     pictures = {"localize": lambda: show.scenes(comparison, results.rows, title, panels, pictured, names)}
-    seen = {"localize": "Scenes: the true boxes are green, those of the networks vermilion"} if pictured else {}
-    evidence = Evidence(panels, results.rows, pictures=seen)
+    seen = located(pictured, names, planned.dataset.largest_pixel)
+    sections = (Section("scenes", "Scenes, and where the networks see objects", seen),) if pictured else ()
+    evidence = Evidence(panels, results.rows, sections=sections)
     return comparing.report(results, comparison, sentences, claim, pictures, evidence, TITLES, more)
 
 

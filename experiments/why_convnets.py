@@ -21,6 +21,8 @@ from cnn.progress import Progress
 from cnn.show import comparison as show
 from cnn.show.comparison_charts import Lines
 from cnn.show.comparison_page import Evidence
+from cnn.show.moving import Moving, moving
+from cnn.show.parts import Movable, Section
 from cnn.study import claims, words
 from cnn.study.comparison import compare, in_one_family
 from cnn.study.finished import Results
@@ -109,9 +111,18 @@ def report(results: Results) -> Report:
     columns = dict(enumerate(moves))
     along = "pixels that the image is moved"
     pictures = {"why_convnets": lambda: show.variants_and_lines(comparison, results.rows, title, columns, along)}
-    evidence = Evidence({ACCURACY: "test accuracy"}, results.rows, lines=Lines(columns, along))
+    by_hand = Section("by-hand", "Move an image yourself", (Movable(_moving(results)),))
+    evidence = Evidence({ACCURACY: "test accuracy"}, results.rows, lines=Lines(columns, along), sections=(by_hand,))
     more = {"mlp": dense, "moved": far}
     return comparing.report(results, comparison, sentences, claim, pictures, evidence, titles, more)
+
+
+def _moving(results: Results) -> Moving:
+    """An image to move, for the networks of the first seed."""
+    dataset = results.plan.study.dataset
+    plain = {name: results.trained(name) for name in PERMUTED}
+    shuffled = {name: results.trained(name) for name in PERMUTED.values()}
+    return moving(plain, shuffled, dataset, distance(dataset))
 
 
 EXPERIMENT = Experiment(

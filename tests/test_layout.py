@@ -34,8 +34,9 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("swept", "chosen", "across", "across_words"),
     ],
     "cnn.show": [
-        *("style", "canvas", "panels", "answer", "comparison", "network", "trace", "try_it"),
-        *("parts", "charts", "learning", "network_parts", "study_parts", "sweep_charts", "comparison_charts"),
+        *("style", "canvas", "panels", "answer", "comparison", "network", "trace", "try_it", "moving"),
+        *("parts", "charts", "learning", "network_parts", "scene_parts", "study_parts"),
+        *("sweep_charts", "comparison_charts"),
         *("sweep_page", "comparison_page", "training_page", "page"),
     ],
     "experiments": [

@@ -24,6 +24,7 @@ class Evidence:
         marked: what else to mark on the first chart's axis: fractions by their names.
         lines: how a measurement changes along an axis.
         pictures: those of the experiment's pictures that the page shows, each with a heading.
+        sections: what the experiment shows beyond that.
     """
 
     measured: Mapping[str, str]
@@ -31,6 +32,7 @@ class Evidence:
     marked: Mapping[str, float] = field(default_factory=dict)
     lines: Lines | None = None
     pictures: Mapping[str, str] = field(default_factory=dict)
+    sections: Sequence[Section] = ()
 
 
 def comparison_page(
@@ -65,6 +67,7 @@ def comparison_page(
     sections = [Section("evidence", "The evidence", shown)]
     if evidence.lines is not None:
         sections.append(Section("lines", f"By {evidence.lines.along}", (along(comparison, evidence.lines),)))
+    sections += evidence.sections
     for name, title in evidence.pictures.items():
         if name in drawn:
             picture = Image(drawn[name], title, sharp=False)

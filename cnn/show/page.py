@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnn import files
-from cnn.show.parts import Chart, Choice, Folded, Live, Page, Panels, Part
+from cnn.show.parts import Chart, Choice, Folded, Live, Movable, Page, Panels, Part
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "page"
 CHART_SCRIPTS = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js")
 TABLE_SCRIPTS = ("sortable.min.js", "sortable.a11y.min.js")
+STYLES: dict[type, tuple[str, ...]] = {  # that a part needs beside the page's own
+    Live: ("bars.css", "try.css"),
+    Movable: ("bars.css", "moving.css"),
+}
 
 
 def write(page: Page, path: Path) -> None:
@@ -49,9 +53,8 @@ def render(page: Page) -> str:
     scripts = [*(f"vendor/{name}" for name in vendored), "page.js"]
     values: dict[str, Any] = {"page": page, "charts": charts}
     values["scripts"] = [_file(name) for name in scripts]
-    values["styles"] = [
-        _file(name) for name in ("page.css", *(("try.css",) if any(isinstance(part, Live) for part in parts) else ()))
-    ]
+    own = {style: None for part in parts for style in STYLES.get(type(part), ())}  # each once, in order
+    values["styles"] = [_file(name) for name in ("page.css", *own)]
     return _environment().get_template("page.html").render(**values)
 
 

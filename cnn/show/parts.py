@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from cnn.show.moving import Moving
 from cnn.show.try_it import TryIt
 
 UNKNOWN = "\u2013"
@@ -91,6 +92,17 @@ class Definitions:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """A frame on a picture. Its place and its size are shares of the picture's."""
+
+    top: float
+    left: float
+    height: float
+    width: float
+    found: bool = False  # by a network; otherwise it is the true one
+
+
+@dataclass(frozen=True)
 class Image:
     """A picture as the content of a PNG, with what it shows in words, and a few lines below it."""
 
@@ -98,6 +110,7 @@ class Image:
     description: str
     lines: Sequence[str] = ()
     sharp: bool = True  # whether its cells keep their edges when it is enlarged
+    frames: Sequence[Frame] = ()
 
 
 @dataclass(frozen=True)
@@ -126,7 +139,15 @@ class Live:
     try_it: TryIt
 
 
-Part = Table | Chart | Panels | Choice | Text | Definitions | Gallery | Folded | Live
+@dataclass(frozen=True)
+class Movable:
+    """An image that the reader moves, and what networks say of it."""
+
+    kind: ClassVar[str] = "moving"
+    moving: Moving
+
+
+Part = Table | Chart | Panels | Choice | Text | Definitions | Gallery | Folded | Live | Movable
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ The part itself is `page/try.html`, a template that takes a `TryIt` as `try_it`;
 Example, a network that has not been trained:
     >>> import jax, jax.numpy as jnp
     >>> from cnn.config import NetworkConfig, TrialConfig
+    >>> from cnn.data import datasets
     >>> from cnn.network import models
     >>> digits = datasets.load("digits")
     >>> config = TrialConfig("digits", network=NetworkConfig(blocks=1, width=4))
@@ -72,11 +73,12 @@ def try_it(trained: Trained, dataset: Dataset) -> TryIt:
         network=live(trained),
         largest_pixel=dataset.largest_pixel,
         drawing=drawings.measure(dataset.train_images),
-        examples=_examples(dataset),
+        examples=examples(dataset),
     )
 
 
-def _examples(dataset: Dataset) -> tuple[Example, ...]:
+def examples(dataset: Dataset) -> tuple[Example, ...]:
+    """The first test image of each class, of at most 20 classes, as far as they fit in 0.1 MB."""
     labels, first = np.unique(dataset.test_labels, return_index=True)
     characters = 4 * -(-dataset.test_images[0].nbytes // 3)
     count = min(MOST_EXAMPLES, MOST_CHARACTERS // characters)

@@ -186,5 +186,8 @@ def test_every_experiment_has_its_page(page, experiment, tmp_path):  # noqa: F81
     page.evaluate("page.drawn")
     assert page.locator(".question").inner_text() == experiment.EXPERIMENT.question
     assert page.locator("#evidence svg").count() >= 2
-    pictures = {"features": 3, "localize": 1}.get(experiment.EXPERIMENT.name, 0)
+    pictures = {"features": 3}.get(experiment.EXPERIMENT.name, 0)
     assert page.locator("main img:not(.sharp)").count() == pictures
+    scenes = 2 * localize.SHOWN if experiment is localize else 0
+    assert page.locator("#scenes img").count() == page.locator("#scenes rect.found").count() == scenes
+    assert page.locator("#moving").count() == (experiment is why_convnets)

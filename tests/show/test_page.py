@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from cnn.show import page
+from cnn.show import page, style
 from cnn.show.parts import (
     Cell,
     Chart,
@@ -131,6 +131,12 @@ def test_numbers_sort_as_numbers_and_unknown_ones_are_dashes():
 def test_a_table_with_a_short_row_is_refused():
     with pytest.raises(ValueError, match="'mine': each row must have 2 cells"):
         Table("mine", ("a", "b"), [[Cell("1")]])
+
+
+def test_signed_numbers_have_the_colours_of_the_pictures():
+    css = (page.FOLDER / "page.css").read_text().lower()
+    assert re.findall("--negative: (#[0-9a-f]{6});", css)[0] == style.BLUE.lower()
+    assert re.findall("--positive: (#[0-9a-f]{6});", css)[0] == style.VERMILION.lower()
 
 
 def test_each_vendored_file_has_its_version_and_licence():

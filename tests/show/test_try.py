@@ -71,7 +71,7 @@ def pixels(page):
 
 
 def shown_probabilities(page):
-    shares = page.locator(".try-share").all_inner_texts()
+    shares = page.locator(".bar-share").all_inner_texts()
     return [float(share.removesuffix(" %")) / 100 for share in shares]
 
 
@@ -350,7 +350,7 @@ HOSTILE = ["<img src=x onerror=alert(1)>", "</script><script>alert(2)</script>",
 def test_names_are_text(page, opened):
     names = [*HOSTILE, "<!--", "'\"&amp;", "${alert(3)}", "", "\u2028"]
     opened(functools.partial(trying.renamed, names=names))
-    assert [page.locator(".try-class").nth(index).text_content() for index in range(10)] == names
+    assert [page.locator(".bar-class").nth(index).text_content() for index in range(10)] == names
     page.locator("#try-tests button").nth(2).click()
     assert page.locator("img").count() == 0
 
@@ -381,6 +381,19 @@ def test_maps_follow_the_colours_of_the_page(page, opened):
     dark = np.reshape(page.evaluate(COLOURS), (64, 4))
     assert light[light.sum(1).argmax()].tolist() == [255, 255, 255, 255]
     assert dark[dark.sum(1).argmin()].tolist() == [22, 22, 22, 255]
+
+
+def test_signed_numbers_are_blue_below_zero_and_vermilion_above(page, opened):
+    page.emulate_media(color_scheme="light")
+    opened(normalization="none")
+    dots = np.reshape(page.evaluate(COLOURS), (64, 4))  # of ReLU, so none is below 0
+    strength = np.reshape(page.evaluate("[...tryIt.answer().layers.get('block1/relu1').values]"), (64, 6))
+    share = (strength[:, 0] / strength.max())[:, None]
+    np.testing.assert_allclose(dots[:, :3], 255 + share * ([0xD5 - 255, 0x5E - 255, 0 - 255]), atol=1)
+    for cell in page.locator(".try-cells span").all()[:27]:
+        value = float(cell.get_attribute("title"))
+        assert ("--negative" if value < 0 else "--positive") in cell.get_attribute("style")
+    assert "Numbers below 0 are blue, those above 0 vermilion" in page.locator("#try-filter").inner_text()
 
 
 def test_a_network_without_convolutions_has_no_filter(page, opened):

@@ -24,12 +24,14 @@ TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>try it</title><style>
 :root { color-scheme: light dark; --ink: #222; --quiet: #666; --ground: #fff; --panel: #f6f6f4; --line: #d8d8d4;
-  --accent: #0072b2; --good: #00764f; --bad: #c04a00; }
+  --accent: #0072b2; --good: #00764f; --bad: #c04a00;
+  --negative: #0072b2; --positive: #d55e00; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e8e8e6; --quiet: #a0a09c; --ground: #161616; --panel: #1f1f1f;
-  --line: #3a3a3a; --accent: #56b4e9; --good: #3ec99b; --bad: #ff9a57; } }
+  --line: #3a3a3a; --accent: #56b4e9; --good: #3ec99b; --bad: #ff9a57;
+  --negative: #4aa8e8; --positive: #f0793a; } }
 body { background: var(--ground); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; margin: 0; }
 main { margin: 0 auto; max-width: 62rem; padding: 1rem; }
-{% include "try.css" %}</style></head>
+{% include "bars.css" %}{% include "try.css" %}</style></head>
 <body><main><h2>Try it</h2>{% include "try.html" %}</main></body></html>
 """
 

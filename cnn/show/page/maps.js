@@ -170,7 +170,7 @@ const Maps = (() => {
     return layers.get(name).values.map((value, index) => value * deviation[index % channels] + mean[index % channels]);
   }
 
-  // From the ground to the ink, and below 0 to the colour of what is bad.
+  // From the ground at 0 to the colour of negative numbers, and to that of positive ones.
   function paintMap(canvas, layer, channel, limit, colours) {
     const channels = layer.shape[2] ?? 1;
     canvas.height = layer.shape.length === 3 ? layer.shape[0] : 1;
@@ -179,7 +179,7 @@ const Maps = (() => {
     const image = context.createImageData(canvas.width, canvas.height);
     for (let cell = 0; cell < canvas.width * canvas.height; cell++) {
       const value = layer.values[cell * channels + channel] / limit;
-      const ink = value < 0 ? colours.bad : colours.ink;
+      const ink = value < 0 ? colours.negative : colours.positive;
       for (let part = 0; part < 3; part++) {
         image.data[4 * cell + part] = colours.ground[part] + Math.abs(value) * (ink[part] - colours.ground[part]);
       }
@@ -233,7 +233,7 @@ const Maps = (() => {
       context.fillRect(0, 0, 1, 1);
       return context.getImageData(0, 0, 1, 1).data;
     };
-    const found = { ink: read("ink"), ground: read("ground"), bad: read("bad") };
+    const found = { ground: read("ground"), negative: read("negative"), positive: read("positive") };
     probe.remove();
     return found;
   }

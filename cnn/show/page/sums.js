@@ -109,7 +109,8 @@ const Sums = (() => {
     for (const value of values) {
       const cell = document.createElement("span");
       const share = Math.round((45 * Math.abs(value)) / limit);
-      cell.style.background = `color-mix(in srgb, var(${value < 0 ? "--bad" : "--accent"}) ${share}%, transparent)`;
+      const colour = value < 0 ? "--negative" : "--positive";
+      cell.style.background = `color-mix(in srgb, var(${colour}) ${share}%, transparent)`;
       cell.title = String(value);
       if (size[1] <= WIDEST) cell.textContent = short(value);
       cells.append(cell);

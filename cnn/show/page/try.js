@@ -2,8 +2,6 @@
 "use strict";
 
 const TryIt = (() => {
-  const MOST_CLASSES = 10; // in the list of probabilities
-
   function start(data) {
     const part = (name) => document.getElementById(`try-${name}`);
     const network = { ...Network.decode(data.network), largest_pixel: data.largest_pixel };
@@ -37,16 +35,11 @@ const TryIt = (() => {
     }
 
     function showAnswer() {
-      const shares = answer.probabilities;
-      const order = [...shares.keys()].sort((one, other) => shares[other] - shares[one]);
-      part("answer").textContent = sentence(order[0]);
-      const shown = order.slice(0, MOST_CLASSES);
-      if (order.length <= MOST_CLASSES) shown.sort((one, other) => one - other); // so that bars keep their places
-      part("bars").replaceChildren(...shown.map((index) => bar(index, index === order[0])));
+      part("answer").textContent = sentence(Bars.show(part("bars"), network.class_names, answer.probabilities));
     }
 
     function sentence(best) {
-      const likely = `${network.class_names[best]} (${percent(answer.probabilities[best])})`;
+      const likely = `${network.class_names[best]} (${Bars.percent(answer.probabilities[best])})`;
       part("answer").className = "";
       if (origin.kind === "nothing") return data.drawing ? "Nothing is drawn yet." : "No image is picked yet.";
       if (origin.kind === "test") {
@@ -58,25 +51,6 @@ const TryIt = (() => {
       }
       if (origin.kind === "picture") return `${origin.name}: the network says ${likely}.`;
       return `The network says ${likely}.`;
-    }
-
-    function bar(index, best) {
-      const element = document.createElement("li");
-      const name = document.createElement("span");
-      const track = document.createElement("span");
-      const fill = document.createElement("span");
-      const share = document.createElement("span");
-      element.className = best ? "try-best" : "";
-      name.className = "try-class";
-      name.textContent = network.class_names[index];
-      name.title = network.class_names[index];
-      track.className = "try-track";
-      fill.style.width = `${100 * answer.probabilities[index]}%`;
-      track.append(fill);
-      share.className = "try-share";
-      share.textContent = percent(answer.probabilities[index]);
-      element.append(name, track, share);
-      return element;
     }
 
     // The cell of the first row that is excited most, so that there is a sum to look at.
@@ -114,6 +88,7 @@ const TryIt = (() => {
         "multiply each number under the filter by the filter's number, and add up.",
         Maps.asPixels(network, answer.layers, dot.input) ? normalisation() : "",
         dot.beyond ? "Beyond the border there are zeros." : "",
+        "Numbers below 0 are blue, those above 0 vermilion, here and in the maps.",
       ].join(" ");
       part("before").textContent = dot.input ? `${dot.input}, channel ${first + 1}` : "the image";
       part("after").textContent = `${cell.name}, map ${cell.channel + 1}`;
@@ -260,11 +235,6 @@ const TryIt = (() => {
 
   function where(cell) {
     return `row ${cell.row + 1}, column ${cell.column + 1}`;
-  }
-
-  function percent(share) {
-    const text = (100 * share).toFixed(1);
-    return `${text === "100.0" && share < 1 ? "99.9" : text} %`;
   }
 
   return { start };
