@@ -65,7 +65,7 @@ def main(options: Options) -> int:
 
 def as_json(found: Across) -> str:
     """The sweeps as JSON, with the sentence that the command ends with."""
-    return json.dumps({**found.to_json(), "sentence": across_words.sentence(found)}, indent=2)
+    return json.dumps(across_words.plain(found), indent=2)
 
 
 def as_text(found: Across) -> str:
