@@ -36,7 +36,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     "cnn.show": [
         *("style", "canvas", "panels", "answer", "comparison", "network", "trace", "try_it"),
         *("parts", "charts", "learning", "network_parts", "study_parts", "sweep_charts", "comparison_charts"),
-        *("sweep_page", "comparison_page", "training_page", "page"),
+        *("across_charts", "sweep_page", "comparison_page", "across_page", "training_page", "page"),
     ],
     "experiments": [
         *(
