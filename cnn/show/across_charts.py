@@ -49,11 +49,12 @@ def decisions(found: Across) -> Panels:
 
 
 def _decision(place: int, sweep: Sweep) -> Chart:
-    name = printable(sweep.name)
+    taken = sweep.answer.recommended
+    title = f"{printable(sweep.name)}: {'no trial succeeded' if taken is None else variant_name('blocks', taken)}"
     return Chart(
         f"decision-{place}",
-        name,
-        f"{name}. {rule_in_words(sweep.answer)}",
+        title,
+        f"{title}. {rule_in_words(sweep.answer)}",
         rule_drawing(sweep.answer, of_variants=False),
         variant=place,
         height=HEIGHT,

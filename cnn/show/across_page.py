@@ -6,7 +6,7 @@ from cnn.show import study_parts
 from cnn.show.across_charts import by_cost, by_depth, decisions
 from cnn.show.parts import UNKNOWN, Cell, Definitions, Folded, Page, Section, Table, Text, percent, written
 from cnn.study import across_words, tables
-from cnn.study.across import Across, Sweep, value_in_words
+from cnn.study.across import TAKEN, Across, Sweep, value_in_words
 from cnn.study.across_words import printable
 from cnn.study.answer import Depth
 from cnn.study.words import apart
@@ -15,6 +15,7 @@ RULE = (
     "Inside a sweep, the smallest depth within the green band is taken: it falls short of the best depth on validation "
     "images by no more than is allowed. Each panel has a scale of its own."
 )
+SHADE = 0.25  # of what a sweep recommends
 REFERENCE = "the sweep's own choice"
 USUAL = ("short", "allowed", "difference", "n", "rate", "MACs", "seconds")  # words that mean the same in every study
 MEANINGS = {
@@ -76,11 +77,11 @@ def answers_table(found: Across) -> Table:
 
 def _answer(found: Across, sweep: Sweep) -> list[Cell]:
     best = sweep.answer.best
-    others = ", ".join(map(str, found.not_worse(sweep)))
+    others = ", ".join(map(str, found.not_worse(sweep))) or "none"
     return [
         written(sweep.answer.recommended, "d"),
         *([Cell(UNKNOWN)] * 4 if best is None else _accuracy(best)),
-        Cell(others or "none"),
+        Cell(UNKNOWN if best is None else others),
         *_next_smaller(sweep.smaller),
     ]
 
@@ -111,7 +112,7 @@ def depths_table(found: Across) -> Table:
     columns = [
         ("sweep", [Cell(printable(sweep.name)) for _, sweep, _ in places]),
         ("blocks", [written(depth.blocks, "d") for depth in depths]),
-        ("stands", [Cell(standing.side) for standing in standings]),
+        ("stands", [Cell(each.side, shade=SHADE if each.side == TAKEN else 0.0) for each in standings]),
         ("test %", [percent(depth.summary.test.mean) for depth in depths]),
         ("from", [percent(depth.summary.test.low) for depth in depths]),
         ("to", [percent(depth.summary.test.high) for depth in depths]),

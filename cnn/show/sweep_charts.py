@@ -43,6 +43,7 @@ from cnn.study.statistics import RESOLUTION
 
 HEIGHT = 260
 SPREAD = 22.0  # pixels between the first and the last of several marks of a depth
+NARROW = 36  # pixels of a depth where numbers are smaller
 AXIS = "CONV-RELU-POOL blocks"
 DOT = {"type": "point", "filled": True, "size": 34, "opacity": 0.55}
 MEAN = {"type": "point", "filled": True, "size": 90, "opacity": 1}
@@ -107,7 +108,8 @@ def rule_drawing(answer: Answer, seeds: Values = (), of_variants: bool = True) -
     band = {"type": "bar", "color": BAND, "width": {"band": 0.8}}
     tick = {"type": "tick", "color": GOOD, "thickness": 2, "width": {"band": 0.8}}
     diamond = MEAN | {"shape": "diamond", "size": 160}
-    text = {"type": "text", "dy": -16, "fontWeight": "bold"}
+    size = {"expr": f"width < {NARROW * len(means)} ? 9.5 : 12"}  # so that the numbers of neighbours do not touch
+    text = {"type": "text", "dy": -16, "fontWeight": "bold", "fontSize": size}
     dots = tooltip(variant="blocks", short="points")
     shown = tooltip(variant="blocks", short="points short", allowed="points allowed")
     colour = plain("colour")
