@@ -39,7 +39,7 @@ def across_page(found: Across, question: str, command: str) -> Page:
         Section("accuracy", "Test accuracy by depth", (by_depth(found),)),
         Section("by-cost", "Accuracy and cost", (by_cost(found),)),
         Section("table", "All depths of all sweeps", (depths_table(found),)),
-        Section("tests", "Tests and definitions", (Text((across_words.tests(found),)), _definitions())),
+        Section("tests", "Tests and definitions", (Text((across_words.how_tested(found),)), _definitions())),
         _made(found),
     ]
     return Page(
@@ -56,18 +56,18 @@ def across_page(found: Across, question: str, command: str) -> Page:
 
 
 def answers_table(found: Across) -> Table:
-    """What each sweep recommends, how good that is, which other depths would do, and why none smaller."""
+    """What each sweep recommends, how good that is, which other depths would do, why none smaller, and its settings."""
     settings = across_words.settings_beside(found)
     heads = ("use", "test %", "from", "to", "n", "not worse", "next smaller", "short", "allowed")
     return Table(
         "Use is the recommended number of blocks, short and allowed are those of the next smaller one. A click on a "
         "head sorts.",
-        ("sweep", *(setting.replace("_", " ") for setting in settings), *heads),
+        ("sweep", *heads, *(setting.replace("_", " ") for setting in settings)),
         [
             [
                 Cell(printable(sweep.name)),
-                *(_setting(sweep.settings[name]) for name in settings),
                 *_answer(found, sweep),
+                *(_setting(sweep.settings[name]) for name in settings),
             ]
             for sweep in found.sweeps
         ],

@@ -110,7 +110,7 @@ def _next_smaller(sweep: Sweep) -> str | None:
 def explained(found: Across) -> str:
     """What the tables mean, where the sweeps are, and what they have in common."""
     lines = [f"{word}: {meaning}" for word, meaning in MEANINGS.items()]
-    lines[-1] = f"{lines[-1]} {tests(found)}"
+    lines[-1] = f"{lines[-1]} {how_tested(found)}"
     common = [f"{name}={value_in_words(found.common[name])}" for name in SHOWN if name in found.common]
     lines.append(f"Equal in all: {printable(', '.join(common)) or 'nothing'}.")
     wrapped = [textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines]
@@ -118,7 +118,7 @@ def explained(found: Across) -> str:
     return "\n".join([*wrapped, *folders])
 
 
-def tests(found: Across) -> str:
+def how_tested(found: Across) -> str:
     """Which tests say that a depth is worse or better, and for what they are adjusted."""
     return TESTS.format(count=len(found.sweeps))
 
