@@ -36,8 +36,8 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     "cnn.show": [
         *("style", "canvas", "panels", "answer", "comparison", "network", "trace", "try_it", "moving"),
         *("parts", "charts", "learning", "network_parts", "scene_parts", "study_parts"),
-        *("sweep_charts", "comparison_charts"),
-        *("sweep_page", "comparison_page", "training_page", "page"),
+        *("sweep_charts", "comparison_charts", "across_charts"),
+        *("sweep_page", "comparison_page", "across_page", "training_page", "page"),
     ],
     "experiments": [
         *(

@@ -41,6 +41,11 @@ class Table:
         if any(len(row) != len(self.heads) for row in self.rows):
             raise ValueError(f"{self.caption!r}: each row must have {len(self.heads)} cells")
 
+    @property
+    def of_numbers(self) -> tuple[bool, ...]:
+        """Whether each column has a number: then its head, and what is unknown in it, are aligned as numbers are."""
+        return tuple(any(row[place].number is not None for row in self.rows) for place in range(len(self.heads)))
+
 
 @dataclass(frozen=True)
 class Chart:

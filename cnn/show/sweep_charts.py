@@ -25,6 +25,7 @@ from cnn.show.charts import (
     GOOD,
     INK,
     OTHER,
+    Spec,
     Values,
     domain,
     drawing,
@@ -41,72 +42,37 @@ from cnn.study.results import ACCURACY, Row, by_seed, compared
 from cnn.study.statistics import RESOLUTION
 
 HEIGHT = 260
-SPREAD = 22.0  # pixels between the first and the last seed of a depth
+SPREAD = 22.0  # pixels between the first and the last of several marks of a depth
+NARROW = 36  # pixels of a depth where numbers are smaller
 AXIS = "CONV-RELU-POOL blocks"
 DOT = {"type": "point", "filled": True, "size": 34, "opacity": 0.55}
 MEAN = {"type": "point", "filled": True, "size": 90, "opacity": 1}
+NUDGED = {"xOffset": {"expr": "datum.nudge"}}  # of a mark whose rows have a `nudge`
+RULE_HEADS = ("short", "allowed", "good enough", "seeds")
 
 
 def decision(answer: Answer, rows: Sequence[Row]) -> Chart:
     """The rule, drawn: how far each depth falls short of the best one on validation images, and what is allowed."""
-    depths = [depth for depth in answer.depths if depth.shortfall is not None and depth.allowance is not None]
+    depths = ranked(answer)
     names = [depth.blocks for depth in depths]
-    best = min(depths, key=lambda depth: depth.shortfall or 0.0, default=None)
+    best = _least_short(depths)
     accuracy = by_seed(compared(rows), "val_accuracy", names)
     short = 100 * (accuracy[names.index(best.blocks)] - accuracy) if best else accuracy
     seeds = [
-        {"variant": name, "short": float(value), "seed": seed, "nudge": _nudge(seed, short.shape[1])}
+        {"variant": name, "short": float(value), "seed": seed, "nudge": nudge(seed, short.shape[1])}
         for name, own in zip(names, short, strict=True)
         for seed, value in enumerate(own)
         if not np.isnan(value)
     ]
-    means = [_decided(depth) for depth in depths]
-    of = f"the best mean ({best.blocks})" if best else "the best mean"
-    x = ordinal("variant", AXIS, answer.recommended, "use this")
-    ends = [0.0, *(each["short"] for each in (*seeds, *means)), *(each["allowed"] for each in means)]
-    y = number("short", f"validation points below {of}", domain=domain(ends))
-    allowed = y | {"field": "allowed"}
-    layers = [
-        layer(means, {"type": "bar", "color": BAND, "width": {"band": 0.8}}, x=x, y=allowed, y2={"datum": 0}),
-        layer(means, {"type": "tick", "color": GOOD, "thickness": 2, "width": {"band": 0.8}}, x=x, y=allowed),
-        layer(seeds, DOT | {"color": OTHER, **_NUDGED}, x=x, y=y, tooltip=tooltip(variant="blocks", short="points")),
-        layer(
-            means,
-            MEAN | {"shape": "diamond", "size": 160},
-            x=x,
-            y=y,
-            color=plain("colour"),
-            tooltip=tooltip(variant="blocks", short="points short", allowed="points allowed"),
-        ),
-        layer(
-            means,
-            {"type": "text", "dy": -16, "fontWeight": "bold"},
-            x=x,
-            y=y,
-            text=plain("words"),
-            color=plain("colour"),
-        ),
-    ]
-    reached = ", ".join(str(each["variant"]) for each in means if each["reached"]) or "none"
     return Chart(
         "decision",
         "Within the green band a depth is good enough; the smallest such depth is taken",
-        f"How many points each depth falls short of the best depth on validation images. Good enough: {reached}. "
-        f"Taken: {UNKNOWN if answer.recommended is None else answer.recommended}.",
-        drawing(layers, HEIGHT),
+        rule_in_words(answer),
+        rule_drawing(answer, seeds),
         Table(
             "Points below the best depth's mean validation accuracy. Dots are seeds, diamonds means.",
-            ("blocks", "short", "allowed", "good enough", "seeds"),
-            [
-                [
-                    written(depth.blocks, "d"),
-                    percent(depth.shortfall),
-                    percent(depth.allowance),
-                    Cell("yes" if _reached(depth) else "no"),
-                    written(depth.summary.n, "d"),
-                ]
-                for depth in depths
-            ],
+            ("blocks", *RULE_HEADS),
+            [[written(depth.blocks, "d"), *rule_cells(depth)] for depth in depths],
             variants=names,
             marked=names.index(answer.recommended) if answer.recommended in names else None,
         ),
@@ -114,11 +80,66 @@ def decision(answer: Answer, rows: Sequence[Row]) -> Chart:
     )
 
 
-_NUDGED = {"xOffset": {"expr": "datum.nudge"}}
+def ranked(answer: Answer) -> list[Depth]:
+    """The depths that the rule ranks."""
+    return [depth for depth in answer.depths if depth.shortfall is not None and depth.allowance is not None]
 
 
-def _nudge(place: int, count: int) -> float:
-    """How far a seed stands from the middle of its depth: the same at every depth."""
+def _least_short(depths: Sequence[Depth]) -> Depth | None:
+    return min(depths, key=lambda depth: depth.shortfall or 0.0, default=None)
+
+
+def rule_drawing(answer: Answer, seeds: Values = (), of_variants: bool = True) -> Spec:
+    """What the rule compares: a green band up to what is allowed, and a diamond where the depth's mean lies.
+
+    Args:
+        answer: the answer.
+        seeds: what a dot is drawn for: the `short` of a `seed` of a `variant`, in points, and its `nudge`.
+        of_variants: whether the reader may hide depths.
+    """
+    depths = ranked(answer)
+    best = _least_short(depths)
+    means = [_decided(depth) for depth in depths]
+    of = f"the best mean ({best.blocks})" if best else "the best mean"
+    x = ordinal("variant", AXIS, answer.recommended, "use this")
+    ends = [0.0, *(each["short"] for each in (*seeds, *means)), *(each["allowed"] for each in means)]
+    y = number("short", f"validation points below {of}", domain=domain(ends))
+    allowed = y | {"field": "allowed"}
+    band = {"type": "bar", "color": BAND, "width": {"band": 0.8}}
+    tick = {"type": "tick", "color": GOOD, "thickness": 2, "width": {"band": 0.8}}
+    diamond = MEAN | {"shape": "diamond", "size": 160}
+    size = {"expr": f"width < {NARROW * len(means)} ? 9.5 : 12"}  # so that the numbers of neighbours do not touch
+    text = {"type": "text", "dy": -16, "fontWeight": "bold", "fontSize": size}
+    dots = tooltip(variant="blocks", short="points")
+    shown = tooltip(variant="blocks", short="points short", allowed="points allowed")
+    colour = plain("colour")
+    layers = [
+        layer(means, band, of_variants=of_variants, x=x, y=allowed, y2={"datum": 0}),
+        layer(means, tick, of_variants=of_variants, x=x, y=allowed),
+        layer(seeds, DOT | {"color": OTHER, **NUDGED}, of_variants=of_variants, x=x, y=y, tooltip=dots),
+        layer(means, diamond, of_variants=of_variants, x=x, y=y, color=colour, tooltip=shown),
+        layer(means, text, of_variants=of_variants, x=x, y=y, text=plain("words"), color=colour),
+    ]
+    return drawing(layers, HEIGHT)
+
+
+def rule_in_words(answer: Answer) -> str:
+    """What the drawing of the rule shows, for those who do not see it."""
+    reached = ", ".join(str(depth.blocks) for depth in ranked(answer) if _reached(depth)) or "none"
+    return (
+        f"How many points each depth falls short of the best depth on validation images. Good enough: {reached}. "
+        f"Taken: {UNKNOWN if answer.recommended is None else answer.recommended}."
+    )
+
+
+def rule_cells(depth: Depth) -> list[Cell]:
+    """A ranked depth's numbers in the rule, as cells below `RULE_HEADS`."""
+    reached = Cell("yes" if _reached(depth) else "no")
+    return [percent(depth.shortfall), percent(depth.allowance), reached, written(depth.summary.n, "d")]
+
+
+def nudge(place: int, count: int) -> float:
+    """How many pixels one of so many marks of a depth stands from its middle: the same at every depth."""
     return SPREAD * (place / (count - 1) - 0.5) if count > 1 else 0.0
 
 
@@ -129,13 +150,11 @@ def _reached(depth: Depth) -> bool:
 
 def _decided(depth: Depth) -> dict[str, Any]:
     assert depth.shortfall is not None and depth.allowance is not None
-    reached = _reached(depth)
     return {
         "variant": depth.blocks,
         "short": 100 * depth.shortfall,
         "allowed": 100 * depth.allowance,
-        "reached": reached,
-        "colour": GOOD if reached else BAD,
+        "colour": GOOD if _reached(depth) else BAD,
         "words": f"{100 * depth.shortfall:.2f}",
     }
 
@@ -147,7 +166,7 @@ def accuracy_by_depth(answer: Answer, rows: Sequence[Row]) -> Chart:
         {"variant": row.variant, "accuracy": 100 * row.value(ACCURACY), "seed": row.seed}
         for row in sorted(done, key=lambda row: row.variant)
     ]
-    means = [_mean(depth, depth is answer.best) for depth in answer.depths if depth.summary.test.mean is not None]
+    means = [mean_mark(depth, depth is answer.best) for depth in answer.depths if depth.summary.test.mean is not None]
     ends = [value for each in means for value in (each["low"], each["high"])] + [each["accuracy"] for each in seeds]
     x = ordinal("variant", AXIS, answer.recommended, "use this")
     y = number("accuracy", "test accuracy (%)", domain=domain(ends, high=100.0))
@@ -192,7 +211,8 @@ def accuracy_by_depth(answer: Answer, rows: Sequence[Row]) -> Chart:
     )
 
 
-def _mean(depth: Depth, chosen: bool) -> dict[str, Any]:
+def mean_mark(depth: Depth, chosen: bool) -> dict[str, Any]:
+    """A depth's mean test accuracy with its interval, in percent, as a row of a layer; the mean must be known."""
     test = depth.summary.test
     assert test.mean is not None
     return {
@@ -237,7 +257,7 @@ def accuracy_by_cost(answer: Answer) -> Choice:
 
 def _by_cost(answer: Answer, name: str, title: str) -> Chart:
     known = [depth for depth in answer.depths if getattr(depth.summary, name) and depth.summary.test.mean is not None]
-    points = [_mean(depth, depth is answer.best) | {"cost": float(getattr(depth.summary, name))} for depth in known]
+    points = [mean_mark(depth, depth is answer.best) | {"cost": float(getattr(depth.summary, name))} for depth in known]
     front = pareto(points)
     ends = [value for each in points for value in (each["low"], each["high"])]
     x = number("cost", title, type="log", domain=log_domain([each["cost"] for each in points]))

@@ -77,6 +77,13 @@ class Sweep:
             return Standing(depth, ALIKE, p)
         return Standing(depth, WORSE if depth.difference.mean < 0 else BETTER, p)
 
+    @property
+    def smaller(self) -> Depth | None:
+        """The next smaller depth than the recommended one; None where it was not tried, or is not ranked."""
+        recommended = self.answer.recommended
+        below = [depth for depth in self.answer.depths if recommended is not None and depth.blocks < recommended]
+        return below[-1] if below and None not in (below[-1].shortfall, below[-1].allowance) else None
+
 
 @dataclass(frozen=True)
 class Across:
@@ -101,6 +108,11 @@ class Across:
     def standings(self, blocks: int) -> tuple[Standing, ...]:
         """How a depth stands in each of the sweeps, in their order."""
         return tuple(sweep.standing(blocks, len(self.sweeps)) for sweep in self.sweeps)
+
+    def not_worse(self, sweep: Sweep) -> tuple[int, ...]:
+        """The depths beside the recommended one that a sweep does not find worse, in ascending order."""
+        sides = {blocks: sweep.standing(blocks, len(self.sweeps)).side for blocks in self.depths}
+        return tuple(blocks for blocks, side in sides.items() if side in FINE and side != TAKEN)
 
     @property
     def serving(self) -> tuple[int, ...]:

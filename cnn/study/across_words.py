@@ -2,10 +2,10 @@
 
 import itertools
 import textwrap
+from typing import Any
 
 from cnn.study.across import (
     BETTER,
-    FINE,
     RULED_OUT,
     TAKEN,
     UNFIT,
@@ -23,16 +23,19 @@ from cnn.study.words import apart, direction, joined, listed, percent, points
 
 SHOWN = ("dataset", "model", "match", "width", "epochs", "blocks", "seeds", "margin")  # of what all have in common
 ELSEWHERE = ("dataset", FINGERPRINT, "blocks", "seeds")  # settings that the tables show in other columns
-MEANINGS = (
-    "use: the number of blocks that the sweep recommends; validation images alone choose it.",
-    "test %: mean test accuracy; [a, b]: its 95 % interval over n seeds (Student's t).",
-    "not worse: the other depths that the sweep does not find worse on test images than its own choice.",
-    "next smaller: the depth below, and why not that one: by so many points it fell short of the best depth on "
+MEANINGS = {
+    "use": "the number of blocks that the sweep recommends; validation images alone choose it.",
+    "test %": "mean test accuracy; [a, b]: its 95 % interval over n seeds (Student's t).",
+    "not worse": "the other depths that the sweep does not find worse on test images than its own choice.",
+    "next smaller": "the depth below, and why not that one: by so many points it fell short of the best depth on "
     "validation images > so many were allowed.",
-    "For each depth: mean test accuracy in percent, and in brackets the difference to the sweep's own choice in "
-    "points, paired by seed. Worse or better is what a paired t-test finds, adjusted for all depths of its sweep "
-    "(Holm) and for the {count} sweeps (Bonferroni), so a sweep's own report may tell apart what is not told apart "
-    "here. No test compares the accuracies of two sweeps.",
+    "For each depth": "mean test accuracy in percent, and in brackets the difference to the sweep's own choice in "
+    "points, paired by seed.",
+}
+TESTS = (
+    "Worse or better is what a paired t-test finds, adjusted for all depths of its sweep (Holm) and for the {count} "
+    "sweeps (Bonferroni), so a sweep's own report may tell apart what is not told apart here. No test compares the "
+    "accuracies of two sweeps."
 )
 
 
@@ -48,13 +51,12 @@ def tables(found: Across) -> str:
 def _by_sweep(found: Across) -> str:
     sweeps = found.sweeps
     tests = [None if sweep.answer.best is None else sweep.answer.best.summary.test for sweep in sweeps]
-    settings = [name for name in found.varied if name not in ELSEWHERE and not _in_names(found, name)]
     return render(
         [
             Column("sweep", [_cell(sweep.name) for sweep in sweeps]),
             *(
                 Column(name, [_cell(value_in_words(sweep.settings[name])) for sweep in sweeps], kept=True)
-                for name in settings
+                for name in settings_beside(found)
             ),
             Column("use", [_number(sweep.answer.recommended) for sweep in sweeps], right=True, kept=True),
             Column("test %", [None if test is None else percent(test.mean, test.low, test.high) for test in tests]),
@@ -65,9 +67,10 @@ def _by_sweep(found: Across) -> str:
     )
 
 
-def _in_names(found: Across, setting: str) -> bool:
-    """Whether the names of the sweeps say the setting already."""
-    return all(f"{setting}=" in sweep.name for sweep in found.sweeps)
+def settings_beside(found: Across) -> list[str]:
+    """The settings that differ, but for those that the names of the sweeps or other columns of a table say already."""
+    told = [name for name in found.varied if all(f"{name}=" in sweep.name for sweep in found.sweeps)]
+    return [name for name in found.varied if name not in (*ELSEWHERE, *told)]
 
 
 def _by_depth(found: Across) -> str:
@@ -93,63 +96,85 @@ def _standing(standing: Standing) -> str | None:
 
 
 def _not_worse(found: Across, sweep: Sweep) -> str:
-    standings = {blocks: sweep.standing(blocks, len(found.sweeps)) for blocks in found.depths}
-    fine = [str(blocks) for blocks, standing in standings.items() if standing.side in FINE and standing.side != TAKEN]
-    return ", ".join(fine) or "none"
+    return ", ".join(map(str, found.not_worse(sweep))) or "none"
 
 
 def _next_smaller(sweep: Sweep) -> str | None:
-    recommended = sweep.answer.recommended
-    smaller = [depth for depth in sweep.answer.depths if recommended is not None and depth.blocks < recommended]
-    if not smaller or smaller[-1].shortfall is None or smaller[-1].allowance is None:
+    smaller = sweep.smaller
+    if smaller is None or smaller.shortfall is None or smaller.allowance is None:
         return None
-    short, allowed = apart(smaller[-1].shortfall, smaller[-1].allowance)
-    return f"{smaller[-1].blocks}: {short} > {allowed}"
+    short, allowed = apart(smaller.shortfall, smaller.allowance)
+    return f"{smaller.blocks}: {short} > {allowed}"
 
 
 def explained(found: Across) -> str:
     """What the tables mean, where the sweeps are, and what they have in common."""
-    lines = [meaning.format(count=len(found.sweeps)) for meaning in MEANINGS]
+    lines = [f"{word}: {meaning}" for word, meaning in MEANINGS.items()]
+    lines[-1] = f"{lines[-1]} {how_tested(found)}"
     common = [f"{name}={value_in_words(found.common[name])}" for name in SHOWN if name in found.common]
-    lines.append(f"Equal in all: {_printable(', '.join(common)) or 'nothing'}.")
+    lines.append(f"Equal in all: {printable(', '.join(common)) or 'nothing'}.")
     wrapped = [textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines]
-    folders = [f"{_printable(sweep.name)}: {_printable(str(sweep.folder))}" for sweep in found.sweeps]
+    folders = [f"{printable(sweep.name)}: {printable(str(sweep.folder))}" for sweep in found.sweeps]
     return "\n".join([*wrapped, *folders])
 
 
+def how_tested(found: Across) -> str:
+    """Which tests say that a depth is worse or better, and for what they are adjusted."""
+    return TESTS.format(count=len(found.sweeps))
+
+
 def sentence(found: Across) -> str:
-    """Whether one number of blocks does for all sweeps, as far as the numbers support it."""
-    return " ".join(filter(None, [_none(found), _verdict(found), _confounded(found)]))
+    """Whether one number of blocks does for all sweeps, as far as the numbers support it: the claim, and why."""
+    return " ".join([claim(found), *reasons(found)])
+
+
+def claim(found: Across) -> str:
+    """Whether the sweeps show that the answer depends on what differs between them, and which ones are left out."""
+    return " ".join(filter(None, [_none(found), _verdict(found)[0]]))
+
+
+def reasons(found: Across) -> list[str]:
+    """The sentences after the claim: what it rests on, and what to beware of."""
+    return [*_verdict(found)[1:], *filter(None, [_confounded(found)])]
+
+
+def plain(found: Across) -> dict[str, Any]:
+    """The sweeps as plain values, with the sentence about them."""
+    return {**found.to_json(), "sentence": sentence(found)}
 
 
 def _none(found: Across) -> str:
     """Which sweeps recommend nothing."""
-    without = [_printable(sweep.name) for sweep in found.sweeps if sweep.answer.recommended is None]
+    without = [printable(sweep.name) for sweep in found.sweeps if sweep.answer.recommended is None]
     return f"Without a recommendation, since no trial succeeded: {joined(without)}." if without else ""
 
 
-def _verdict(found: Across) -> str:
+def _verdict(found: Across) -> list[str]:
+    """What the sweeps show, in a sentence, and further ones about it."""
     recommending = [sweep for sweep in found.sweeps if sweep.answer.recommended is not None]
     if len(recommending) < 2:
-        return "There are no two recommendations to compare."
+        return ["There are no two recommendations to compare."]
     if len(found.recommended) == 1:
         (blocks,) = found.recommended
-        return (
+        return [
             f"Every sweep recommends {variant_name('blocks', blocks)}, so these sweeps do not show that the answer "
-            f"depends on {_differ_in(found)}. A difference that is too small for their seeds would not be seen."
-        )
-    each = "; ".join(f"{_printable(sweep.name)}: {sweep.answer.recommended}" for sweep in recommending)
+            f"depends on {_differ_in(found)}.",
+            "A difference that is too small for their seeds would not be seen.",
+        ]
+    each = "; ".join(f"{printable(sweep.name)}: {sweep.answer.recommended}" for sweep in recommending)
     if found.depends:
         why = "; ".join(_ruled_out(found, blocks) for blocks in found.recommended)
-        others = " Every other depth is ruled out by a sweep too." if set(found.depths) - set(found.recommended) else ""
-        return (
+        rest = set(found.depths) - set(found.recommended)
+        return [
             f"The answer depends on {_differ_in(found)}: the recommended numbers of blocks differ ({each}), and none "
-            f"does for all sweeps. On test images, {why}.{others}"
-        )
-    return (
+            "does for all sweeps.",
+            f"On test images, {why}.",
+            *(["Every other depth is ruled out by a sweep too."] if rest else []),
+        ]
+    return [
         f"The recommended numbers of blocks differ ({each}), but these sweeps do not show that the answer depends on "
         f"{_differ_in(found)}: {_left(found)}."
-    )
+    ]
 
 
 def _ruled_out(found: Across, blocks: int) -> str:
@@ -162,9 +187,9 @@ def _ruled_out(found: Across, blocks: int) -> str:
     standing, sweep = min(standings, key=lambda each: each[0].p if each[0].p is not None else 1.0)
     named = f"{variant_name('blocks', blocks)} {'is' if blocks == 1 else 'are'}"
     if standing.depth is None or standing.depth.difference is None:
-        return f"{named} too many for the images of sweep {_printable(sweep.name)}"
+        return f"{named} too many for the images of sweep {printable(sweep.name)}"
     small = "p < 0.001" if standing.p is not None and standing.p < 0.001 else f"p = {standing.p:.2g}"
-    return f"{named} {direction(standing.depth.difference)} in sweep {_printable(sweep.name)}, {small}"
+    return f"{named} {direction(standing.depth.difference)} in sweep {printable(sweep.name)}, {small}"
 
 
 def _left(found: Across) -> str:
@@ -172,7 +197,7 @@ def _left(found: Across) -> str:
     if found.serving:
         return f"no sweep finds {listed('blocks', found.serving)} worse than its own choice"
     unknown = [
-        f"{_printable(sweep.name)} has no result for {variant_name('blocks', blocks)}"
+        f"{printable(sweep.name)} has no result for {variant_name('blocks', blocks)}"
         for blocks in found.left
         for standing, sweep in zip(found.standings(blocks), found.sweeps, strict=True)
         if standing.side == UNKNOWN
@@ -207,9 +232,9 @@ def _number(blocks: int | None) -> str | None:
 
 def _cell(text: str) -> str:
     """Text for a cell: a line of a table in Markdown stays one."""
-    return _printable(text).replace("|", "\\|")
+    return printable(text).replace("|", "\\|")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text whose characters that would move a terminal's cursor are shown, not obeyed."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -59,7 +59,11 @@ class Command(Generic[Config]):
     @property
     def question(self) -> str:
         """The question that the command answers."""
-        return (self.doc or self.name).strip().partition("\n")[0]  # `python -OO` drops docstrings
+        return _first_line(self.doc) or self.name
+
+
+def _first_line(doc: str) -> str:
+    return (doc or "").strip().partition("\n")[0]  # `python -OO` drops docstrings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +82,11 @@ class Tool(Generic[Options]):
     doc: str
     options: type[Options]
     arguments: str = ""
+
+    @property
+    def question(self) -> str:
+        """The question that the command answers."""
+        return _first_line(self.doc) or self.name
 
 
 @dataclass(frozen=True, kw_only=True)

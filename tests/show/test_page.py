@@ -122,10 +122,13 @@ def test_every_chart_has_a_place_a_description_and_a_title():
     assert set(json.loads(Reader(text).scripts["charts"])) == {"a", "b", "c"}
 
 
-def test_numbers_sort_as_numbers_and_unknown_ones_are_dashes():
-    rows = [[Cell("a"), percent(0.5)], [Cell("b"), percent(None)]]
+@pytest.mark.parametrize("known", [0, 1])
+def test_numbers_sort_as_numbers_and_unknown_ones_are_dashes(known):
+    rows = [[Cell("a"), percent(None)], [Cell("b"), percent(None)]]
+    rows[known][1] = percent(0.5)
     text = page.render(page_of(Table("caption", ("name", "test %"), rows)))
-    assert '<td class="number" data-sort="50.0">50.00</td>' in text and "<td>\u2013</td>" in text
+    assert '<td class="number" data-sort="50.0">50.00</td>' in text and '<td class="number">\u2013</td>' in text
+    assert '<th scope="col" class="number">test %</th>' in text and '<th scope="col">name</th>' in text
 
 
 def test_a_table_with_a_short_row_is_refused():
