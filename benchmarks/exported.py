@@ -3,10 +3,10 @@
     python -m benchmarks.exported
 
 The network is the one that `train` takes for MNIST, with the weights that it starts with. `Trained.outputs` pads to
-batches of 128; `forward` is the same function compiled for the batch itself. Each side is a process of its own, and the
-sides take turns; a turn has many calls. The table has the median of images per second, and the median ratio to
-`Trained.outputs` in the same round, the lowest and highest in brackets. To compile and to read a file is not timed.
-ONNX needs the extra [onnx]; without it, its row says so.
+batches of 1, 16 or 128; `forward` is the same function compiled for the batch itself. Each side is a process of its
+own, and the sides take turns; a turn has many calls. The table has the median of images per second, and the median
+ratio to `Trained.outputs` in the same round, the lowest and highest in brackets. To compile and to read a file is not
+timed. ONNX needs the extra [onnx]; without it, its row says so.
 """
 
 import contextlib

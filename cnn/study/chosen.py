@@ -8,7 +8,7 @@ from cnn.study.plan import COMPARE, trial_name
 from cnn.study.swept import kept_answer
 from cnn.trained.kept import JSON
 from cnn.trained.network import Trained
-from cnn.training.folder import TrialFolder, kept_settings
+from cnn.training.folder import Result, TrialFolder, kept_settings
 
 
 def trained_in(workdir: Path) -> Trained:
@@ -27,10 +27,20 @@ def trained_in(workdir: Path) -> Trained:
         return Trained.load(workdir)
     if settings is None or "experiment" in settings:
         return _recommended(workdir)
-    trained = TrialFolder(workdir).trained(settings)
+    folder = TrialFolder(workdir)
+    trained = folder.trained(settings)
     if trained is None:
-        raise RequestError(f"workdir={str(workdir)!r}: holds no trained network; the training must be finished")
+        raise RequestError(f"workdir={str(workdir)!r}: holds no trained network; {_why(folder.result(settings))}")
     return trained
+
+
+def _why(result: Result | None) -> str:
+    """Why a trial's folder holds no network."""
+    if result is None:
+        return "the training must be finished"
+    if result.status == "diverged":
+        return "the training diverged"
+    return "the run that made it leaves one with --keep=all in a new workdir"
 
 
 def _recommended(workdir: Path) -> Trained:

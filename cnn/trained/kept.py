@@ -72,7 +72,10 @@ class Kept(NamedTuple):
 
 
 def _from_folder(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    values = files.read_json(folder / JSON)
+    try:
+        values = files.read_json(folder / JSON)
+    except RequestError:  # whose advice is for the settings of a work folder
+        raise RequestError(f"{folder / JSON}: is damaged, or cannot be read") from None
     if values is None:
         raise RequestError(f"{folder}: holds no trained network ({JSON} is missing)")
     known = _known(folder / JSON, values)  # first: another version's arrays may be other ones

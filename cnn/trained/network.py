@@ -85,6 +85,10 @@ class Trained:
         accuracy = "" if self.test_accuracy is None else f", test accuracy {self.test_accuracy:.2%}"
         return f"{self.config.network.model}, trained on {self.config.dataset} with seed {self.config.seed}{accuracy}"
 
+    @functools.cached_property
+    def _output_shape(self) -> Shape:
+        return self.network.output_shape(self.image_shape)
+
     @property
     def precision(self) -> str:
         """Of images, activations and weights in use, as in training."""
@@ -157,7 +161,7 @@ class Trained:
         Raises:
             RequestError: the images have another shape than those that the network learned from.
         """
-        none = np.zeros((0, *self.network.output_shape(self.image_shape)), np.float32)
+        none = np.zeros((0, *self._output_shape), np.float32)
         return np.concatenate([none, *self._in_batches(_outputs, images)])
 
     def probabilities(self, images: UInt8[np.ndarray, "n height width c"]) -> Float[np.ndarray, "n classes"]:
@@ -207,6 +211,8 @@ class Trained:
             )
             return np.asarray(y)[: mask.sum()]
 
+        if len(masks) == 1:  # to start threads takes as long as one image does
+            return iter([batch(indices[0], masks[0])])
         return _in_threads(batch, zip(indices, masks, strict=True))
 
 

@@ -337,7 +337,7 @@ class TrialFolder:
         return RequestError(f"{path}: is damaged; {self._advice()}")
 
     def _advice(self) -> str:
-        return f"remove {self.path}, and the same command runs that trial again"
+        return f"remove {self.path}, and the command that made it runs that trial again"
 
 
 class _Kept(NamedTuple):

@@ -58,11 +58,12 @@ def run_experiment(experiment: Experiment) -> NoReturn:
         if asked.dry_run:
             study = experiment.study(config, dataset)
             planned = run.overview(study, asked.workdir)
-            parts = [tables.overview_table(planned)]
+            rest = "All trials are done."
             if planned.missing:
                 known = forecast(planned.plan, planned.missing, planned.finished, asked.progress)
-                parts.append(f"{known.words()}{_not_counted(planned.plan)}")
-            return leave.say("\n\n".join([*parts, f"Folder: {asked.workdir or run.default_workdir(study)}"]))
+                rest = f"{known.words()}{_not_counted(planned.plan)}"
+            folder = f"Folder: {asked.workdir or run.default_workdir(study)}"
+            return leave.say("\n\n".join([tables.overview_table(planned), rest, folder]))
         finished = experiment.run(
             config,
             dataset,

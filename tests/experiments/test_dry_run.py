@@ -58,7 +58,8 @@ def test_the_plan_says_what_is_done(ask, tmp_path):
     flags = [*TINY, "--width=4", "--hidden=8", "--blocks=0,1", "--learning_rates=1e-3", "--workdir=w"]
     assert ask("sweep_blocks", *flags).returncode == 0
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert phases(ask("sweep_blocks", *flags, "--dry_run").stdout) == {"compare": (4, 4)}
+    finished = ask("sweep_blocks", *flags, "--dry_run").stdout
+    assert phases(finished) == {"compare": (4, 4)} and "\n\nAll trials are done.\n\nFolder: w" in finished
     grown = ask("sweep_blocks", *flags, "--dry_run", "--seeds=3", "--blocks=0,1,2")
     assert phases(grown.stdout) == {"compare": (9, 4)}
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before

@@ -103,6 +103,10 @@ def test_links_in_a_folder_are_counted_beside_the_answers(asked, folders):
         (("--workdir=trained",), "images=(): must name at least one picture"),
         (("--workdir=nowhere", "pictures"), "workdir='nowhere': must be a finished folder"),
         (("--workdir=empty", "pictures"), "holds no trained network of the recommended depth; a sweep with --keep=all"),
+        (
+            ("--workdir=empty/trials/compare-blocks1-rate0.01-seed0", "pictures"),
+            "seed0': holds no trained network; the run that made it leaves one with --keep=all in a new workdir",
+        ),
         (("--workdir=trained", "--top=3", "pictures"), "flag='top'"),
         (("--workdir=trained", "--invert=2", "pictures"), "must be true or false"),
     ],
@@ -165,6 +169,14 @@ def lose(name):
     return without
 
 
+def cut(name):
+    def short(folder):
+        for path in folder.rglob(name):
+            path.write_bytes(path.read_bytes()[:-9])
+
+    return short
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -173,8 +185,9 @@ def lose(name):
         (edit_answer, "answer.json: was edited, or is damaged"),
         (lose("trained.safetensors"), "trained.safetensors: is missing"),
         (lose("trained.json"), "trained.json is missing"),
+        (cut("trained.json"), "-seed0, and the command that made it runs that trial again"),
     ],
-    ids=["exchanged networks", "exchanged descriptions", "an edited answer", "no weights", "no description"],
+    ids=["exchanged networks", "exchanged descriptions", "edited answer", "no weights", "no description", "cut short"],
 )
 def test_a_network_answers_only_for_the_trial_that_it_was_kept_with(asked, answering, folders, damage, said):
     folder = folders / "damaged"

@@ -202,7 +202,7 @@ def make_older(path):
     ("name", "damage", "said"),
     [
         ("trained.json", Path.unlink, "holds no trained network (trained.json is missing)"),
-        ("trained.json", cut, "is not JSON"),
+        ("trained.json", cut, "trained.json: is damaged, or cannot be read"),
         ("trained.json", edit, "trained.json: is damaged"),
         ("trained.json", make_older, "trained.json: was made by another version"),
         ("trained.safetensors", Path.unlink, "trained.safetensors: is missing"),
