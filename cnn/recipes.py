@@ -72,8 +72,8 @@ RECORDS: Mapping[str, tuple[Record, ...]] = {
     "sweep_blocks": (
         Record(
             "--dataset=mnist --blocks=0,1,2,3 --seeds=5 --epochs=3 --learning_rates=1e-3,3e-3",
-            "2 blocks, 99.19 % (99.13 to 99.25, n=5), and 1 block 0.22 points less (0.14 to 0.30), in 17 minutes beside "
-            "other work",
+            "2 blocks, 99.19 % (99.13 to 99.25, n=5), and 1 block 0.22 points less (0.14 to 0.30), in 17 minutes "
+            "beside other work",
         ),
         Record(
             "--dataset=cifar10 --blocks=1,2,3,4 --seeds=5 --epochs=5 --learning_rates=1e-3,3e-3",
