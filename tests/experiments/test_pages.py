@@ -165,11 +165,23 @@ def test_without_scripts_answer_table_and_picture_are_there(browser, swept):  # 
     assert page.locator("#table tbody tr:visible").count() == 3
     picture = page.locator("noscript img")
     assert picture.is_visible() and picture.bounding_box()["height"] > 300
+    assert page.locator("button:visible, input:visible, .drawn:visible, canvas:visible").count() == 0  # nothing is dead
+    assert page.locator("#by-cost details:visible").count() == 3  # what a choice would hide
     context.close()
 
 
 def test_a_page_can_be_printed(opened):
     assert len(opened.pdf()) > 50_000
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_paper_is_light_and_no_table_is_cut(opened, scheme):
+    opened.emulate_media(color_scheme=scheme, media="print")
+    opened.set_viewport_size({"width": 718, "height": 1000})  # A4 between its margins
+    colours = opened.locator("#chart-accuracy text").evaluate_all("all => all.map(each => getComputedStyle(each).fill)")
+    assert colours and max(map(brightness, colours)) < 450
+    cut = "() => [...document.querySelectorAll('.scroll')].filter(each => each.scrollWidth > innerWidth).length"
+    assert opened.evaluate(cut) == 0
 
 
 def test_a_page_is_small(swept):

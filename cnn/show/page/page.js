@@ -12,9 +12,10 @@ const page = (() => {
     font: "system-ui, sans-serif",
     view: { stroke: null },
     axis: { domainColor: "var(--line)", gridColor: "var(--line)", tickColor: "var(--line)", labelFontSize: 12,
-            titleFontSize: 12, titleFontWeight: "normal", gridOpacity: 0.7 },
-    legend: { labelFontSize: 12, titleFontSize: 12 },
-    text: { fontSize: 12 },
+            titleFontSize: 12, titleFontWeight: "normal", gridOpacity: 0.7, labelColor: "var(--ink)",
+            titleColor: "var(--ink)" },
+    legend: { labelFontSize: 12, titleFontSize: 12, labelColor: "var(--ink)", titleColor: "var(--ink)" },
+    text: { fontSize: 12, color: "var(--ink)" },
   };
 
   const hidden = (element) => element.closest("[hidden]") !== null;
