@@ -80,17 +80,20 @@ def _panel(place: int, curves: Curves, log: bool, all_curves: Sequence[Curves]) 
     mean = [{"value": _shown(_mean(curves), log)}]
     every = [value for each in all_curves for own in each.seeds.values() for value in _shown(own, log) if value]
     quantity = f"{curves.images} {'error' if log else 'accuracy'} (%)"
-    scale: dict[str, Any] = {"domain": log_domain(every) if log else domain(every, high=100.0)}
+    spread = log_domain(every) if log else domain(every, high=100.0)
+    scale: dict[str, Any] = {"domain": spread if every else [1.0, 100.0]}
     y = number("value", quantity, **scale, **({"type": "log"} if log else {}))
     y["axis"] = {"tickCount": 5, **({"format": "~g"} if log else {})}
-    x = number("epoch", "epoch")
+    longest = max((len(own) for each in all_curves for own in each.seeds.values()), default=0)
+    x = number("epoch", "epoch", domain=[1, longest] if longest > 1 else [0.5, 1.5])
     x["axis"] = {"tickMinStep": 1, "tickCount": 5, "grid": False, "format": "d"}
     steps: list[Spec] = [
         {"calculate": "sequence(1, length(datum.value) + 1)", "as": "epoch"},
         {"flatten": ["epoch", "value"]},
     ]
-    thin = {"type": "line", "strokeWidth": 1, "opacity": 0.5, "color": OTHER, "tooltip": False}
     few = max(map(len, curves.seeds.values()), default=0) <= FEW
+    dots = {"color": OTHER, "size": 12} if few else False
+    thin = {"type": "line", "strokeWidth": 1, "opacity": 0.5, "color": OTHER, "tooltip": False, "point": dots}
     thick = {"type": "line", "strokeWidth": 2.5, "color": ACCENT, "point": {"color": ACCENT} if few else False}
     layers = [
         layer(seeds, thin, of_variants=False, transform=steps, x=x, y=y, detail={"field": "seed"}),

@@ -184,6 +184,19 @@ def test_paper_is_light_and_no_table_is_cut(opened, scheme):
     assert opened.evaluate(cut) == 0
 
 
+def test_where_every_trial_diverged_the_page_says_so(page, tmp_path):  # noqa: F811
+    training = dataclasses.replace(TRAINING, epochs=1)
+    config = SweepConfig(blocks=(0, 1), learning_rates=(1e20,), seeds=2, network=NETWORK, training=training)
+    finished = sweep_blocks.EXPERIMENT.run(config, datasets.load("digits"), tmp_path / "run")
+    page.goto(finished.page.as_uri())
+    page.evaluate("page.drawn")
+    page.get_by_label("error, on a log scale").check()
+    page.wait_for_selector("#chart-curves-error-1 svg")
+    assert page.locator("h1").inner_text() == "No recommendation on digits: no trial succeeded."
+    assert page.locator("#table tbody tr").count() == 2
+    assert page.locator("#decision, #by-depth, #by-cost, #network").count() == 0
+
+
 def test_a_page_is_small(swept):
     assert swept.page.stat().st_size < 2_000_000
 
