@@ -132,7 +132,7 @@ def _table(several: Sequence[Curves]) -> Table:
 
 
 def rates_chart(tuned: Sequence[Row], summaries: Sequence[Summary], column: str) -> Chart:
-    """Validation accuracy by learning rate, a line for each variant; the chosen rate is ringed.
+    """Validation accuracy by learning rate, a line for each variant; the chosen rate is ringed, an edge flagged.
 
     Args:
         tuned: the tuning trials.
@@ -142,15 +142,8 @@ def rates_chart(tuned: Sequence[Row], summaries: Sequence[Summary], column: str)
     names = [summary.variant for summary in summaries]
     chosen = {summary.variant: summary.learning_rate for summary in summaries}
     edges = {summary.variant for summary in summaries if summary.learning_rate_at_edge}
-    means = []
-    for name in names:
-        for rate in sorted({row.learning_rate for row in tuned if row.variant == name and row.learning_rate}):
-            own = [row for row in tuned if row.variant == name and row.learning_rate == rate]
-            values = [row.value("val_accuracy") for row in own if row.done]
-            lost = len(own) - len(values)
-            if values:
-                mean = 100 * float(np.mean(values))
-                means.append({"variant": name, "rate": float(rate), "accuracy": mean, "n": len(values), "lost": lost})
+    tried = [each for name in names for each in _by_rate(name, [row for row in tuned if row.variant == name])]
+    means = [each for each in tried if each["n"]]
     best = [each | {"edge": "at the edge"} for each in means if each["rate"] == chosen[each["variant"]]]
     flagged = [each for each in best if each["variant"] in edges]
     x = number("rate", "learning rate", type="log", domain=log_domain([each["rate"] for each in means]))
@@ -169,7 +162,7 @@ def rates_chart(tuned: Sequence[Row], summaries: Sequence[Summary], column: str)
         layer(means, {"type": "line", "strokeWidth": 1.5, "tooltip": False}, x=x, y=y, color=colour),
         layer(means, MEAN | {"size": 50}, x=x, y=y, color=colour, tooltip=shown),
         layer(best, {"type": "point", "size": 220, "strokeWidth": 2, "filled": False}, x=x, y=y, color=colour),
-        layer(flagged, {"type": "text", "dy": -16, "color": BAD}, x=x, y=y, text=plain("edge")),
+        layer(flagged, {"type": "text", "dy": -16, "color": BAD}, transform=_TOP, x=x, y=y, text=plain("edge")),
     ]
     words = ", ".join(f"{each['variant']}: {each['rate']:g}" for each in best)
     return Chart(
@@ -184,17 +177,35 @@ def rates_chart(tuned: Sequence[Row], summaries: Sequence[Summary], column: str)
                 [
                     _name(each["variant"]),
                     Cell(f"{each['rate']:g}", each["rate"]),
-                    Cell(f"{each['accuracy']:.2f}", each["accuracy"]),
+                    written(each["accuracy"], ".2f"),
                     written(each["n"], "d"),
                     written(each["lost"], "d"),
                     Cell("yes" if each["rate"] == chosen[each["variant"]] else ""),
                 ]
-                for each in means
+                for each in tried
             ],
-            variants=[each["variant"] for each in means],
+            variants=[each["variant"] for each in tried],
         ),
         height=HEIGHT,
     )
+
+
+_TOP: list[Spec] = [  # of the marks of one rate the highest, so that words do not lie on one another
+    {"joinaggregate": [{"op": "max", "field": "accuracy", "as": "top"}], "groupby": ["rate"]},
+    {"filter": "datum.accuracy === datum.top"},
+]
+
+
+def _by_rate(name: Any, tuned: Sequence[Row]) -> list[dict[str, Any]]:
+    """The tuning trials of a variant at each rate: their mean accuracy in percent, how many count, how many do not."""
+    tried = []
+    for rate in sorted({row.learning_rate for row in tuned if row.learning_rate}):
+        own = [row for row in tuned if row.learning_rate == rate]
+        values = [row.value("val_accuracy") for row in own if row.done]
+        mean = 100 * float(np.mean(values)) if values else None
+        lost = len(own) - len(values)
+        tried.append({"variant": name, "rate": float(rate), "accuracy": mean, "n": len(values), "lost": lost})
+    return tried
 
 
 def _name(variant: Any) -> Cell:
