@@ -37,8 +37,9 @@ from cnn.show.charts import (
 )
 from cnn.show.parts import UNKNOWN, Cell, Chart, Choice, Table, percent, written
 from cnn.study.answer import Answer, Depth
-from cnn.study.results import ACCURACY, Row, by_seed, compared
+from cnn.study.results import ACCURACY, Row, by_seed, compared, variant_name
 from cnn.study.statistics import RESOLUTION
+from cnn.study.words import apart
 
 HEIGHT = 260
 SPREAD = 22.0  # pixels between the first and the last seed of a depth
@@ -60,7 +61,7 @@ def decision(answer: Answer, rows: Sequence[Row]) -> Chart:
         for seed, value in enumerate(own)
         if not np.isnan(value)
     ]
-    means = [_decided(depth) for depth in depths]
+    means = [_decided(depth, [each["short"] for each in seeds if each["variant"] == depth.blocks]) for depth in depths]
     of = f"the best mean ({best.blocks})" if best else "the best mean"
     x = ordinal("variant", AXIS, answer.recommended, "use this")
     ends = [0.0, *(each["short"] for each in (*seeds, *means)), *(each["allowed"] for each in means)]
@@ -80,9 +81,9 @@ def decision(answer: Answer, rows: Sequence[Row]) -> Chart:
         ),
         layer(
             means,
-            {"type": "text", "dy": -16, "fontWeight": "bold"},
+            {"type": "text", "dy": -14, "fontWeight": "bold"},
             x=x,
-            y=y,
+            y=y | {"field": "top"},
             text=plain("words"),
             color=plain("colour"),
         ),
@@ -100,12 +101,12 @@ def decision(answer: Answer, rows: Sequence[Row]) -> Chart:
             [
                 [
                     written(depth.blocks, "d"),
-                    percent(depth.shortfall),
-                    percent(depth.allowance),
-                    Cell("yes" if _reached(depth) else "no"),
+                    Cell(each["words"], each["short"]),
+                    Cell(each["allowed_words"], each["allowed"]),
+                    Cell("yes" if each["reached"] else "no"),
                     written(depth.summary.n, "d"),
                 ]
-                for depth in depths
+                for depth, each in zip(depths, means, strict=True)
             ],
             variants=names,
             marked=names.index(answer.recommended) if answer.recommended in names else None,
@@ -127,16 +128,19 @@ def _reached(depth: Depth) -> bool:
     return depth.shortfall <= depth.allowance + RESOLUTION
 
 
-def _decided(depth: Depth) -> dict[str, Any]:
+def _decided(depth: Depth, seeds: Sequence[float]) -> dict[str, Any]:
     assert depth.shortfall is not None and depth.allowance is not None
     reached = _reached(depth)
+    short, allowed = apart(depth.shortfall, depth.allowance)
     return {
         "variant": depth.blocks,
         "short": 100 * depth.shortfall,
         "allowed": 100 * depth.allowance,
         "reached": reached,
         "colour": GOOD if reached else BAD,
-        "words": f"{100 * depth.shortfall:.2f}",
+        "words": short,
+        "allowed_words": allowed,
+        "top": max([100 * depth.shortfall, *seeds]),  # no word lies on a mark
     }
 
 
@@ -185,7 +189,9 @@ def accuracy_by_depth(answer: Answer, rows: Sequence[Row]) -> Chart:
     return Chart(
         "accuracy",
         "Test accuracy by depth: each seed is joined across depths, means have 95 % intervals",
-        "Mean test accuracy: " + ", ".join(f"{each['variant']} blocks {each['words']} %" for each in means) + ".",
+        "Mean test accuracy: "
+        + ", ".join(f"{variant_name('blocks', each['variant'])} {each['words']} %" for each in means)
+        + ".",
         drawing(layers, HEIGHT),
         _accuracy_table(answer, done),
         height=HEIGHT,

@@ -37,8 +37,15 @@ def test_the_decision_has_the_numbers_of_the_rule(accuracies):
         assert len(own) == depth.summary.n and np.mean(own) == pytest.approx(100 * depth.shortfall, abs=1e-4)
         assert mean["short"] == pytest.approx(100 * depth.shortfall, abs=1e-4)
         assert mean["allowed"] == pytest.approx(100 * depth.allowance, abs=1e-4)
+        assert mean["top"] == pytest.approx(max([mean["short"], *own]))
     good = [row[0].number for row in chart.table.rows if row[3].text == "yes"]
     assert min(good, default=None) == found.recommended
+
+
+def test_close_numbers_have_as_many_decimals_as_tell_them_apart():
+    found, rows = answered({1: [0.97896], 2: [0.98]})
+    chart = decision(found, rows)
+    assert [cell.text for cell in chart.table.rows[0][1:4]] == ["0.104", "0.100", "no"]
 
 
 @pytest.mark.parametrize("accuracies", SWEEPS.values(), ids=SWEEPS)
