@@ -22,6 +22,7 @@ class Cell:
     text: str
     number: float | None = None
     shade: float = 0.0  # how dark its ground is, from 0 to 1
+    wrong: bool = False  # whether that ground is the colour of what is wrong
 
 
 @dataclass(frozen=True)
