@@ -17,6 +17,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cnn.show.panels import BEYOND, LEAST
+
 Spec = dict[str, Any]  # a part of a chart in the grammar of Vega-Lite
 Values = Sequence[Mapping[str, Any]]
 
@@ -106,6 +108,27 @@ def domain(values: Sequence[float], share: float = 0.08, low: float = -math.inf,
         return [0.0, 1.0]
     more = share * (max(values) - min(values)) or 0.5
     return [max(min(values) - more, low), min(max(values) + more, high)]
+
+
+def near(values: Sequence[float], intervals: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Values, and the ends of their intervals unless they reach far beyond all values: those are cut.
+
+    Args:
+        values: what must be seen.
+        intervals: rows with a `low` and a `high` each.
+
+    Example:
+        >>> near([97.0, 98.0], [{"low": 96.9, "high": 98.1}, {"low": 40.0, "high": 98.2}])
+        [97.0, 98.0, 96.65, 98.2]
+    """
+    if not values:
+        return []
+    low = min(values)
+    high = max(values)
+    beyond = BEYOND * max(high - low, LEAST)
+    lowest = min((each["low"] for each in intervals), default=low)
+    highest = max((each["high"] for each in intervals), default=high)
+    return [*values, max(lowest, low - beyond), min(highest, high + beyond)]
 
 
 def log_domain(values: Sequence[float]) -> list[float]:

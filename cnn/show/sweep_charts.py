@@ -30,6 +30,7 @@ from cnn.show.charts import (
     drawing,
     layer,
     log_domain,
+    near,
     number,
     ordinal,
     plain,
@@ -152,11 +153,12 @@ def accuracy_by_depth(answer: Answer, rows: Sequence[Row]) -> Chart:
         for row in sorted(done, key=lambda row: row.variant)
     ]
     means = [_mean(depth, depth is answer.best) for depth in answer.depths if depth.summary.test.mean is not None]
-    ends = [value for each in means for value in (each["low"], each["high"])] + [each["accuracy"] for each in seeds]
+    limits = domain(near([each["accuracy"] for each in (*seeds, *means)], means), high=100.0)
+    means = [each | {"top": min(each["high"], limits[1])} for each in means]
     x = ordinal("variant", AXIS, answer.recommended, "use this")
-    y = number("accuracy", "test accuracy (%)", domain=domain(ends, high=100.0))
+    y = number("accuracy", "test accuracy (%)", domain=limits)
     nudged = {"xOffset": 12}
-    bar = {"type": "rule", "strokeWidth": 2, **nudged}
+    bar = {"type": "rule", "strokeWidth": 2, "clip": True, **nudged}
     layers = [
         layer(
             seeds,
@@ -181,7 +183,7 @@ def accuracy_by_depth(answer: Answer, rows: Sequence[Row]) -> Chart:
             means,
             {"type": "text", "dy": -8, "fontWeight": "bold", **nudged},
             x=x,
-            y=y | {"field": "high"},
+            y=y | {"field": "top"},
             text=plain("words"),
             color=plain("colour"),
         ),
@@ -227,7 +229,8 @@ def _accuracy_table(answer: Answer, done: Sequence[Row]) -> Table:
         ]
         for depth, own in zip(answer.depths, values, strict=True)
     ]
-    return Table("Test accuracy in percent.", heads, rows, variants=names)
+    caption = "Test accuracy in percent. The chart cuts an interval that reaches far beyond all seeds."
+    return Table(caption, heads, rows, variants=names)
 
 
 def accuracy_by_cost(answer: Answer) -> Choice:
@@ -245,7 +248,7 @@ def _by_cost(answer: Answer, name: str, title: str) -> Chart:
     known = [depth for depth in answer.depths if getattr(depth.summary, name) and depth.summary.test.mean is not None]
     points = [_mean(depth, depth is answer.best) | {"cost": float(getattr(depth.summary, name))} for depth in known]
     front = pareto(points)
-    ends = [value for each in points for value in (each["low"], each["high"])]
+    ends = near([each["accuracy"] for each in points], points)
     x = number("cost", title, type="log", domain=log_domain([each["cost"] for each in points]))
     x["axis"] = {"format": "~s", "tickCount": 5}
     y = number("accuracy", "test accuracy (%)", domain=domain(ends, high=100.0))
@@ -254,7 +257,7 @@ def _by_cost(answer: Answer, name: str, title: str) -> Chart:
         layer(front, {"type": "line", "color": GOOD, "strokeDash": [4, 3], "tooltip": False}, x=x, y=y),
         layer(
             points,
-            {"type": "rule", "strokeWidth": 2},
+            {"type": "rule", "strokeWidth": 2, "clip": True},
             x=x,
             y=y | {"field": "low"},
             y2={"field": "high"},

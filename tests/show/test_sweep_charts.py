@@ -59,6 +59,14 @@ def test_a_dot_for_each_seed_and_a_mean_for_each_depth(accuracies):
     assert high <= 100.0 and (not done or low <= 100 * min(done))
 
 
+def test_a_long_interval_leaves_room_for_the_seeds():
+    found, rows = answered({1: [0.90, 0.94], 2: [0.97, 0.98]})
+    assert found.depths[0].summary.test.low < 0.7
+    for chart in (accuracy_by_depth(found, rows), accuracy_by_cost(found).options["parameters"]):
+        low, high = chart.spec["layer"][1]["encoding"]["y"]["scale"]["domain"]
+        assert 85.0 < low < 92.0 and 97.5 < high <= 100.0
+
+
 @pytest.mark.parametrize("accuracies", SWEEPS.values(), ids=SWEEPS)
 def test_accuracy_against_each_cost(accuracies):
     found, _ = answered(accuracies)
