@@ -41,6 +41,11 @@ class Table:
         if any(len(row) != len(self.heads) for row in self.rows):
             raise ValueError(f"{self.caption!r}: each row must have {len(self.heads)} cells")
 
+    @property
+    def sorts(self) -> bool:
+        """Whether it has numbers to sort by."""
+        return any(cell.number is not None for row in self.rows for cell in row)
+
 
 @dataclass(frozen=True)
 class Chart:
