@@ -131,6 +131,18 @@ def near(values: Sequence[float], intervals: Sequence[Mapping[str, Any]]) -> lis
     return [*values, max(lowest, low - beyond), min(highest, high + beyond)]
 
 
+def log_ticks(ends: Sequence[float]) -> list[float]:
+    """Where a logarithmic axis with these ends has its ticks: at 1, 2 and 5 of each power of ten.
+
+    Example:
+        >>> log_ticks([70.0, 600.0])
+        [100.0, 200.0, 500.0]
+    """
+    powers = range(math.floor(math.log10(ends[0])), math.ceil(math.log10(ends[1])) + 1)
+    every = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+    return [tick for tick in every if ends[0] <= tick <= ends[1]]
+
+
 def log_domain(values: Sequence[float]) -> list[float]:
     """The range of a logarithmic axis, with room for marks and words.
 

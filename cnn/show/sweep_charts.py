@@ -30,6 +30,7 @@ from cnn.show.charts import (
     drawing,
     layer,
     log_domain,
+    log_ticks,
     near,
     number,
     ordinal,
@@ -249,8 +250,9 @@ def _by_cost(answer: Answer, name: str, title: str) -> Chart:
     points = [_mean(depth, depth is answer.best) | {"cost": float(getattr(depth.summary, name))} for depth in known]
     front = pareto(points)
     ends = near([each["accuracy"] for each in points], points)
-    x = number("cost", title, type="log", domain=log_domain([each["cost"] for each in points]))
-    x["axis"] = {"format": "~s", "tickCount": 5}
+    costs = log_domain([each["cost"] for each in points])
+    x = number("cost", title, type="log", domain=costs)
+    x["axis"] = {"format": "~s", "values": log_ticks(costs), "labelOverlap": True}
     y = number("accuracy", "test accuracy (%)", domain=domain(ends, high=100.0))
     ring = {"type": "point", "size": 260, "strokeWidth": 1.5, "color": GOOD, "filled": False}
     layers = [
