@@ -92,7 +92,7 @@ def _panel(place: int, curves: Curves, log: bool, all_curves: Sequence[Curves]) 
         {"flatten": ["epoch", "value"]},
     ]
     few = max(map(len, curves.seeds.values()), default=0) <= FEW
-    dots = {"color": OTHER, "size": 12} if few else False
+    dots = {"color": OTHER, "size": 12} if longest < 2 else False  # one epoch is no line
     thin = {"type": "line", "strokeWidth": 1, "opacity": 0.5, "color": OTHER, "tooltip": False, "point": dots}
     thick = {"type": "line", "strokeWidth": 2.5, "color": ACCENT, "point": {"color": ACCENT} if few else False}
     layers = [
