@@ -85,6 +85,23 @@ def test_a_box_hides_a_depth_everywhere(opened):
     assert opened.locator("#table tbody tr:visible").count() == 3
 
 
+def test_what_was_hidden_while_the_window_changed_is_drawn_whole_again(opened):
+    def sizes():
+        return [opened.locator(f"#chart-{name} svg").bounding_box()["height"] for name in ("decision", "accuracy")]
+
+    before = sizes()
+    boxes = opened.locator("#shown input").all()
+    for box in boxes:
+        box.uncheck()
+    opened.wait_for_function("document.querySelectorAll('#chart-accuracy .role-mark.mark-symbol > path').length === 0")
+    opened.set_viewport_size({"width": 1000, "height": 900})
+    opened.wait_for_timeout(200)  # the event of the new size has come
+    for box in boxes:
+        box.check()
+    opened.wait_for_function("document.querySelector('#chart-curves-accuracy-0 svg').clientWidth > 100")
+    assert sizes() == before
+
+
 def test_a_table_sorts_numbers_as_numbers_by_mouse_and_by_key(opened):
     heads = opened.locator("#table thead th")
     place = heads.all_inner_texts().index("MACs")
