@@ -87,6 +87,12 @@ def _literal(value: Any) -> str:
     return json.dumps(value)
 
 
+def legend(names: Sequence[Any]) -> Spec:
+    """A legend above a chart: in one row where the names are short, else in as many columns as fit."""
+    columns = {} if all(len(str(name)) < 6 for name in names) else {"columns": {"expr": "max(1, floor(width / 190))"}}
+    return {"orient": "top", "labelLimit": 180, **columns}
+
+
 def plain(field: str) -> Spec:
     """A channel that takes a field as it is: a word, or a colour."""
     return {"field": field, "type": "nominal", "scale": None}

@@ -21,6 +21,7 @@ from cnn.show.charts import (
     domain,
     drawing,
     layer,
+    legend,
     log_domain,
     number,
     plain,
@@ -149,13 +150,18 @@ def rates_chart(tuned: Sequence[Row], summaries: Sequence[Summary], column: str)
     x = number("rate", "learning rate", type="log", domain=log_domain([each["rate"] for each in means]))
     x["axis"] = {"format": "~g", "values": sorted({each["rate"] for each in means}), "labelOverlap": True}
     y = number("accuracy", "validation accuracy (%)", domain=domain([each["accuracy"] for each in means], high=100.0))
+    colours = {
+        name: PALETTE[place % len(PALETTE)]
+        for place, name in enumerate(names)
+        if any(each["variant"] == name for each in means)
+    }
     colour = {
         "field": "variant",
         "type": "nominal",
         "title": column,
         "sort": None,
-        "scale": {"domain": names, "range": [PALETTE[place % len(PALETTE)] for place in range(len(names))]},
-        "legend": {"orient": "top"},
+        "scale": {"domain": list(colours), "range": list(colours.values())},
+        "legend": legend(list(colours)),
     }
     shown = tooltip(variant=column, rate="learning rate", accuracy="mean validation %", n="seeds")
     layers = [

@@ -13,7 +13,7 @@ const page = (() => {
     view: { stroke: null },
     axis: { domainColor: "var(--line)", gridColor: "var(--line)", tickColor: "var(--line)", labelFontSize: 12,
             titleFontSize: 12, titleFontWeight: "normal", gridOpacity: 0.7, labelColor: "var(--ink)",
-            titleColor: "var(--ink)" },
+            titleColor: "var(--ink)", labelSeparation: 8 },
     legend: { labelFontSize: 12, titleFontSize: 12, labelColor: "var(--ink)", titleColor: "var(--ink)" },
     text: { fontSize: 12, color: "var(--ink)" },
   };
