@@ -24,6 +24,8 @@ from cnn.training.answers import Predictions
 
 MOST_FILTERS = 64
 MOST_MISTAKES = 24
+MOST_BYTES = 100_000  # of the pictures of mistakes, so that large images do not make a large page
+MOST_PIXELS = 64  # of a side of such a picture
 MOST_CLASSES = 20  # of a confusion matrix; of more classes the commonest confusions are listed
 COLD = np.array([0x00, 0x72, 0xB2])  # of a negative weight
 WARM = np.array([0xD5, 0x5E, 0x00])  # of a positive one
@@ -127,7 +129,9 @@ def mistakes(dataset: Dataset, predictions: Sequence[Predictions]) -> Gallery | 
     sure = np.where(wrong, np.stack([each.probabilities for each in predictions]), 0.0)
     order = np.lexsort((-sure.sum(0), -wrong.sum(0)))[:MOST_MISTAKES]
     worst = [int(place) for place in order if wrong[:, place].any()]
-    return Gallery([_mistake(dataset, place, classes, sure) for place in worst], width=104) if worst else None
+    images = [_mistake(dataset, place, classes, sure) for place in worst]
+    sizes = np.cumsum([len(image.png) for image in images])
+    return Gallery(images[: int((sizes <= MOST_BYTES).sum())], width=104) if worst else None
 
 
 def _mistake(dataset: Dataset, place: int, classes: np.ndarray, sure: np.ndarray) -> Image:
@@ -137,7 +141,8 @@ def _mistake(dataset: Dataset, place: int, classes: np.ndarray, sure: np.ndarray
     count = int((sure[:, place] > 0).sum())
     of = f"{count} of {len(sure)} seeds wrong" if len(sure) > 1 else ""
     lines = (f"is {truth}", f"taken for {said}, {sure[seed, place]:.0%}", *([of] if of else []))
-    png = image_png(dataset.test_images[place], dataset.largest_pixel)
+    step = -(-max(dataset.image_shape[:2]) // MOST_PIXELS)
+    png = image_png(dataset.test_images[place, ::step, ::step], dataset.largest_pixel)
     return Image(png, f"test image {place}: {'; '.join(lines)}", lines)
 
 

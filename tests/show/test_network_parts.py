@@ -1,5 +1,6 @@
 """The parts of a page about one network: sizes, filters, mistakes, confusions."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -72,6 +73,14 @@ def test_of_many_classes_the_commonest_confusions_are_listed():
         ["class 3", "class 5", "1"],
         ["class 7", "class 5", "1"],
     ]
+
+
+def test_large_images_do_not_make_a_large_page():
+    own = dataset([0] * 24)
+    noise = np.random.default_rng(0).integers(0, 256, (24, 224, 160, 3), np.uint8)
+    shown = mistakes(dataclasses.replace(own, test_images=noise, train_images=noise), [said([1] * 24, [1] * 24)]).images
+    assert 8 <= len(shown) <= 24 and sum(len(image.png) for image in shown) <= 100_000
+    assert pixels(shown[0].png).shape == (56, 40, 3)
 
 
 @pytest.mark.parametrize("classes", [3, 30])
