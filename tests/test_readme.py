@@ -23,7 +23,7 @@ def without_numbers(text):
 
 @pytest.mark.slow
 def test_a_sweep_prints_what_the_readme_says(tmp_path):
-    command = [sys.executable, "-m", "experiments.sweep_blocks"]
+    command = [sys.executable, "-W", "error", "-m", "experiments.sweep_blocks"]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=900)
     assert run.returncode == 0, run.stderr
     lines = [without_numbers(line) for line in run.stdout.splitlines()]

@@ -17,6 +17,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cnn.show.panels import BEYOND, LEAST
+
 Spec = dict[str, Any]  # a part of a chart in the grammar of Vega-Lite
 Values = Sequence[Mapping[str, Any]]
 
@@ -85,6 +87,12 @@ def _literal(value: Any) -> str:
     return json.dumps(value)
 
 
+def legend(names: Sequence[Any]) -> Spec:
+    """A legend above a chart: in one row where the names are short, else in as many columns as fit."""
+    columns = {} if all(len(str(name)) < 6 for name in names) else {"columns": {"expr": "max(1, floor(width / 190))"}}
+    return {"orient": "top", "labelLimit": 180, **columns}
+
+
 def plain(field: str) -> Spec:
     """A channel that takes a field as it is: a word, or a colour."""
     return {"field": field, "type": "nominal", "scale": None}
@@ -106,6 +114,39 @@ def domain(values: Sequence[float], share: float = 0.08, low: float = -math.inf,
         return [0.0, 1.0]
     more = share * (max(values) - min(values)) or 0.5
     return [max(min(values) - more, low), min(max(values) + more, high)]
+
+
+def near(values: Sequence[float], intervals: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Values, and the ends of their intervals unless they reach far beyond all values: those are cut.
+
+    Args:
+        values: what must be seen.
+        intervals: rows with a `low` and a `high` each.
+
+    Example:
+        >>> near([97.0, 98.0], [{"low": 96.9, "high": 98.1}, {"low": 40.0, "high": 98.2}])
+        [97.0, 98.0, 96.65, 98.2]
+    """
+    if not values:
+        return []
+    low = min(values)
+    high = max(values)
+    beyond = BEYOND * max(high - low, LEAST)
+    lowest = min((each["low"] for each in intervals), default=low)
+    highest = max((each["high"] for each in intervals), default=high)
+    return [*values, max(lowest, low - beyond), min(highest, high + beyond)]
+
+
+def log_ticks(ends: Sequence[float]) -> list[float]:
+    """Where a logarithmic axis with these ends has its ticks: at 1, 2 and 5 of each power of ten.
+
+    Example:
+        >>> log_ticks([70.0, 600.0])
+        [100.0, 200.0, 500.0]
+    """
+    powers = range(math.floor(math.log10(ends[0])), math.ceil(math.log10(ends[1])) + 1)
+    every = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+    return [tick for tick in every if ends[0] <= tick <= ends[1]]
 
 
 def log_domain(values: Sequence[float]) -> list[float]:

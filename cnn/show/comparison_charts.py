@@ -19,7 +19,22 @@ from typing import Any
 
 import numpy as np
 
-from cnn.show.charts import ACCENT, BAD, GOOD, INK, OTHER, PALETTE, Spec, domain, drawing, layer, number, plain, tooltip
+from cnn.show.charts import (
+    ACCENT,
+    BAD,
+    GOOD,
+    INK,
+    OTHER,
+    PALETTE,
+    Spec,
+    domain,
+    drawing,
+    layer,
+    legend,
+    number,
+    plain,
+    tooltip,
+)
 from cnn.show.parts import Cell, Chart, Table, percent, written
 from cnn.study.comparison import Comparison, Variant
 from cnn.study.results import Row, compared
@@ -148,8 +163,7 @@ def differences(comparison: Comparison, label: str) -> Chart | None:
         return None
     values = [_difference(variant) for variant in known]
     ends = [each[end] for each in values for end in ("low", "high")]
-    title = f"points of {label} above or below {comparison.reference}"
-    x = number("value", title, domain=domain([*ends, 0.0]))
+    x = number("value", "points", domain=domain([*ends, 0.0]))
     y = _rows(comparison)
     zero = {"type": "rule", "color": ACCENT, "strokeDash": [4, 3]}
     shown = tooltip(variant=comparison.column, value="difference", low="from", high="to", p="p")
@@ -183,7 +197,8 @@ def differences(comparison: Comparison, label: str) -> Chart | None:
     height = ROW * len(values)
     return Chart(
         f"differences-{comparison.metric}".replace("_", "-"),
-        f"Difference to {comparison.reference}, seed by seed, with 95 % intervals: green is better, orange worse",
+        f"Difference in {label} to {comparison.reference}, paired by seed, with 95 % intervals: "
+        "green is better, orange worse",
         f"Mean difference of {label} to {comparison.reference} in points: "
         + ", ".join(f"{each['variant']} {each['words']}" for each in values)
         + ".",
@@ -240,7 +255,7 @@ def along(comparison: Comparison, lines: Lines) -> Chart:
         "type": "nominal",
         "title": None,
         "scale": {"domain": names, "range": [PALETTE[place % len(PALETTE)] for place in range(len(names))]},
-        "legend": {"orient": "top", "columns": 3, "labelLimit": 200, "symbolOpacity": 1},
+        "legend": legend(names) | {"title": None, "symbolOpacity": 1},
     }
     shown = tooltip(variant=comparison.column, place=lines.along, value="mean %", low="from", high="to")
     layers = [

@@ -21,6 +21,7 @@ from cnn.show.charts import (
     domain,
     drawing,
     layer,
+    legend,
     log_domain,
     number,
     plain,
@@ -80,17 +81,20 @@ def _panel(place: int, curves: Curves, log: bool, all_curves: Sequence[Curves]) 
     mean = [{"value": _shown(_mean(curves), log)}]
     every = [value for each in all_curves for own in each.seeds.values() for value in _shown(own, log) if value]
     quantity = f"{curves.images} {'error' if log else 'accuracy'} (%)"
-    scale: dict[str, Any] = {"domain": log_domain(every) if log else domain(every, high=100.0)}
+    spread = log_domain(every) if log else domain(every, high=100.0)
+    scale: dict[str, Any] = {"domain": spread if every else [1.0, 100.0]}
     y = number("value", quantity, **scale, **({"type": "log"} if log else {}))
     y["axis"] = {"tickCount": 5, **({"format": "~g"} if log else {})}
-    x = number("epoch", "epoch")
+    longest = max((len(own) for each in all_curves for own in each.seeds.values()), default=0)
+    x = number("epoch", "epoch", domain=[1, longest] if longest > 1 else [0.5, 1.5])
     x["axis"] = {"tickMinStep": 1, "tickCount": 5, "grid": False, "format": "d"}
     steps: list[Spec] = [
         {"calculate": "sequence(1, length(datum.value) + 1)", "as": "epoch"},
         {"flatten": ["epoch", "value"]},
     ]
-    thin = {"type": "line", "strokeWidth": 1, "opacity": 0.5, "color": OTHER, "tooltip": False}
     few = max(map(len, curves.seeds.values()), default=0) <= FEW
+    dots = {"color": OTHER, "size": 12} if longest < 2 else False  # one epoch is no line
+    thin = {"type": "line", "strokeWidth": 1, "opacity": 0.5, "color": OTHER, "tooltip": False, "point": dots}
     thick = {"type": "line", "strokeWidth": 2.5, "color": ACCENT, "point": {"color": ACCENT} if few else False}
     layers = [
         layer(seeds, thin, of_variants=False, transform=steps, x=x, y=y, detail={"field": "seed"}),
@@ -129,7 +133,7 @@ def _table(several: Sequence[Curves]) -> Table:
 
 
 def rates_chart(tuned: Sequence[Row], summaries: Sequence[Summary], column: str) -> Chart:
-    """Validation accuracy by learning rate, a line for each variant; the chosen rate is ringed.
+    """Validation accuracy by learning rate, a line for each variant; the chosen rate is ringed, an edge flagged.
 
     Args:
         tuned: the tuning trials.
@@ -139,34 +143,32 @@ def rates_chart(tuned: Sequence[Row], summaries: Sequence[Summary], column: str)
     names = [summary.variant for summary in summaries]
     chosen = {summary.variant: summary.learning_rate for summary in summaries}
     edges = {summary.variant for summary in summaries if summary.learning_rate_at_edge}
-    means = []
-    for name in names:
-        for rate in sorted({row.learning_rate for row in tuned if row.variant == name and row.learning_rate}):
-            own = [row for row in tuned if row.variant == name and row.learning_rate == rate]
-            values = [row.value("val_accuracy") for row in own if row.done]
-            lost = len(own) - len(values)
-            if values:
-                mean = 100 * float(np.mean(values))
-                means.append({"variant": name, "rate": float(rate), "accuracy": mean, "n": len(values), "lost": lost})
+    tried = [each for name in names for each in _by_rate(name, [row for row in tuned if row.variant == name])]
+    means = [each for each in tried if each["n"]]
     best = [each | {"edge": "at the edge"} for each in means if each["rate"] == chosen[each["variant"]]]
     flagged = [each for each in best if each["variant"] in edges]
     x = number("rate", "learning rate", type="log", domain=log_domain([each["rate"] for each in means]))
     x["axis"] = {"format": "~g", "values": sorted({each["rate"] for each in means}), "labelOverlap": True}
     y = number("accuracy", "validation accuracy (%)", domain=domain([each["accuracy"] for each in means], high=100.0))
+    colours = {
+        name: PALETTE[place % len(PALETTE)]
+        for place, name in enumerate(names)
+        if any(each["variant"] == name for each in means)
+    }
     colour = {
         "field": "variant",
         "type": "nominal",
         "title": column,
         "sort": None,
-        "scale": {"domain": names, "range": [PALETTE[place % len(PALETTE)] for place in range(len(names))]},
-        "legend": {"orient": "top"},
+        "scale": {"domain": list(colours), "range": list(colours.values())},
+        "legend": legend(list(colours)),
     }
     shown = tooltip(variant=column, rate="learning rate", accuracy="mean validation %", n="seeds")
     layers = [
         layer(means, {"type": "line", "strokeWidth": 1.5, "tooltip": False}, x=x, y=y, color=colour),
         layer(means, MEAN | {"size": 50}, x=x, y=y, color=colour, tooltip=shown),
         layer(best, {"type": "point", "size": 220, "strokeWidth": 2, "filled": False}, x=x, y=y, color=colour),
-        layer(flagged, {"type": "text", "dy": -16, "color": BAD}, x=x, y=y, text=plain("edge")),
+        layer(flagged, {"type": "text", "dy": -16, "color": BAD}, transform=_TOP, x=x, y=y, text=plain("edge")),
     ]
     words = ", ".join(f"{each['variant']}: {each['rate']:g}" for each in best)
     return Chart(
@@ -181,17 +183,35 @@ def rates_chart(tuned: Sequence[Row], summaries: Sequence[Summary], column: str)
                 [
                     _name(each["variant"]),
                     Cell(f"{each['rate']:g}", each["rate"]),
-                    Cell(f"{each['accuracy']:.2f}", each["accuracy"]),
+                    written(each["accuracy"], ".2f"),
                     written(each["n"], "d"),
                     written(each["lost"], "d"),
                     Cell("yes" if each["rate"] == chosen[each["variant"]] else ""),
                 ]
-                for each in means
+                for each in tried
             ],
-            variants=[each["variant"] for each in means],
+            variants=[each["variant"] for each in tried],
         ),
         height=HEIGHT,
     )
+
+
+_TOP: list[Spec] = [  # of the marks of one rate the highest, so that words do not lie on one another
+    {"joinaggregate": [{"op": "max", "field": "accuracy", "as": "top"}], "groupby": ["rate"]},
+    {"filter": "datum.accuracy === datum.top"},
+]
+
+
+def _by_rate(name: Any, tuned: Sequence[Row]) -> list[dict[str, Any]]:
+    """The tuning trials of a variant at each rate: their mean accuracy in percent, how many count, how many do not."""
+    tried = []
+    for rate in sorted({row.learning_rate for row in tuned if row.learning_rate}):
+        own = [row for row in tuned if row.learning_rate == rate]
+        values = [row.value("val_accuracy") for row in own if row.done]
+        mean = 100 * float(np.mean(values)) if values else None
+        lost = len(own) - len(values)
+        tried.append({"variant": name, "rate": float(rate), "accuracy": mean, "n": len(values), "lost": lost})
+    return tried
 
 
 def _name(variant: Any) -> Cell:

@@ -24,6 +24,8 @@ from cnn.training.answers import Predictions
 
 MOST_FILTERS = 64
 MOST_MISTAKES = 24
+MOST_BYTES = 100_000  # of the pictures of mistakes, so that large images do not make a large page
+MOST_PIXELS = 64  # of a side of such a picture
 MOST_CLASSES = 20  # of a confusion matrix; of more classes the commonest confusions are listed
 COLD = np.array([0x00, 0x72, 0xB2])  # of a negative weight
 WARM = np.array([0xD5, 0x5E, 0x00])  # of a positive one
@@ -80,7 +82,7 @@ def first_filters(trained: Trained) -> Gallery | None:
     if kernel.shape[2] not in (1, 3):
         return None
     images = [
-        Image(filter_png(kernel[..., number]), f"filter {number} of {name}", (str(number),))
+        Image(filter_png(kernel[..., number]), f"filter {number + 1} of {name}", (str(number + 1),))
         for number in range(min(kernel.shape[3], MOST_FILTERS))
     ]
     return Gallery(images, width=56)
@@ -114,6 +116,8 @@ def _png(pixels: Num[np.ndarray, "height width channels"]) -> bytes:
 def mistakes(dataset: Dataset, predictions: Sequence[Predictions]) -> Gallery | None:
     """The worst mistakes on test images: those of most seeds first, then those that the networks are surest of.
 
+    None where there is no mistake, or images are neither grey nor RGB.
+
     Args:
         dataset: the images.
         predictions: of each seed.
@@ -125,7 +129,9 @@ def mistakes(dataset: Dataset, predictions: Sequence[Predictions]) -> Gallery | 
     sure = np.where(wrong, np.stack([each.probabilities for each in predictions]), 0.0)
     order = np.lexsort((-sure.sum(0), -wrong.sum(0)))[:MOST_MISTAKES]
     worst = [int(place) for place in order if wrong[:, place].any()]
-    return Gallery([_mistake(dataset, place, classes, sure) for place in worst], width=104)
+    images = [_mistake(dataset, place, classes, sure) for place in worst]
+    sizes = np.cumsum([len(image.png) for image in images])
+    return Gallery(images[: int((sizes <= MOST_BYTES).sum())], width=104) if worst else None
 
 
 def _mistake(dataset: Dataset, place: int, classes: np.ndarray, sure: np.ndarray) -> Image:
@@ -135,7 +141,8 @@ def _mistake(dataset: Dataset, place: int, classes: np.ndarray, sure: np.ndarray
     count = int((sure[:, place] > 0).sum())
     of = f"{count} of {len(sure)} seeds wrong" if len(sure) > 1 else ""
     lines = (f"is {truth}", f"taken for {said}, {sure[seed, place]:.0%}", *([of] if of else []))
-    png = image_png(dataset.test_images[place], dataset.largest_pixel)
+    step = -(-max(dataset.image_shape[:2]) // MOST_PIXELS)
+    png = image_png(dataset.test_images[place, ::step, ::step], dataset.largest_pixel)
     return Image(png, f"test image {place}: {'; '.join(lines)}", lines)
 
 
@@ -146,10 +153,15 @@ def confusion(dataset: Dataset, predictions: Sequence[Predictions]) -> Table | N
     counts = confusion_counts(dataset.test_labels, predictions, dataset.classes)
     if dataset.classes > MOST_CLASSES:
         return _commonest(dataset.class_names, counts)
-    share = (counts / np.maximum(counts.sum(1, keepdims=True), 1)).tolist()
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    most = float((share * (1 - np.eye(len(share)))).max()) or 1.0
+    classes = range(dataset.classes)
     rows = [
-        [Cell(name), *(_confused(*pair, row == place) for place, pair in enumerate(zip(own, shares, strict=True)))]
-        for row, (name, own, shares) in enumerate(zip(dataset.class_names, counts.tolist(), share, strict=True))
+        [
+            Cell(name),
+            *(_confused(int(counts[row, said]), float(share[row, said]), row == said, most) for said in classes),
+        ]
+        for row, name in enumerate(dataset.class_names)
     ]
     seeds = "one seed" if len(predictions) == 1 else f"{len(predictions)} seeds together"
     caption = f"A row for each true class, a column for each class that the network takes it for; test images, {seeds}."
@@ -172,15 +184,17 @@ def confusion_counts(
     return counts
 
 
-def _confused(count: int, share: float, right: bool) -> Cell:
-    shade = 0.25 * share if right else min(0.5, 4 * share)
-    return Cell(str(count) if count else "", count, shade)
+def _confused(count: int, share: float, right: bool, most: float) -> Cell:
+    """A cell of the matrix; the mistakes are as dark as they are frequent beside the most frequent one, `most`."""
+    return Cell(str(count) if count else "", count, 0.35 * share if right else 0.5 * share / most, wrong=not right)
 
 
-def _commonest(names: Sequence[str], counts: np.ndarray) -> Table:
+def _commonest(names: Sequence[str], counts: np.ndarray) -> Table | None:
     wrong = counts * (1 - np.eye(len(counts), dtype=int))
     order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_MISTAKES]
     pairs = [divmod(int(place), len(counts)) for place in order]
+    if not wrong.any():
+        return None
     rows = [
         [Cell(names[truth]), Cell(names[said]), Cell(str(wrong[truth, said]), int(wrong[truth, said]))]
         for truth, said in pairs

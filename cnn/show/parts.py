@@ -23,6 +23,7 @@ class Cell:
     text: str
     number: float | None = None
     shade: float = 0.0  # how dark its ground is, from 0 to 1
+    wrong: bool = False  # whether that ground is the colour of what is wrong
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Table:
     def of_numbers(self) -> tuple[bool, ...]:
         """Whether each column has a number: then its head, and what is unknown in it, are aligned as numbers are."""
         return tuple(any(row[place].number is not None for row in self.rows) for place in range(len(self.heads)))
+
+    @property
+    def sorts(self) -> bool:
+        """Whether it has numbers to sort by."""
+        return any(cell.number is not None for row in self.rows for cell in row)
 
 
 @dataclass(frozen=True)

@@ -54,13 +54,18 @@ def learnt(dataset: Dataset, predictions: Sequence[Predictions], trained: Traine
         predictions: of each seed for the test images; none where objects are located.
         trained: the network, where one was kept.
     """
-    wrong = mistakes(dataset, predictions) if predictions else None
+    wrong: Part | None = mistakes(dataset, predictions) if predictions else None
+    if predictions and all((each.classes == dataset.test_labels).all() for each in predictions):
+        wrong = Text(("It made no mistake on the test images.",))
     matrix = confusion(dataset, predictions) if predictions else None
     shown = first_filters(trained) if trained else None
-    live = Live(try_it(trained, dataset)) if trained and not trained.config.scene.objects else None
+    live: Part | None = Live(try_it(trained, dataset)) if trained and not trained.config.scene.objects else None
+    if trained is None and predictions:
+        live = Text(("No trained network was kept, so none can run here. With --keep=first or --keep=all one is.",))
+    colours = "colours around grey" if dataset.image_shape[2] == 3 else "a filter is blue below 0 and vermilion above"
     parts: list[tuple[str, str, Part | None]] = [
         ("try-it", "Try it", live),
-        ("filters", "What its first layer looks for: a filter is blue below 0 and vermilion above", shown),
+        ("filters", f"What its first layer looks for: {colours}", shown),
         ("mistakes", "Its worst mistakes on test images", wrong),
         ("confusion", "What it takes for what", matrix),
     ]

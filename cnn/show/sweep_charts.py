@@ -31,6 +31,8 @@ from cnn.show.charts import (
     drawing,
     layer,
     log_domain,
+    log_ticks,
+    near,
     number,
     ordinal,
     plain,
@@ -38,8 +40,9 @@ from cnn.show.charts import (
 )
 from cnn.show.parts import UNKNOWN, Cell, Chart, Choice, Table, percent, written
 from cnn.study.answer import Answer, Depth
-from cnn.study.results import ACCURACY, Row, by_seed, compared
+from cnn.study.results import ACCURACY, Row, by_seed, compared, variant_name
 from cnn.study.statistics import RESOLUTION
+from cnn.study.words import apart
 
 HEIGHT = 260
 SPREAD = 22.0  # pixels between the first and the last of several marks of a depth
@@ -99,7 +102,7 @@ def rule_drawing(answer: Answer, seeds: Values = (), of_variants: bool = True) -
     """
     depths = ranked(answer)
     best = _least_short(depths)
-    means = [_decided(depth) for depth in depths]
+    means = [_decided(depth, [each["short"] for each in seeds if each["variant"] == depth.blocks]) for depth in depths]
     of = f"the best mean ({best.blocks})" if best else "the best mean"
     x = ordinal("variant", AXIS, answer.recommended, "use this")
     ends = [0.0, *(each["short"] for each in (*seeds, *means)), *(each["allowed"] for each in means)]
@@ -109,7 +112,7 @@ def rule_drawing(answer: Answer, seeds: Values = (), of_variants: bool = True) -
     tick = {"type": "tick", "color": GOOD, "thickness": 2, "width": {"band": 0.8}}
     diamond = MEAN | {"shape": "diamond", "size": 160}
     size = {"expr": f"width < {NARROW * len(means)} ? 9.5 : 12"}  # so that the numbers of neighbours do not touch
-    text = {"type": "text", "dy": -16, "fontWeight": "bold", "fontSize": size}
+    text = {"type": "text", "dy": -14, "fontWeight": "bold", "fontSize": size}
     dots = tooltip(variant="blocks", short="points")
     shown = tooltip(variant="blocks", short="points short", allowed="points allowed")
     colour = plain("colour")
@@ -118,7 +121,7 @@ def rule_drawing(answer: Answer, seeds: Values = (), of_variants: bool = True) -
         layer(means, tick, of_variants=of_variants, x=x, y=allowed),
         layer(seeds, DOT | {"color": OTHER, **NUDGED}, of_variants=of_variants, x=x, y=y, tooltip=dots),
         layer(means, diamond, of_variants=of_variants, x=x, y=y, color=colour, tooltip=shown),
-        layer(means, text, of_variants=of_variants, x=x, y=y, text=plain("words"), color=colour),
+        layer(means, text, of_variants=of_variants, x=x, y=y | {"field": "top"}, text=plain("words"), color=colour),
     ]
     return drawing(layers, HEIGHT)
 
@@ -134,8 +137,10 @@ def rule_in_words(answer: Answer) -> str:
 
 def rule_cells(depth: Depth) -> list[Cell]:
     """A ranked depth's numbers in the rule, as cells below `RULE_HEADS`."""
+    own = _decided(depth, ())
     reached = Cell("yes" if _reached(depth) else "no")
-    return [percent(depth.shortfall), percent(depth.allowance), reached, written(depth.summary.n, "d")]
+    seeds = written(depth.summary.n, "d")
+    return [Cell(own["words"], own["short"]), Cell(own["allowed_words"], own["allowed"]), reached, seeds]
 
 
 def nudge(place: int, count: int) -> float:
@@ -148,14 +153,17 @@ def _reached(depth: Depth) -> bool:
     return depth.shortfall <= depth.allowance + RESOLUTION
 
 
-def _decided(depth: Depth) -> dict[str, Any]:
+def _decided(depth: Depth, seeds: Sequence[float]) -> dict[str, Any]:
     assert depth.shortfall is not None and depth.allowance is not None
+    short, allowed = apart(depth.shortfall, depth.allowance)
     return {
         "variant": depth.blocks,
         "short": 100 * depth.shortfall,
         "allowed": 100 * depth.allowance,
         "colour": GOOD if _reached(depth) else BAD,
-        "words": f"{100 * depth.shortfall:.2f}",
+        "words": short,
+        "allowed_words": allowed,
+        "top": max([100 * depth.shortfall, *seeds]),  # no word lies on a mark
     }
 
 
@@ -167,11 +175,12 @@ def accuracy_by_depth(answer: Answer, rows: Sequence[Row]) -> Chart:
         for row in sorted(done, key=lambda row: row.variant)
     ]
     means = [mean_mark(depth, depth is answer.best) for depth in answer.depths if depth.summary.test.mean is not None]
-    ends = [value for each in means for value in (each["low"], each["high"])] + [each["accuracy"] for each in seeds]
+    limits = domain(near([each["accuracy"] for each in (*seeds, *means)], means), high=100.0)
+    means = [each | {"top": min(each["high"], limits[1])} for each in means]
     x = ordinal("variant", AXIS, answer.recommended, "use this")
-    y = number("accuracy", "test accuracy (%)", domain=domain(ends, high=100.0))
+    y = number("accuracy", "test accuracy (%)", domain=limits)
     nudged = {"xOffset": 12}
-    bar = {"type": "rule", "strokeWidth": 2, **nudged}
+    bar = {"type": "rule", "strokeWidth": 2, "clip": True, **nudged}
     layers = [
         layer(
             seeds,
@@ -196,7 +205,7 @@ def accuracy_by_depth(answer: Answer, rows: Sequence[Row]) -> Chart:
             means,
             {"type": "text", "dy": -8, "fontWeight": "bold", **nudged},
             x=x,
-            y=y | {"field": "high"},
+            y=y | {"field": "top"},
             text=plain("words"),
             color=plain("colour"),
         ),
@@ -204,7 +213,9 @@ def accuracy_by_depth(answer: Answer, rows: Sequence[Row]) -> Chart:
     return Chart(
         "accuracy",
         "Test accuracy by depth: each seed is joined across depths, means have 95 % intervals",
-        "Mean test accuracy: " + ", ".join(f"{each['variant']} blocks {each['words']} %" for each in means) + ".",
+        "Mean test accuracy: "
+        + ", ".join(f"{variant_name('blocks', each['variant'])} {each['words']} %" for each in means)
+        + ".",
         drawing(layers, HEIGHT),
         _accuracy_table(answer, done),
         height=HEIGHT,
@@ -241,7 +252,8 @@ def _accuracy_table(answer: Answer, done: Sequence[Row]) -> Table:
         ]
         for depth, own in zip(answer.depths, values, strict=True)
     ]
-    return Table("Test accuracy in percent.", heads, rows, variants=names)
+    caption = "Test accuracy in percent. The chart cuts an interval that reaches far beyond all seeds."
+    return Table(caption, heads, rows, variants=names)
 
 
 def accuracy_by_cost(answer: Answer) -> Choice:
@@ -259,16 +271,17 @@ def _by_cost(answer: Answer, name: str, title: str) -> Chart:
     known = [depth for depth in answer.depths if getattr(depth.summary, name) and depth.summary.test.mean is not None]
     points = [mean_mark(depth, depth is answer.best) | {"cost": float(getattr(depth.summary, name))} for depth in known]
     front = pareto(points)
-    ends = [value for each in points for value in (each["low"], each["high"])]
-    x = number("cost", title, type="log", domain=log_domain([each["cost"] for each in points]))
-    x["axis"] = {"format": "~s", "tickCount": 5}
+    ends = near([each["accuracy"] for each in points], points)
+    costs = log_domain([each["cost"] for each in points])
+    x = number("cost", title, type="log", domain=costs)
+    x["axis"] = {"format": "~s", "values": log_ticks(costs), "labelOverlap": True}
     y = number("accuracy", "test accuracy (%)", domain=domain(ends, high=100.0))
     ring = {"type": "point", "size": 260, "strokeWidth": 1.5, "color": GOOD, "filled": False}
     layers = [
         layer(front, {"type": "line", "color": GOOD, "strokeDash": [4, 3], "tooltip": False}, x=x, y=y),
         layer(
             points,
-            {"type": "rule", "strokeWidth": 2},
+            {"type": "rule", "strokeWidth": 2, "clip": True},
             x=x,
             y=y | {"field": "low"},
             y2={"field": "high"},

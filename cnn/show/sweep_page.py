@@ -9,7 +9,7 @@ from cnn.show.sweep_charts import accuracy_by_cost, accuracy_by_depth, decision
 from cnn.study import words
 from cnn.study.answer import Answer, Depth
 from cnn.study.finished import Results
-from cnn.study.results import variant_name
+from cnn.study.results import Row, variant_name
 
 
 def sweep_page(
@@ -31,14 +31,8 @@ def sweep_page(
         drawn: the picture of the answer as PNG, by its name.
     """
     first, *reasons = words.answer_sentences(answer)
-    rule = f"The rule takes {answer.rule}."
-    sections = [
-        Section("decision", "Why this depth", (Text((rule,)), decision(answer, results.rows))),
-        Section("by-depth", "Test accuracy by depth", (accuracy_by_depth(answer, results.rows),)),
-        Section("by-cost", "Accuracy and cost", (accuracy_by_cost(answer),)),
-        Section("table", "All depths", (depths_table(answer),)),
-        study_parts.curves(results),
-    ]
+    sections = [] if answer.best is None else _evidence(answer, results.rows)
+    sections += [Section("table", "All depths", (depths_table(answer),)), study_parts.curves(results)]
     tuned = [row for row in results.rows if row.phase == "tune"]
     if tuned:
         chart = rates_chart(tuned, [depth.summary for depth in answer.depths], "blocks")
@@ -60,6 +54,15 @@ def sweep_page(
     )
 
 
+def _evidence(answer: Answer, rows: Sequence[Row]) -> list[Section]:
+    rule = f"The rule takes {answer.rule}."
+    return [
+        Section("decision", "Why this depth", (Text((rule,)), decision(answer, rows))),
+        Section("by-depth", "Test accuracy by depth", (accuracy_by_depth(answer, rows),)),
+        Section("by-cost", "Accuracy and cost", (accuracy_by_cost(answer),)),
+    ]
+
+
 def depths_table(answer: Answer) -> Table:
     """All depths in numbers; columns that are zero or unknown everywhere are left out."""
     columns = [
@@ -74,7 +77,7 @@ def depths_table(answer: Answer) -> Table:
     kept = [column for column in columns if column[0] in ("blocks", "test %") or any(cell.number for cell in column[1])]
     names = [depth.blocks for depth in answer.depths]
     return Table(
-        "The recommended depth stands out. A click on a head sorts.",
+        f"{'' if answer.best is None else 'The recommended depth stands out. '}A click on a head sorts.",
         [head for head, _ in kept],
         [list(row) for row in zip(*(cells for _, cells in kept), strict=True)],
         variants=names,

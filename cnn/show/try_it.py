@@ -7,6 +7,7 @@ Example, a network that has not been trained:
     >>> from cnn.config import NetworkConfig, TrialConfig
     >>> from cnn.data import datasets
     >>> from cnn.network import models
+    >>> from cnn.data import datasets
     >>> digits = datasets.load("digits")
     >>> config = TrialConfig("digits", network=NetworkConfig(blocks=1, width=4))
     >>> variables = models.build(config.network, (8, 8, 1), 10).init(jax.random.key(0), jnp.ones((1, 8, 8, 1)))

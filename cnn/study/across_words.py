@@ -196,13 +196,12 @@ def _left(found: Across) -> str:
     """Which depths no sweep rules out."""
     if found.serving:
         return f"no sweep finds {listed('blocks', found.serving)} worse than its own choice"
-    unknown = [
-        f"{printable(sweep.name)} has no result for {variant_name('blocks', blocks)}"
-        for blocks in found.left
-        for standing, sweep in zip(found.standings(blocks), found.sweeps, strict=True)
-        if standing.side == UNKNOWN
-    ]
-    return joined(unknown)
+    unknown: dict[str, list[int]] = {}
+    for blocks in found.left:
+        for standing, sweep in zip(found.standings(blocks), found.sweeps, strict=True):
+            if standing.side == UNKNOWN:
+                unknown.setdefault(printable(sweep.name), []).append(blocks)
+    return joined([f"{name} has no result for {listed('blocks', lacking)}" for name, lacking in unknown.items()])
 
 
 def _differences(found: Across) -> list[str]:

@@ -46,10 +46,8 @@ def _flags(config: Any, default: Any, usual: dict[str, Any]) -> Iterator[str]:
 
 
 def _text(value: Any) -> str:
-    return (
-        ",".join(map(_text, value))
-        if isinstance(value, tuple)
-        else f"{value!r}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, tuple):
+        return ",".join(map(_text, value))
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value)

@@ -85,6 +85,23 @@ def test_a_box_hides_a_depth_everywhere(opened):
     assert opened.locator("#table tbody tr:visible").count() == 3
 
 
+def test_what_was_hidden_while_the_window_changed_is_drawn_whole_again(opened):
+    def sizes():
+        return [opened.locator(f"#chart-{name} svg").bounding_box()["height"] for name in ("decision", "accuracy")]
+
+    before = sizes()
+    boxes = opened.locator("#shown input").all()
+    for box in boxes:
+        box.uncheck()
+    opened.wait_for_function("document.querySelectorAll('#chart-accuracy .role-mark.mark-symbol > path').length === 0")
+    opened.set_viewport_size({"width": 1000, "height": 900})
+    opened.wait_for_timeout(200)  # the event of the new size has come
+    for box in boxes:
+        box.check()
+    opened.wait_for_function("document.querySelector('#chart-curves-accuracy-0 svg').clientWidth > 100")
+    assert sizes() == before
+
+
 def test_a_table_sorts_numbers_as_numbers_by_mouse_and_by_key(opened):
     heads = opened.locator("#table thead th")
     place = heads.all_inner_texts().index("MACs")
@@ -100,6 +117,7 @@ def test_a_table_sorts_numbers_as_numbers_by_mouse_and_by_key(opened):
 
 
 def test_every_control_is_reached_by_the_keyboard(opened):
+    assert opened.locator("tbody th, tbody [tabindex], #made thead th[tabindex]").count() == 0  # what does not sort
     controls = opened.evaluate(
         """() => [...document.querySelectorAll('button, input, summary, .sortable thead th')].filter(
              each => each.checkVisibility() && !each.disabled && !(each.type === 'radio' && !each.checked)).length"""
@@ -165,11 +183,36 @@ def test_without_scripts_answer_table_and_picture_are_there(browser, swept):  # 
     assert page.locator("#table tbody tr:visible").count() == 3
     picture = page.locator("noscript img")
     assert picture.is_visible() and picture.bounding_box()["height"] > 300
+    assert page.locator("button:visible, input:visible, .drawn:visible, canvas:visible").count() == 0  # nothing is dead
+    assert page.locator("#by-cost details:visible").count() == 3  # what a choice would hide
     context.close()
 
 
 def test_a_page_can_be_printed(opened):
     assert len(opened.pdf()) > 50_000
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_paper_is_light_and_no_table_is_cut(opened, scheme):
+    opened.emulate_media(color_scheme=scheme, media="print")
+    opened.set_viewport_size({"width": 718, "height": 1000})  # A4 between its margins
+    colours = opened.locator("#chart-accuracy text").evaluate_all("all => all.map(each => getComputedStyle(each).fill)")
+    assert colours and max(map(brightness, colours)) < 450
+    cut = "() => [...document.querySelectorAll('.scroll')].filter(each => each.scrollWidth > innerWidth).length"
+    assert opened.evaluate(cut) == 0
+
+
+def test_where_every_trial_diverged_the_page_says_so(page, tmp_path):  # noqa: F811
+    training = dataclasses.replace(TRAINING, epochs=1)
+    config = SweepConfig(blocks=(0, 1), learning_rates=(1e20,), seeds=2, network=NETWORK, training=training)
+    finished = sweep_blocks.EXPERIMENT.run(config, datasets.load("digits"), tmp_path / "run")
+    page.goto(finished.page.as_uri())
+    page.evaluate("page.drawn")
+    page.get_by_label("error, on a log scale").check()
+    page.wait_for_selector("#chart-curves-error-1 svg")
+    assert page.locator("h1").inner_text() == "No recommendation on digits: no trial succeeded."
+    assert page.locator("#table tbody tr").count() == 2
+    assert page.locator("#decision, #by-depth, #by-cost, #network").count() == 0
 
 
 def test_a_page_is_small(swept):

@@ -46,13 +46,14 @@ def test_panels_share_their_axis():
 def test_the_chosen_rate_is_ringed_and_an_edge_is_flagged():
     tuned = [
         dataclasses.replace(row, phase="tune", learning_rate=rate)
-        for rate, accuracies in {1e-3: [0.8, None], 1e-2: [0.9, 0.92]}.items()
+        for rate, accuracies in {1e-3: [0.9, 0.92], 1e-2: [0.8, None], 1.0: [None, None]}.items()
         for row in trials({1: accuracies})
     ]
     chart = rates_chart(tuned, summarize([*tuned, *trials({1: [0.9]})]), "blocks")
-    assert [each["rate"] for each in values(chart, 2)] == [0.01]
+    assert [each["rate"] for each in values(chart, 2)] == [0.001]
     assert [each["edge"] for each in values(chart, 3)] == ["at the edge"]
     assert [[cell.text for cell in row[1:]] for row in chart.table.rows] == [
-        ["0.001", "80.00", "1", "1", ""],
-        ["0.01", "91.00", "2", "0", "yes"],
+        ["0.001", "91.00", "2", "0", "yes"],
+        ["0.01", "80.00", "1", "1", ""],
+        ["1", "\u2013", "0", "2", ""],  # a rate at which nothing succeeds is in the table
     ]

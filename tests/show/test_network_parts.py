@@ -1,5 +1,6 @@
 """The parts of a page about one network: sizes, filters, mistakes, confusions."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -72,6 +73,30 @@ def test_of_many_classes_the_commonest_confusions_are_listed():
         ["class 3", "class 5", "1"],
         ["class 7", "class 5", "1"],
     ]
+
+
+def test_large_images_do_not_make_a_large_page():
+    own = dataset([0] * 24)
+    noise = np.random.default_rng(0).integers(0, 256, (24, 224, 160, 3), np.uint8)
+    shown = mistakes(dataclasses.replace(own, test_images=noise, train_images=noise), [said([1] * 24, [1] * 24)]).images
+    assert 8 <= len(shown) <= 24 and sum(len(image.png) for image in shown) <= 100_000
+    assert pixels(shown[0].png).shape == (56, 40, 3)
+
+
+@pytest.mark.parametrize("classes", [3, 30])
+def test_where_nothing_is_wrong_nothing_is_empty(classes):
+    own = dataset(np.arange(classes), classes)
+    right = said(np.arange(classes), np.ones(classes))
+    assert mistakes(own, [right]) is None
+    table = confusion(own, [right])
+    shaded = [cell for row in table.rows for cell in row if cell.shade] if table else []
+    assert len(shaded) == (3 if classes == 3 else 0) and not any(cell.wrong for cell in shaded)
+
+
+def test_the_commonest_confusion_is_the_darkest():
+    table = confusion(dataset([0] * 100 + [1]), [said([0] * 97 + [1, 1, 2, 1], np.ones(101))])
+    assert [cell.shade for cell in table.rows[0][1:]] == pytest.approx([0.35 * 0.97, 0.5, 0.25])
+    assert [cell.wrong for cell in table.rows[0][1:]] == [False, True, True]
 
 
 def test_without_predictions_there_is_nothing_to_show():

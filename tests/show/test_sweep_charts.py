@@ -37,8 +37,15 @@ def test_the_decision_has_the_numbers_of_the_rule(accuracies):
         assert len(own) == depth.summary.n and np.mean(own) == pytest.approx(100 * depth.shortfall, abs=1e-4)
         assert mean["short"] == pytest.approx(100 * depth.shortfall, abs=1e-4)
         assert mean["allowed"] == pytest.approx(100 * depth.allowance, abs=1e-4)
+        assert mean["top"] == pytest.approx(max([mean["short"], *own]))
     good = [row[0].number for row in chart.table.rows if row[3].text == "yes"]
     assert min(good, default=None) == found.recommended
+
+
+def test_close_numbers_have_as_many_decimals_as_tell_them_apart():
+    found, rows = answered({1: [0.97896], 2: [0.98]})
+    chart = decision(found, rows)
+    assert [cell.text for cell in chart.table.rows[0][1:4]] == ["0.104", "0.100", "no"]
 
 
 @pytest.mark.parametrize("accuracies", SWEEPS.values(), ids=SWEEPS)
@@ -50,6 +57,14 @@ def test_a_dot_for_each_seed_and_a_mean_for_each_depth(accuracies):
     assert len(values(chart, 3)) == sum(depth.summary.n > 0 for depth in found.depths)
     low, high = chart.spec["layer"][1]["encoding"]["y"]["scale"]["domain"]
     assert high <= 100.0 and (not done or low <= 100 * min(done))
+
+
+def test_a_long_interval_leaves_room_for_the_seeds():
+    found, rows = answered({1: [0.90, 0.94], 2: [0.97, 0.98]})
+    assert found.depths[0].summary.test.low < 0.7
+    for chart in (accuracy_by_depth(found, rows), accuracy_by_cost(found).options["parameters"]):
+        low, high = chart.spec["layer"][1]["encoding"]["y"]["scale"]["domain"]
+        assert 85.0 < low < 92.0 and 97.5 < high <= 100.0
 
 
 @pytest.mark.parametrize("accuracies", SWEEPS.values(), ids=SWEEPS)

@@ -133,6 +133,8 @@ def test_a_depth_that_a_sweep_knows_nothing_about_is_not_ruled_out():
     found = (swept({1: SHALLOW[1], 2: SHALLOW[2]}, "digits"), swept(DEEP))
     assert across(found).left == (3,) and across(found).serving == () and not across(found).depends
     assert said(*found).endswith("depends on the data: digits has no result for 3 blocks.")
+    several = (swept({1: SHALLOW[1]}, "digits"), swept({1: DEEP[1], 2: DEEP[3], 3: DEEP[3]}))
+    assert said(*several).endswith("digits has no result for 2 and 3 blocks.")
     unfit = (swept({1: SHALLOW[1], 2: SHALLOW[2]}, "digits", deeper_fits=False), swept(DEEP))
     assert across(unfit).depends and "3 blocks are too many for the images of sweep digits" in said(*unfit)
 

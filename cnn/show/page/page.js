@@ -12,9 +12,10 @@ const page = (() => {
     font: "system-ui, sans-serif",
     view: { stroke: null },
     axis: { domainColor: "var(--line)", gridColor: "var(--line)", tickColor: "var(--line)", labelFontSize: 12,
-            titleFontSize: 12, titleFontWeight: "normal", gridOpacity: 0.7 },
-    legend: { labelFontSize: 12, titleFontSize: 12 },
-    text: { fontSize: 12 },
+            titleFontSize: 12, titleFontWeight: "normal", gridOpacity: 0.7, labelColor: "var(--ink)",
+            titleColor: "var(--ink)", labelSeparation: 8 },
+    legend: { labelFontSize: 12, titleFontSize: 12, labelColor: "var(--ink)", titleColor: "var(--ink)" },
+    text: { fontSize: 12, color: "var(--ink)" },
   };
 
   const hidden = (element) => element.closest("[hidden]") !== null;
@@ -35,19 +36,26 @@ const page = (() => {
       element.hidden = names.has(JSON.stringify(JSON.parse(element.dataset.variant)));
     }
     const drawn = [...views.values()].filter(Boolean);
-    await Promise.all(drawn.map((view) => view.signal("hidden", hiddenVariants()).runAsync()));
+    await Promise.all(drawn.map((view) => view.signal("hidden", hiddenVariants()).resize().runAsync()));
     await drawAll();
+    fit();
+  }
+
+  // Charts learn of a new width from this event alone; what was hidden while the window changed missed its width.
+  function fit() {
+    window.dispatchEvent(new Event("resize"));
   }
 
   async function drawAll() {
     for (const name of Object.keys(specs)) await draw(name);
   }
 
-  function choose(choice) {
+  async function choose(choice) {
     for (const radio of choice.querySelectorAll("input")) {
       document.getElementById(`${choice.dataset.choice}-${radio.value}`).hidden = !radio.checked;
     }
-    return drawAll();
+    await drawAll();
+    fit();
   }
 
   async function copy(button) {
