@@ -130,7 +130,7 @@ def report(results: Results) -> Report:
         f"{words.accuracy(own, 'convnet', metric)}, and the MLP {words.versus(own, 'mlp')}"
         for metric, own in more.items()
     )
-    expected = [claims.Expected(own, "mlp", "worse", metric.replace("_", " ")) for metric, own in more.items()]
+    expected = [claims.Expected(own, "mlp", "worse", TITLES[metric].removesuffix(" %")) for metric, own in more.items()]
     objects = OBJECTS[config.scene.objects]
     claim = claims.stated("better for localisation and detection", config.dataset, expected)
     sentences = (

@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+from matplotlib.figure import Figure
 
 from cnn.show import page, style
 from cnn.show.parts import (
@@ -98,7 +99,7 @@ def test_data_and_charts_are_given_back_by_a_reader():
 
 
 def test_the_page_loads_nothing_and_forbids_it():
-    text = page.render(page_of(chart(), picture=Image(b"png", "picture")))
+    text = page.render(page_of(chart(), picture=Image(style.png(Figure()), "picture")))
     reader = Reader(text)
     sources = [value for _, attributes in reader.tags for name, value in attributes.items() if name in ("src", "href")]
     assert all(source.startswith(("data:image/png;base64,", "#")) for source in sources)
