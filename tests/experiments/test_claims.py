@@ -84,7 +84,9 @@ def test_an_experiment_leaves_its_files_and_continues(ask, tmp_path, name):
     assert all(row["n"] == 2 for row in answer["variants"])
     assert all((folder / picture).read_bytes()[:4] == b"\x89PNG" for picture in pictures)
     listed = ", ".join(f"w/{picture}" for picture in pictures)
-    assert done.stdout.splitlines()[-1] == f"Picture{'s' if len(pictures) > 1 else ''}: {listed}"
+    said = f"Picture{'s' if len(pictures) > 1 else ''}: {listed}"
+    assert done.stdout.splitlines()[-2:] == [said, "Page: w/report.html"]
+    assert (folder / "report.html").read_text().endswith("</html>")
     finished = {path: path.stat().st_mtime_ns for path in (folder / "trials").rglob("*")}
     again = ask(name, *arguments)
     assert (again.returncode, again.stdout) == (0, done.stdout)

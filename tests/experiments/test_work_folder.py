@@ -239,8 +239,8 @@ class WorkFolder(RuleBasedStateMachine):
         assert done.returncode == 0 or refused, done.stderr
         if refused and (self.damaged or None in self.held or len(self.held) > 1):
             return
-        (request,) = self.held - {None}
-        assert (done.stdout, done.stderr) == self.untouched(request)[1]
+        answers = [self.untouched(request)[1] for request in self.held - {None}]  # several, if a kill came at the end
+        assert (done.stdout, done.stderr) in answers
         self.counted["predicted"] += 1
 
     @rule(data=strategies.data(), largest=strategies.sampled_from([0, 300, 1000, 3000]))
