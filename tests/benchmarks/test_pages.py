@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.pages import BROWSERS
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="no browser is installed")

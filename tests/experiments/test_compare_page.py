@@ -8,7 +8,7 @@ import pytest
 
 from tests.show.browser import browser, page  # noqa: F401
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.slow
 
 SMALL = ("--epochs=1", "--batch_size=32", "--hidden=16", "--learning_rates=1e-2", "--seeds=2")
 SWEEPS = {  # of each work folder

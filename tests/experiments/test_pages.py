@@ -219,6 +219,7 @@ def test_a_page_is_small(swept):
     assert swept.page.stat().st_size < 2_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", [why_convnets, localize, features], ids=["why_convnets", "localize", "features"])
 def test_every_experiment_has_its_page(page, experiment, tmp_path):  # noqa: F811
     config = StudyConfig(seeds=2, tuning_seeds=1, learning_rates=RATES, network=NETWORK, training=TRAINING)

@@ -98,6 +98,7 @@ def test_accuracy_against_cost(sweeps):
     within(chart, "y", marks, "accuracy")
 
 
+@pytest.mark.slow
 def test_a_colour_and_a_shape_tell_sweeps_apart():
     chart = by_cost(across([swept(CLOSE, f"set{number}") for number in range(40)]))
     encoding = chart.spec["layer"][1]["encoding"]

@@ -16,7 +16,7 @@ from experiments import why_convnets
 from tests.show import trying
 from tests.trained.exported import make
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.slow
 PLAIN = ("convnet", "mlp")
 SHUFFLED = ("convnet, permuted", "mlp, permuted")
 CANVAS = """() => {
