@@ -21,6 +21,16 @@ class RequestError(ValueError):
     """The request cannot be met: the message names the value and what would be accepted, in one line."""
 
 
+def printable(text: str) -> str:
+    """Text whose characters that would move a terminal's cursor are shown, not obeyed.
+
+    Example:
+        >>> printable("a\\tb")
+        'a\\\\tb'
+    """
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
 def require(condition: bool, name: str, value: Any, accepted: str) -> None:
     """Raise `RequestError` unless the condition holds.
 

@@ -16,7 +16,7 @@ from tabulate import tabulate
 
 from cnn import files
 from cnn.config import setting
-from cnn.errors import RequestError, require_switch
+from cnn.errors import RequestError, printable, require_switch
 from cnn.progress import automatic
 from cnn.study.chosen import trained_in
 from cnn.trained import predict
@@ -79,8 +79,8 @@ def as_text(trained: Trained, answers: list[Prediction]) -> str:
     """Which network answers, and a table of its answers."""
     rows = [
         [
-            leave.shown(str(answer.path)),
-            *(f"{leave.shown(likely.name)} {likely.probability:.1%}" for likely in answer.likeliest),
+            printable(str(answer.path)),
+            *(f"{printable(likely.name)} {likely.probability:.1%}" for likely in answer.likeliest),
         ]
         for answer in answers
         if answer.problem is None

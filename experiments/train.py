@@ -13,12 +13,11 @@ from cnn.config import TrialConfig, to_json
 from cnn.data.content import Dataset
 from cnn.network import summary
 from cnn.show import page
-from cnn.show.parts import Page
-from cnn.show.training_page import training_page as of_training
+from cnn.show.training_page import training_page
 from cnn.study.forecast import forecast_trial
 from cnn.training import trial
 from cnn.training.fit import prepare_trials
-from cnn.training.folder import Outcome, Result, TrialFolder, default_workdir
+from cnn.training.folder import Result, TrialFolder, default_workdir
 from cnn.training.record import settings
 from experiments.command import leave
 from experiments.command.again import command_line
@@ -48,24 +47,11 @@ def train(config: TrialConfig, asked: Asked) -> int:
     path = workdir / PAGE
     if result is None or not path.exists():  # a finished training leaves its page as it is
         with files.one_writer(workdir):
-            page.write(training_page(outcome, config, dataset, workdir), path)
+            again = command_line("train", config, workdir)
+            own = TrialFolder(workdir)
+            said_first = said(outcome.result)
+            page.write(training_page(COMMAND.question, said_first, outcome, own, prepared, dataset, again), path)
     return printed or leave.say(f"\n{said(outcome.result)} Folder: {workdir}\nPage: {path}")
-
-
-def training_page(outcome: Outcome, config: TrialConfig, dataset: Dataset, workdir: Path) -> Page:
-    """The page of a training, from what it left in its work folder."""
-    folder = TrialFolder(workdir)
-    return of_training(
-        COMMAND.question,
-        said(outcome.result),
-        outcome,
-        folder.metrics(),
-        folder.trained(settings(config, dataset)),
-        prepare_trials(config, dataset),
-        dataset,
-        workdir / "config.json",
-        command_line("train", config, workdir),
-    )
 
 
 def _rest(config: TrialConfig, dataset: Dataset, workdir: Path, asked: Asked) -> str:

@@ -7,7 +7,8 @@ the reader hides it. Axes have the range of all sweeps, whichever are hidden.
 from collections.abc import Sequence
 from typing import Any
 
-from cnn.show.charts import PALETTE, Spec, domain, drawing, layer, log_domain, number, ordinal, tooltip
+from cnn.errors import printable
+from cnn.show.charts import Spec, colours, domain, drawing, estimated, layer, log_domain, number, ordinal, tooltip
 from cnn.show.parts import UNKNOWN, Cell, Chart, Choice, Panels, Table, written
 from cnn.show.sweep_charts import (
     AXIS,
@@ -23,9 +24,9 @@ from cnn.show.sweep_charts import (
     rule_in_words,
 )
 from cnn.study.across import Across, Sweep
-from cnn.study.across_words import printable
 from cnn.study.answer import Depth
 from cnn.study.results import variant_name
+from cnn.study.statistics import Estimate
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 RING = {"type": "point", "size": 260, "strokeWidth": 2, "filled": False, "shape": "circle", "opacity": 1}
@@ -162,12 +163,8 @@ def _differs(depth: Depth) -> bool:
 
 def _difference_mark(depth: Depth, place: dict[str, Any]) -> dict[str, Any]:
     """A depth's difference to the recommended one, in points; that of the recommended one is 0."""
-    difference = depth.difference
-    mean = 0.0 if difference is None or difference.mean is None else 100 * difference.mean
-    low = mean if difference is None or difference.low is None else 100 * difference.low
-    high = mean if difference is None or difference.high is None else 100 * difference.high
-    n = depth.summary.n if difference is None else difference.n
-    return {**place, "accuracy": mean, "low": low, "high": high, "n": n, "words": f"{mean:+.2f}"}
+    row = estimated(depth.difference or Estimate(depth.summary.n, 0.0), "accuracy")
+    return {**place, **row, "words": f"{row['accuracy']:+.2f}"}
 
 
 def _by_depth(found: Across, name: str, title: str, y: Spec, marks: Sequence[dict[str, Any]]) -> Chart:
@@ -221,13 +218,8 @@ def _points(
 def _colours(found: Across) -> Spec:
     """A colour for each sweep, which is the same in every chart whatever is hidden."""
     names = [printable(sweep.name) for sweep in found.sweeps]
-    return {
-        "field": "sweep",
-        "type": "nominal",
-        "title": None,
-        "scale": {"domain": names, "range": [PALETTE[place % len(PALETTE)] for place in range(len(names))]},
-        "legend": {"orient": "top", "columns": {"expr": "width < 500 ? 1 : 3"}, "labelLimit": 220, "symbolOpacity": 1},
-    }
+    columns = {"expr": "width < 500 ? 1 : 3"}
+    return colours("sweep", names, columns=columns, labelLimit=220, symbolOpacity=1)
 
 
 def _names(found: Across) -> str:

@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from cnn.errors import printable
 from cnn.show import study_parts
 from cnn.show.across_charts import by_cost, by_depth, decisions
 from cnn.show.parts import UNKNOWN, Cell, Definitions, Folded, Page, Section, Table, Text, percent, written
 from cnn.study import across_words, tables
 from cnn.study.across import TAKEN, Across, Sweep, value_in_words
-from cnn.study.across_words import printable
 from cnn.study.answer import Depth
 from cnn.study.words import apart
 
@@ -122,12 +122,10 @@ def depths_table(found: Across) -> Table:
         ("allowed", [percent(depth.allowance) for depth in depths]),
         *study_parts.trial_columns([depth.summary for depth in depths]),
     ]
-    always = ("sweep", "blocks", "stands", "test %")
-    kept = [column for column in columns if column[0] in always or any(cell.number for cell in column[1])]
-    return Table(
+    return Table.of_columns(
         "How each depth stands in its sweep: use is the sweep's own choice. A click on a head sorts.",
-        [head for head, _ in kept],
-        [list(row) for row in zip(*(cells for _, cells in kept), strict=True)],
+        columns,
+        always=("sweep", "blocks", "stands", "test %"),
         variants=[place for place, _, _ in places],
     )
 

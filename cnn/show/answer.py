@@ -20,7 +20,7 @@ from cnn.show import panels
 from cnn.show.style import BLUE, DOTS_PER_INCH, GREEN, INK, QUIET, VERMILION, fit, headline, short
 from cnn.study.answer import Answer, Depth
 from cnn.study.results import Row
-from cnn.study.words import answer_in_short, apart, points
+from cnn.study.words import answer_in_short, decided_in_points, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -200,17 +200,10 @@ def _decision(answer: Answer) -> list[_Line]:
     """The numbers of the rule: how far each depth falls short, how far it may, and whether that is good enough."""
     verdicts = tuple(_verdict(answer, depth) for depth in answer.depths)
     return [
-        _line(answer, "points short of the best", lambda depth: _in_points(depth)[0]),
-        _line(answer, "points that are allowed", lambda depth: _in_points(depth)[1]),
+        _line(answer, "points short of the best", lambda depth: decided_in_points(depth)[0]),
+        _line(answer, "points that are allowed", lambda depth: decided_in_points(depth)[1]),
         _Line("good enough?", verdicts),
     ]
-
-
-def _in_points(depth: Depth) -> tuple[str, str]:
-    """A depth's shortfall and allowance in points."""
-    if depth.shortfall is None or depth.allowance is None:
-        return ("", "")
-    return apart(depth.shortfall, depth.allowance)
 
 
 def _verdict(answer: Answer, depth: Depth) -> _Cell:
@@ -221,7 +214,7 @@ def _verdict(answer: Answer, depth: Depth) -> _Cell:
         return _Cell("not ranked", VERMILION)
     if depth is answer.best:
         return _Cell("yes: taken", BLUE, bold=True)
-    if panels.good_enough(depth):
+    if depth.good_enough:
         return _Cell("yes", GREEN)
     return _Cell("no")
 

@@ -13,17 +13,18 @@ Example:
     'container'
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnn.show.panels import BEYOND, LEAST
+from cnn.study.statistics import Estimate
 
 Spec = dict[str, Any]  # a part of a chart in the grammar of Vega-Lite
 Values = Sequence[Mapping[str, Any]]
 
 INK = "var(--ink)"
-QUIET = "var(--quiet)"
 OTHER = "var(--other)"
 ACCENT = "var(--accent)"
 GOOD = "var(--good)"
@@ -82,8 +83,6 @@ def ordinal(field: str, title: str, marked: Any = None, note: str = "") -> Spec:
 
 def _literal(value: Any) -> str:
     """A value as a literal of Vega's expressions, which are those of JavaScript."""
-    import json
-
     return json.dumps(value)
 
 
@@ -91,6 +90,13 @@ def legend(names: Sequence[Any]) -> Spec:
     """A legend above a chart: in one row where the names are short, else in as many columns as fit."""
     columns = {} if all(len(str(name)) < 6 for name in names) else {"columns": {"expr": "max(1, floor(width / 190))"}}
     return {"orient": "top", "labelLimit": 180, **columns}
+
+
+def colours(field: str, names: Sequence[Any], title: str | None = None, **own: Any) -> Spec:
+    """A channel with a colour for each name, in order, and a legend; `own` are properties of this legend."""
+    scale = {"domain": list(names), "range": [PALETTE[place % len(PALETTE)] for place in range(len(names))]}
+    named: Spec = {"field": field, "type": "nominal", "title": title, "sort": None, "scale": scale}
+    return {**named, "legend": legend(names) | own}
 
 
 def plain(field: str) -> Spec:
@@ -135,6 +141,20 @@ def near(values: Sequence[float], intervals: Sequence[Mapping[str, Any]]) -> lis
     lowest = min((each["low"] for each in intervals), default=low)
     highest = max((each["high"] for each in intervals), default=high)
     return [*values, max(lowest, low - beyond), min(highest, high + beyond)]
+
+
+def estimated(estimate: Estimate, field: str) -> dict[str, Any]:
+    """A known mean and its interval as fields of a row, in percent; without an interval, both ends are the mean.
+
+    Example:
+        >>> estimated(Estimate(n=2, mean=0.5, low=0.25, high=0.75), "accuracy")
+        {'accuracy': 50.0, 'low': 25.0, 'high': 75.0, 'n': 2}
+    """
+    assert estimate.mean is not None
+    mean = 100 * estimate.mean
+    low = mean if estimate.low is None else 100 * estimate.low
+    high = mean if estimate.high is None else 100 * estimate.high
+    return {field: mean, "low": low, "high": high, "n": estimate.n}
 
 
 def log_ticks(ends: Sequence[float]) -> list[float]:

@@ -25,12 +25,13 @@ from cnn.show.charts import (
     GOOD,
     INK,
     OTHER,
-    PALETTE,
     Spec,
+    Values,
+    colours,
     domain,
     drawing,
+    estimated,
     layer,
-    legend,
     number,
     plain,
     tooltip,
@@ -40,6 +41,7 @@ from cnn.study.comparison import Comparison, Variant
 from cnn.study.results import Row, compared
 from cnn.study.words import side
 
+MEAN = {"type": "point", "filled": True, "size": 90, "opacity": 1}
 ROW = 46  # pixels of a variant's row
 LINES_HEIGHT = 260
 COLOURS = {"worse": BAD, "alike": INK, "better": GOOD}
@@ -74,40 +76,22 @@ def by_variant(
     """
     done = [row for row in compared(rows) if row.done and not np.isnan(row.value(metric))]
     seeds = [{"variant": row.variant, "seed": row.seed, "value": 100 * row.value(metric)} for row in done]
-    means = [_mean(variant, metric, variant.name == comparison.reference) for variant in comparison.variants]
-    known = [each for each in means if each["value"] is not None]
+    known = [_mean(each, metric, comparison) for each in comparison.variants if each.measured[metric].mean is not None]
     lines = [{"value": 100 * share, "name": name} for name, share in (marked or {}).items()]
     ends = [each[end] for each in known for end in ("low", "high")] + [each["value"] for each in (*seeds, *lines)]
     x = number("value", f"{label} (%)", domain=domain(ends, low=0.0, high=100.0))
     y = _rows(comparison)
     dot = {"type": "point", "filled": True, "size": 34, "opacity": 0.55, "color": OTHER, "yOffset": 10}
-    text = {"type": "text", "dy": -12, "fontWeight": "bold"}
     shown = tooltip(variant=comparison.column, value=f"mean {label} %", low="from", high="to", n="seeds")
     layers = [
         layer(seeds, dot, x=x, y=y, tooltip=tooltip(variant=comparison.column, seed="seed", value=f"{label} %")),
-        layer(
-            known,
-            {"type": "rule", "strokeWidth": 2},
-            x=x | {"field": "low"},
-            x2={"field": "high"},
-            y=y,
-            color=plain("colour"),
-        ),
-        layer(
-            known,
-            {"type": "point", "filled": True, "size": 90, "opacity": 1},
-            x=x,
-            y=y,
-            color=plain("colour"),
-            tooltip=shown,
-        ),
-        layer(known, text, x=x, y=y, text=plain("words"), color=plain("colour")),
+        *_means(known, x, y, shown),
     ]
     if lines:
         words = {"type": "text", "align": "left", "dx": 4, "baseline": "top", "color": BAD}
         layers.append(layer(lines, {"type": "rule", "color": BAD, "strokeDash": [4, 3]}, of_variants=False, x=x))
         layers.append(layer(lines, words, of_variants=False, x=x, y={"value": 2}, text=plain("name")))
-    height = ROW * len(means)
+    height = ROW * len(comparison.variants)
     return Chart(
         f"by-variant-{metric}".replace("_", "-"),
         f"{label[:1].upper()}{label[1:]} of each: dots are seeds, means have 95 % intervals",
@@ -137,18 +121,22 @@ def _rows(comparison: Comparison) -> Spec:
     return {"field": "variant", "type": "nominal", "sort": order, "axis": axis}
 
 
-def _mean(variant: Variant, metric: str, reference: bool) -> dict[str, Any]:
-    estimate = variant.measured[metric]
-    mean = None if estimate.mean is None else 100 * estimate.mean
-    return {
-        "variant": variant.name,
-        "value": mean,
-        "low": mean if estimate.low is None else 100 * estimate.low,
-        "high": mean if estimate.high is None else 100 * estimate.high,
-        "n": estimate.n,
-        "words": "" if mean is None else f"{mean:.2f}",
-        "colour": ACCENT if reference else INK,
-    }
+def _means(values: Values, x: Spec, y: Spec, shown: list[Spec]) -> list[Spec]:
+    """A mark for each mean, its interval as a line, and its number above."""
+    line = {"type": "rule", "strokeWidth": 2}
+    text = {"type": "text", "dy": -12, "fontWeight": "bold"}
+    colour = plain("colour")
+    return [
+        layer(values, line, x=x | {"field": "low"}, x2={"field": "high"}, y=y, color=colour),
+        layer(values, MEAN, x=x, y=y, color=colour, tooltip=shown),
+        layer(values, text, x=x, y=y, text=plain("words"), color=colour),
+    ]
+
+
+def _mean(variant: Variant, metric: str, comparison: Comparison) -> dict[str, Any]:
+    row = estimated(variant.measured[metric], "value")
+    colour = ACCENT if variant.name == comparison.reference else INK
+    return {"variant": variant.name, **row, "words": f"{row['value']:.2f}", "colour": colour}
 
 
 def differences(comparison: Comparison, label: str) -> Chart | None:
@@ -169,30 +157,7 @@ def differences(comparison: Comparison, label: str) -> Chart | None:
     shown = tooltip(variant=comparison.column, value="difference", low="from", high="to", p="p")
     layers = [
         layer([{"value": 0.0}], zero, of_variants=False, x=x),
-        layer(
-            values,
-            {"type": "rule", "strokeWidth": 2},
-            x=x | {"field": "low"},
-            x2={"field": "high"},
-            y=y,
-            color=plain("colour"),
-        ),
-        layer(
-            values,
-            {"type": "point", "filled": True, "size": 90, "opacity": 1},
-            x=x,
-            y=y,
-            color=plain("colour"),
-            tooltip=shown,
-        ),
-        layer(
-            values,
-            {"type": "text", "dy": -12, "fontWeight": "bold"},
-            x=x,
-            y=y,
-            text=plain("words"),
-            color=plain("colour"),
-        ),
+        *_means(values, x, y, shown),
     ]
     height = ROW * len(values)
     return Chart(
@@ -222,23 +187,17 @@ def differences(comparison: Comparison, label: str) -> Chart | None:
 
 def _difference(variant: Variant) -> dict[str, Any]:
     difference = variant.difference
-    assert difference is not None and difference.mean is not None
-    mean = 100 * difference.mean
-    return {
-        "variant": variant.name,
-        "value": mean,
-        "low": mean if difference.low is None else 100 * difference.low,
-        "high": mean if difference.high is None else 100 * difference.high,
-        "p": None if variant.p_adjusted is None else float(f"{variant.p_adjusted:.2g}"),
-        "words": f"{mean:+.2f}",
-        "colour": COLOURS[side(variant)],
-    }
+    assert difference is not None
+    row = estimated(difference, "value")
+    p = None if variant.p_adjusted is None else float(f"{variant.p_adjusted:.2g}")
+    words = f"{row['value']:+.2f}"
+    return {"variant": variant.name, **row, "p": p, "words": words, "colour": COLOURS[side(variant)]}
 
 
 def along(comparison: Comparison, lines: Lines) -> Chart:
     """A line for each variant: how a measurement changes along an axis, with a band for the 95 % interval."""
     values = [
-        {"place": place, **_mean(variant, column, False)}
+        {"variant": variant.name, "place": place, **estimated(variant.measured[column], "value")}
         for variant in comparison.variants
         for place, column in lines.columns.items()
         if variant.measured[column].mean is not None
@@ -250,13 +209,7 @@ def along(comparison: Comparison, lines: Lines) -> Chart:
     x["axis"] = {"values": places, "grid": False, "format": "~g"}
     ends = [each[end] for each in values for end in ("low", "high")]
     y = number("value", "test accuracy (%)", domain=domain(ends, low=0.0, high=100.0))
-    colour = {
-        "field": "variant",
-        "type": "nominal",
-        "title": None,
-        "scale": {"domain": names, "range": [PALETTE[place % len(PALETTE)] for place in range(len(names))]},
-        "legend": legend(names) | {"title": None, "symbolOpacity": 1},
-    }
+    colour = colours("variant", names, symbolOpacity=1)
     shown = tooltip(variant=comparison.column, place=lines.along, value="mean %", low="from", high="to")
     layers = [
         layer(
@@ -268,9 +221,7 @@ def along(comparison: Comparison, lines: Lines) -> Chart:
             color=colour,
         ),
         layer(values, {"type": "line", "strokeWidth": 2, "tooltip": False}, x=x, y=y, color=colour),
-        layer(
-            values, {"type": "point", "filled": True, "size": 50, "opacity": 1}, x=x, y=y, color=colour, tooltip=shown
-        ),
+        layer(values, MEAN | {"size": 50}, x=x, y=y, color=colour, tooltip=shown),
     ]
     return Chart(
         "along",

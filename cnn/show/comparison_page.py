@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from cnn.show import study_parts
 from cnn.show.comparison_charts import Lines, along, by_variant, differences
-from cnn.show.learning import rates_chart
 from cnn.show.parts import Cell, Gallery, Image, Page, Part, Section, Table, percent
 from cnn.study.comparison import Comparison, ComparisonAnswer
 from cnn.study.finished import Results
@@ -60,7 +59,7 @@ def comparison_page(
     comparison = answer.comparison
     charts: list[Part | None] = []
     for metric, label in evidence.measured.items():
-        own = {"": comparison, **answer.more}.get("" if metric == comparison.metric else metric)
+        own = comparison if metric == comparison.metric else answer.more.get(metric)
         charts.append(by_variant(comparison, evidence.rows, metric, label, evidence.marked if not charts else None))
         charts.append(differences(own, label) if own is not None and own.metric == metric else None)
     shown = [chart for chart in charts if chart is not None]
@@ -73,11 +72,8 @@ def comparison_page(
             picture = Image(drawn[name], title, sharp=False)
             sections.append(Section(f"picture-{name}", title, (Gallery((picture,), width=WIDE),)))
     sections += [Section("table", "All variants", (variants_table(comparison),)), study_parts.curves(results)]
-    tuned = [row for row in evidence.rows if row.phase == "tune"]
-    if tuned:
-        summaries = [variant.summary for variant in comparison.variants]
-        chart = rates_chart(tuned, summaries, comparison.column)
-        sections.append(Section("learning-rate", "The learning rate", (chart,)))
+    summaries = [variant.summary for variant in comparison.variants]
+    sections += study_parts.rates(evidence.rows, summaries, comparison.column)
     sections += [study_parts.words(str(comparison.reference)), study_parts.made(results.folder.config)]
     return Page(
         title=f"{answer.dataset}: {answer.experiment}",
@@ -105,12 +101,7 @@ def variants_table(comparison: Comparison) -> Table:
         ),
         *study_parts.trial_columns([variant.summary for variant in variants]),
     ]
-    kept = [column for column in columns if column[0] == columns[0][0] or any(cell.number for cell in column[1])]
     names = [variant.name for variant in variants]
-    return Table(
-        "The reference stands out. A click on a head sorts.",
-        [head for head, _ in kept],
-        [list(row) for row in zip(*(cells for _, cells in kept), strict=True)],
-        variants=names,
-        marked=names.index(comparison.reference),
-    )
+    place = names.index(comparison.reference)
+    caption = "The reference stands out. A click on a head sorts."
+    return Table.of_columns(caption, columns, always=columns[0][:1], variants=names, marked=place)

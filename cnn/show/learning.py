@@ -16,18 +16,17 @@ from cnn.show.charts import (
     ACCENT,
     BAD,
     OTHER,
-    PALETTE,
     Spec,
+    colours,
     domain,
     drawing,
     layer,
-    legend,
     log_domain,
     number,
     plain,
     tooltip,
 )
-from cnn.show.parts import UNKNOWN, Cell, Chart, Choice, Panels, Table, written
+from cnn.show.parts import Cell, Chart, Choice, Panels, Table, percent, written
 from cnn.study.results import Row, Summary
 from cnn.training.metrics import Epoch
 
@@ -59,14 +58,8 @@ def curves_of(title: str, variant: Any, epochs: Mapping[int, Sequence[Epoch]]) -
 def learning_curves(several: Sequence[Curves]) -> Choice:
     """A panel for each variant: each seed thin, their mean thick; as accuracy, or as error on a log scale."""
     options = {
-        "accuracy": Panels(
-            [_panel(place, curves, log=False, all_curves=several) for place, curves in enumerate(several)],
-            _table(several),
-        ),
-        "error, on a log scale": Panels(
-            [_panel(place, curves, log=True, all_curves=several) for place, curves in enumerate(several)],
-            _table(several),
-        ),
+        name: Panels([_panel(place, curves, log, several) for place, curves in enumerate(several)], _table(several))
+        for name, log in {"accuracy": False, "error, on a log scale": True}.items()
     }
     return Choice("curves", "Show", options)
 
@@ -124,8 +117,7 @@ def _mean(curves: Curves) -> list[float]:
 def _table(several: Sequence[Curves]) -> Table:
     means = [_mean(curves) for curves in several]
     cells = [
-        [Cell(str(epoch + 1), epoch + 1)]
-        + [Cell(f"{100 * own[epoch]:.2f}", 100 * own[epoch]) if epoch < len(own) else Cell(UNKNOWN) for own in means]
+        [written(epoch + 1, "d"), *(percent(own[epoch] if epoch < len(own) else None) for own in means)]
         for epoch in range(max(map(len, means), default=0))
     ]
     images = " and ".join(dict.fromkeys(curves.images for curves in several))
@@ -150,23 +142,12 @@ def rates_chart(tuned: Sequence[Row], summaries: Sequence[Summary], column: str)
     x = number("rate", "learning rate", type="log", domain=log_domain([each["rate"] for each in means]))
     x["axis"] = {"format": "~g", "values": sorted({each["rate"] for each in means}), "labelOverlap": True}
     y = number("accuracy", "validation accuracy (%)", domain=domain([each["accuracy"] for each in means], high=100.0))
-    colours = {
-        name: PALETTE[place % len(PALETTE)]
-        for place, name in enumerate(names)
-        if any(each["variant"] == name for each in means)
-    }
-    colour = {
-        "field": "variant",
-        "type": "nominal",
-        "title": column,
-        "sort": None,
-        "scale": {"domain": list(colours), "range": list(colours.values())},
-        "legend": legend(list(colours)),
-    }
+    seen = [name for name in names if any(each["variant"] == name for each in means)]
+    colour = colours("variant", names, column, values=seen)
     shown = tooltip(variant=column, rate="learning rate", accuracy="mean validation %", n="seeds")
     layers = [
         layer(means, {"type": "line", "strokeWidth": 1.5, "tooltip": False}, x=x, y=y, color=colour),
-        layer(means, MEAN | {"size": 50}, x=x, y=y, color=colour, tooltip=shown),
+        layer(means, MEAN, x=x, y=y, color=colour, tooltip=shown),
         layer(best, {"type": "point", "size": 220, "strokeWidth": 2, "filled": False}, x=x, y=y, color=colour),
         layer(flagged, {"type": "text", "dy": -16, "color": BAD}, transform=_TOP, x=x, y=y, text=plain("edge")),
     ]

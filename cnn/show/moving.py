@@ -24,7 +24,7 @@ from typing import Any
 
 from cnn.data.content import Dataset
 from cnn.show.try_it import Example, examples
-from cnn.trained.live import Live, NotLive, live
+from cnn.trained.live import Live, NotLive, characters, live
 from cnn.trained.network import Trained
 
 MOST_CHARACTERS = 1_200_000  # of the weights of all networks together
@@ -96,13 +96,13 @@ def _running(networks: Mapping[str, Trained | None], taken: int) -> tuple[tuple[
         if isinstance(network, NotLive):
             return (), f"{name}: {network.reason}"
         running.append(Named(name, network))
-    characters = taken + _characters(running)
-    if characters > MOST_CHARACTERS:
-        sizes = f"{characters / 1e6:.2f} MB of a page, and {MOST_CHARACTERS / 1e6:.2f} MB is the most"
+    whole = taken + _characters(running)
+    if whole > MOST_CHARACTERS:
+        sizes = f"{whole / 1e6:.2f} MB of a page, and {MOST_CHARACTERS / 1e6:.2f} MB is the most"
         return (), f"All weights together would take {sizes}."
     return tuple(running), ""
 
 
 def _characters(networks: Sequence[Named]) -> int:
     """How much of a page the weights take, as base64 text."""
-    return sum(4 * -(-len(each.network.weights) // 3) for each in networks)
+    return sum(characters(len(each.network.weights)) for each in networks)

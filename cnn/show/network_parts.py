@@ -19,6 +19,7 @@ from cnn.network import summary
 from cnn.network.geometry import format_size
 from cnn.network.layers import Block, Conv, Shape, Signal
 from cnn.show.parts import Cell, Folded, Gallery, Image, Part, Table
+from cnn.show.style import BLUE, VERMILION
 from cnn.trained.network import Trained
 from cnn.training.answers import Predictions
 
@@ -27,8 +28,8 @@ MOST_MISTAKES = 24
 MOST_BYTES = 100_000  # of the pictures of mistakes, so that large images do not make a large page
 MOST_PIXELS = 64  # of a side of such a picture
 MOST_CLASSES = 20  # of a confusion matrix; of more classes the commonest confusions are listed
-COLD = np.array([0x00, 0x72, 0xB2])  # of a negative weight
-WARM = np.array([0xD5, 0x5E, 0x00])  # of a positive one
+COLD = np.array([*bytes.fromhex(BLUE[1:])])  # of a negative weight
+WARM = np.array([*bytes.fromhex(VERMILION[1:])])  # of a positive one
 
 
 def layers_table(network: Block, image_shape: Shape) -> list[Part]:

@@ -1,16 +1,6 @@
 """The two panels in the picture of an answer: what validation images decide, and what test images describe.
 
 Each has a column for each depth, from -0.5 to 0.5 around the depth's index.
-
-Example:
-    >>> from cnn.study.answer import answer
-    >>> from cnn.training.folder import Result
-    >>> accuracies = {1: [0.96, 0.97], 2: [0.98, 0.98]}
-    >>> rows = [Row("compare", blocks, 1e-3, seed, Result("done", val_accuracy=value, test_accuracy=value))
-    ...         for blocks, values in accuracies.items() for seed, value in enumerate(values)]
-    >>> first, second = answer(rows, dataset="mnist", match="width", margin=0.05).depths
-    >>> good_enough(first), good_enough(second)
-    (False, True)
 """
 
 from collections.abc import Sequence
@@ -21,7 +11,6 @@ import numpy as np
 from cnn.show.style import BLUE, GREEN, GRID, INK, QUIET, VERMILION
 from cnn.study.answer import Answer, Depth
 from cnn.study.results import ACCURACY, Row, by_seed, compared
-from cnn.study.statistics import RESOLUTION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,13 +31,6 @@ class _Short(NamedTuple):
     mean: float
     allowed: float
     seeds: np.ndarray  # of each seed that it shares with the best depth
-
-
-def good_enough(depth: Depth) -> bool:
-    """Whether a depth falls short by no more than the rule allows."""
-    if depth.shortfall is None or depth.allowance is None:
-        return False
-    return depth.shortfall <= depth.allowance + RESOLUTION
 
 
 def shortfalls(axes: "Axes", answer: Answer, rows: Sequence[Row]) -> None:
@@ -105,8 +87,8 @@ def _ranked(answer: Answer, rows: Sequence[Row]) -> dict[int, _Short]:
 
 def _range(ranked: Sequence[_Short]) -> tuple[float, float]:
     """The range of the axis: every bar that is not cut, its seeds, and what is allowed."""
-    near = [max(short.mean, short.allowed) for short in ranked if good_enough(short.depth)]
-    far = sorted(short.mean for short in ranked if not good_enough(short.depth))
+    near = [max(short.mean, short.allowed) for short in ranked if short.depth.good_enough]
+    far = sorted(short.mean for short in ranked if not short.depth.good_enough)
     cut = FAR * max([*near, *far[:1]])
     while True:
         whole = [short for short in ranked if short.mean <= cut]

@@ -36,11 +36,32 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     variants: Sequence[Any] = ()  # that of each row; empty where the rows are not those of variants
     marked: int | None = None  # the row that stands out
-    header_rows: bool = True  # whether the first cell of a row names the row
 
     def __post_init__(self) -> None:
         if any(len(row) != len(self.heads) for row in self.rows):
             raise ValueError(f"{self.caption!r}: each row must have {len(self.heads)} cells")
+
+    @classmethod
+    def of_columns(
+        cls,
+        caption: str,
+        columns: Sequence[tuple[str, Sequence[Cell]]],
+        always: Sequence[str],
+        variants: Sequence[Any],
+        marked: int | None = None,
+    ) -> "Table":
+        """A table from heads with their cells; columns without a number other than 0 are left out.
+
+        Args:
+            caption: of the table.
+            columns: in order.
+            always: the heads of columns that stay.
+            variants: that of each row.
+            marked: the row that stands out.
+        """
+        kept = [(head, cells) for head, cells in columns if head in always or any(cell.number for cell in cells)]
+        rows = [list(row) for row in zip(*(cells for _, cells in kept), strict=True)]
+        return cls(caption, [head for head, _ in kept], rows, variants, marked)
 
     @property
     def of_numbers(self) -> tuple[bool, ...]:

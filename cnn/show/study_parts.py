@@ -6,7 +6,7 @@ from typing import Any
 
 from cnn import files
 from cnn.data.content import Dataset
-from cnn.show.learning import curves_of, learning_curves
+from cnn.show.learning import curves_of, learning_curves, rates_chart
 from cnn.show.network_parts import confusion, first_filters, layers_table, mistakes
 from cnn.show.parts import Cell, Definitions, Folded, Live, Part, Section, Table, Text, written
 from cnn.show.try_it import try_it
@@ -26,6 +26,19 @@ def curves(results: Results) -> Section:
     ]
     words = Text(("Thin lines are seeds, the thick line is their mean.",))
     return Section("learning", "How the networks learned", (words, learning_curves(panels)))
+
+
+def rates(rows: Sequence[Row], summaries: Sequence[Summary], column: str) -> list[Section]:
+    """How the learning rates were chosen; empty where one rate was given.
+
+    Args:
+        rows: the trials.
+        summaries: of each variant, in order.
+        column: what the variants are values of.
+    """
+    tuned = [row for row in rows if row.phase == "tune"]
+    chart = rates_chart(tuned, summaries, column) if tuned else None
+    return [Section("learning-rate", "The learning rate", (chart,))] if chart else []
 
 
 def _titled(column: str, variant: Any) -> str:

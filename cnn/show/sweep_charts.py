@@ -29,6 +29,7 @@ from cnn.show.charts import (
     Values,
     domain,
     drawing,
+    estimated,
     layer,
     log_domain,
     log_ticks,
@@ -41,8 +42,7 @@ from cnn.show.charts import (
 from cnn.show.parts import UNKNOWN, Cell, Chart, Choice, Table, percent, written
 from cnn.study.answer import Answer, Depth
 from cnn.study.results import ACCURACY, Row, by_seed, compared, variant_name
-from cnn.study.statistics import RESOLUTION
-from cnn.study.words import apart
+from cnn.study.words import decided_in_points
 
 HEIGHT = 260
 SPREAD = 22.0  # pixels between the first and the last of several marks of a depth
@@ -128,7 +128,7 @@ def rule_drawing(answer: Answer, seeds: Values = (), of_variants: bool = True) -
 
 def rule_in_words(answer: Answer) -> str:
     """What the drawing of the rule shows, for those who do not see it."""
-    reached = ", ".join(str(depth.blocks) for depth in ranked(answer) if _reached(depth)) or "none"
+    reached = ", ".join(str(depth.blocks) for depth in ranked(answer) if depth.good_enough) or "none"
     return (
         f"How many points each depth falls short of the best depth on validation images. Good enough: {reached}. "
         f"Taken: {UNKNOWN if answer.recommended is None else answer.recommended}."
@@ -138,7 +138,7 @@ def rule_in_words(answer: Answer) -> str:
 def rule_cells(depth: Depth) -> list[Cell]:
     """A ranked depth's numbers in the rule, as cells below `RULE_HEADS`."""
     own = _decided(depth, ())
-    reached = Cell("yes" if _reached(depth) else "no")
+    reached = Cell("yes" if depth.good_enough else "no")
     seeds = written(depth.summary.n, "d")
     return [Cell(own["words"], own["short"]), Cell(own["allowed_words"], own["allowed"]), reached, seeds]
 
@@ -148,19 +148,14 @@ def nudge(place: int, count: int) -> float:
     return SPREAD * (place / (count - 1) - 0.5) if count > 1 else 0.0
 
 
-def _reached(depth: Depth) -> bool:
-    assert depth.shortfall is not None and depth.allowance is not None
-    return depth.shortfall <= depth.allowance + RESOLUTION
-
-
 def _decided(depth: Depth, seeds: Sequence[float]) -> dict[str, Any]:
     assert depth.shortfall is not None and depth.allowance is not None
-    short, allowed = apart(depth.shortfall, depth.allowance)
+    short, allowed = decided_in_points(depth)
     return {
         "variant": depth.blocks,
         "short": 100 * depth.shortfall,
         "allowed": 100 * depth.allowance,
-        "colour": GOOD if _reached(depth) else BAD,
+        "colour": GOOD if depth.good_enough else BAD,
         "words": short,
         "allowed_words": allowed,
         "top": max([100 * depth.shortfall, *seeds]),  # no word lies on a mark
@@ -224,17 +219,9 @@ def accuracy_by_depth(answer: Answer, rows: Sequence[Row]) -> Chart:
 
 def mean_mark(depth: Depth, chosen: bool) -> dict[str, Any]:
     """A depth's mean test accuracy with its interval, in percent, as a row of a layer; the mean must be known."""
-    test = depth.summary.test
-    assert test.mean is not None
-    return {
-        "variant": depth.blocks,
-        "accuracy": 100 * test.mean,
-        "low": 100 * (test.mean if test.low is None else test.low),
-        "high": 100 * (test.mean if test.high is None else test.high),
-        "n": test.n,
-        "words": f"{100 * test.mean:.2f}",
-        "colour": ACCENT if chosen else INK,
-    }
+    row = estimated(depth.summary.test, "accuracy")
+    words = f"{row['accuracy']:.2f}"
+    return {"variant": depth.blocks, **row, "words": words, "colour": ACCENT if chosen else INK}
 
 
 def _accuracy_table(answer: Answer, done: Sequence[Row]) -> Table:

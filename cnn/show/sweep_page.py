@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from cnn.show import study_parts
-from cnn.show.learning import rates_chart
 from cnn.show.parts import Cell, Image, Page, Part, Section, Table, Text, percent, written
 from cnn.show.sweep_charts import accuracy_by_cost, accuracy_by_depth, decision
 from cnn.study import words
@@ -33,10 +32,7 @@ def sweep_page(
     first, *reasons = words.answer_sentences(answer)
     sections = [] if answer.best is None else _evidence(answer, results.rows)
     sections += [Section("table", "All depths", (depths_table(answer),)), study_parts.curves(results)]
-    tuned = [row for row in results.rows if row.phase == "tune"]
-    if tuned:
-        chart = rates_chart(tuned, [depth.summary for depth in answer.depths], "blocks")
-        sections.append(Section("learning-rate", "The learning rate", (chart,)))
+    sections += study_parts.rates(results.rows, [depth.summary for depth in answer.depths], "blocks")
     if answer.recommended is not None:
         sections += study_parts.network(results, answer.recommended)
     sections += [study_parts.words("the recommended depth", _tests(answer)), study_parts.made(results.folder.config)]
@@ -74,12 +70,11 @@ def depths_table(answer: Answer) -> Table:
         *study_parts.trial_columns([depth.summary for depth in answer.depths]),
         ("picks", [percent(depth.pick_share, 0) for depth in answer.depths]),
     ]
-    kept = [column for column in columns if column[0] in ("blocks", "test %") or any(cell.number for cell in column[1])]
     names = [depth.blocks for depth in answer.depths]
-    return Table(
+    return Table.of_columns(
         f"{'' if answer.best is None else 'The recommended depth stands out. '}A click on a head sorts.",
-        [head for head, _ in kept],
-        [list(row) for row in zip(*(cells for _, cells in kept), strict=True)],
+        columns,
+        always=("blocks", "test %"),
         variants=names,
         marked=names.index(answer.recommended) if answer.recommended in names else None,
     )

@@ -7,7 +7,6 @@ Example, a network that has not been trained:
     >>> from cnn.config import NetworkConfig, TrialConfig
     >>> from cnn.data import datasets
     >>> from cnn.network import models
-    >>> from cnn.data import datasets
     >>> digits = datasets.load("digits")
     >>> config = TrialConfig("digits", network=NetworkConfig(blocks=1, width=4))
     >>> variables = models.build(config.network, (8, 8, 1), 10).init(jax.random.key(0), jnp.ones((1, 8, 8, 1)))
@@ -27,7 +26,7 @@ import numpy as np
 from cnn.data import drawings
 from cnn.data.content import Dataset
 from cnn.data.drawings import Drawing
-from cnn.trained.live import Live, NotLive, live
+from cnn.trained.live import Live, NotLive, characters, live
 from cnn.trained.network import Trained
 
 MOST_EXAMPLES = 20
@@ -81,7 +80,6 @@ def try_it(trained: Trained, dataset: Dataset) -> TryIt:
 def examples(dataset: Dataset) -> tuple[Example, ...]:
     """The first test image of each class, of at most 20 classes, as far as they fit in 0.1 MB."""
     labels, first = np.unique(dataset.test_labels, return_index=True)
-    characters = 4 * -(-dataset.test_images[0].nbytes // 3)
-    count = min(MOST_EXAMPLES, MOST_CHARACTERS // characters)
+    count = min(MOST_EXAMPLES, MOST_CHARACTERS // characters(dataset.test_images[0].nbytes))
     pairs = list(zip(labels.tolist(), first.tolist(), strict=True))[:count]
     return tuple(Example(label, np.ascontiguousarray(dataset.test_images[index]).tobytes()) for label, index in pairs)

@@ -4,6 +4,7 @@ import itertools
 import textwrap
 from typing import Any
 
+from cnn.errors import printable
 from cnn.study.across import (
     BETTER,
     RULED_OUT,
@@ -232,8 +233,3 @@ def _number(blocks: int | None) -> str | None:
 def _cell(text: str) -> str:
     """Text for a cell: a line of a table in Markdown stays one."""
     return printable(text).replace("|", "\\|")
-
-
-def printable(text: str) -> str:
-    """Text whose characters that would move a terminal's cursor are shown, not obeyed."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -23,6 +23,7 @@ from cnn.study.results import ACCURACY, Row, Summary, by_seed, compared, summari
 from cnn.study.rule import choose
 from cnn.study.stability import pick_shares
 from cnn.study.statistics import (
+    RESOLUTION,
     Estimate,
     Interval,
     bootstrap_interval,
@@ -53,6 +54,13 @@ class Depth:
     def blocks(self) -> int:
         """The number of blocks."""
         return self.summary.variant
+
+    @property
+    def good_enough(self) -> bool:
+        """Whether the depth is ranked, and falls short by no more than the rule accepts."""
+        return (
+            self.shortfall is not None and self.allowance is not None and self.shortfall <= self.allowance + RESOLUTION
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The plain values that `answer.json` keeps."""

@@ -52,14 +52,15 @@ class Results:
         """Which of its validation images each of these trials has right: bool [seeds, images], or None."""
         return _stacked([outcome.val_correct for outcome in self._outcomes(variant)])
 
-    def trained(self, variant: Any, seed: int = 0) -> Trained | None:
-        """The trained network of a comparison trial; None where that trial has not finished, or kept no network.
+    def trained(self, variant: Any, seed: int | None = None) -> Trained | None:
+        """The trained network of a comparison trial, by default of the first seed that left one; None without one.
 
         Raises:
             RequestError: a file of the network is damaged or missing.
         """
-        trial = self._trial(variant, seed)
-        return None if trial is None else self.folder.trial(trial).trained(settings_of(self.plan, trial))
+        trials = [each for each in self.outcomes if each.variant == variant and seed in (None, each.config.seed)]
+        networks = (self.folder.trial(each).trained(settings_of(self.plan, each)) for each in trials)
+        return next(filter(None, networks), None)
 
     def arrays(self, variant: Any, seed: int) -> Mapping[str, np.ndarray]:
         """The arrays that the experiment measured on one trained network; empty where that trial has not finished."""

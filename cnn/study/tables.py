@@ -18,13 +18,13 @@ from dataclasses import dataclass
 
 from tabulate import DataRow, TableFormat, tabulate
 
-from cnn.study.answer import Answer, Depth
+from cnn.study.answer import Answer
 from cnn.study.comparison import Comparison, Variant
 from cnn.study.results import ACCURACY, Summary
 from cnn.study.run import Overview, VariantOverview
 from cnn.study.statistics import Estimate
 from cnn.study.tuning import STEPS
-from cnn.study.words import apart, percent
+from cnn.study.words import decided_in_points, percent
 
 WIDTH = 100  # characters of the widest line
 LONGEST = 40  # characters of a cell; longer ones are cut
@@ -103,7 +103,7 @@ def answer_tables(answer: Answer) -> str:
         Column("val %", [percent(each.val.mean) for each in summaries], right=True),
         *_trials_and_cost(summaries),
     ]
-    decisions = [_decision(depth) for depth in answer.depths]
+    decisions = [decided_in_points(depth) for depth in answer.depths]
     compared = [
         Column("short", [short for short, _ in decisions], right=True),
         Column("allowed", [allowed for _, allowed in decisions], right=True),
@@ -113,13 +113,6 @@ def answer_tables(answer: Answer) -> str:
     ]
     several = len(answer.depths) > 1 and not all(column.empty for column in compared)
     return "\n\n".join([render([names, *measured]), *([render([names, *compared])] if several else [])])
-
-
-def _decision(depth: Depth) -> tuple[str | None, str | None]:
-    """By how many points a depth falls short of the best, and by how many it may."""
-    if depth.shortfall is None or depth.allowance is None:
-        return (None, None)
-    return apart(depth.shortfall, depth.allowance)
 
 
 def comparison_tables(comparison: Comparison, titles: Mapping[str, str] | None = None) -> str:

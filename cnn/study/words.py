@@ -202,6 +202,13 @@ def _unranked(answer: Answer) -> str:
     return f"{named} not ranked, since not every seed succeeded there; shares of picks are therefore unknown."
 
 
+def decided_in_points(depth: Depth) -> tuple[str | None, str | None]:
+    """How far a depth falls short of the best, and how far it may; None where it is not ranked."""
+    if depth.shortfall is None or depth.allowance is None:
+        return (None, None)
+    return apart(depth.shortfall, depth.allowance)
+
+
 def apart(larger: float, smaller: float) -> tuple[str, str]:
     """Two fractions in points, with as many decimals as show which is larger; with two where they are equal.
 

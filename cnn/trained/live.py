@@ -109,6 +109,11 @@ class NotLive:
         return dataclasses.asdict(self)
 
 
+def characters(size: int) -> int:
+    """How many characters of a page so many bytes take, as base64 text."""
+    return 4 * -(-size // 3)
+
+
 def live(trained: Trained) -> Live | NotLive:
     """What a page needs to run a network, or why it cannot.
 
@@ -123,9 +128,9 @@ def live(trained: Trained) -> Live | NotLive:
             return NotLive(f"The layer {visit.name} is of the kind {kind}, which a page does not compute.")
     arrays = {visit.name: _arrays(visit, trained) for visit in visits}
     own = [array for tensors in arrays.values() for array in tensors.values()]
-    characters = 4 * -(-sum(array.nbytes for array in own) // 3)
-    if characters > MOST_CHARACTERS:
-        sizes = f"{characters / 1e6:.2f} MB of a page, and {MOST_CHARACTERS / 1e6:.2f} MB is the most"
+    taken = characters(sum(array.nbytes for array in own))
+    if taken > MOST_CHARACTERS:
+        sizes = f"{taken / 1e6:.2f} MB of a page, and {MOST_CHARACTERS / 1e6:.2f} MB is the most"
         return NotLive(f"The weights would take {sizes}.")
     if not all(np.isfinite(array).all() for array in own):
         return NotLive("Some weights are too large for 16 bits, or are no numbers.")

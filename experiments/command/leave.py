@@ -14,7 +14,7 @@ from typing import Any
 from absl import flags
 
 import experiments
-from cnn.errors import RequestError
+from cnn.errors import RequestError, printable
 
 DONE = 0
 FAILED = 1
@@ -82,20 +82,10 @@ def _print(text: str, stream: Any) -> None:  # a notebook's stream has a type of
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
-def shown(name: str) -> str:
-    """A name whose characters that would move a terminal's cursor are shown, not obeyed.
-
-    Example:
-        >>> shown("a\\tb")
-        'a\\\\tb'
-    """
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in name)
-
-
 def tell_error(message: str, advice: str = "") -> None:
     """Print an error as one line on standard error."""
     line = " ".join(part.strip() for part in message.strip().splitlines())
-    tell(f"error: {shown(line)}{advice}")  # the advice unchanged: a name in it may have two blanks
+    tell(f"error: {printable(line)}{advice}")  # the advice unchanged: a name in it may have two blanks
 
 
 def _failed(code: int, message: str, advice: str = "") -> int:
