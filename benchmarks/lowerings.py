@@ -25,7 +25,6 @@ from benchmarks import ours, report
 from cnn.config import NetworkConfig, TrainingConfig
 from cnn.machine import cores
 from cnn.network import forms, ops
-from cnn.training.loops.scan import ScanLoop
 from cnn.training.loops.threads import ThreadsLoop
 from cnn.training.step import Totals
 
@@ -94,13 +93,13 @@ def training(
     replicas: int = 1,
     blocks: int = 3,
     batch_size: int = 64,
-    scan: bool = False,
+    in_pieces: bool = False,
 ) -> Callable[[], list[Totals]]:
-    """`steps` training steps of a ConvNet on random images, in the loop of a CPU or of an accelerator."""
+    """`steps` training steps on random images, started by Python one by one or many in a program."""
     network = NetworkConfig(blocks=blocks, width=width)
     program = ours.random_program(image, network, TrainingConfig(batch_size=batch_size), steps)
     program = dataclasses.replace(program, micro_batch=micro_batch)
-    loop = ScanLoop(program) if scan else ThreadsLoop(program, cores(), ThreadPoolExecutor(cores()))
+    loop = ThreadsLoop(program, cores(), ThreadPoolExecutor(cores()), in_pieces)
     return ours.epoch(loop, image, replicas)
 
 
@@ -111,9 +110,9 @@ def in_turn(image: tuple[int, int, int], width: int, steps: int) -> Pair:
 
 
 def one_program(image: tuple[int, int, int], width: int, blocks: int, steps: int) -> Pair:
-    """Undivided steps that Python starts one by one, and one `lax.scan` over them."""
-    loop, scan = (training(image, width, 64, steps, blocks=blocks, scan=scan) for scan in (False, True))
-    return loop, scan
+    """Undivided steps that Python starts one by one, and many in one program."""
+    one_by_one, in_pieces = (training(image, width, 64, steps, blocks=blocks, in_pieces=own) for own in (False, True))
+    return one_by_one, in_pieces
 
 
 def main(options: flags.FlagValues) -> None:

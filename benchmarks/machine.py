@@ -14,7 +14,7 @@ from absl import flags
 from benchmarks import report
 from benchmarks.describe import describe
 from cnn import machine
-from cnn.config import PRECISIONS
+from cnn.backends import PRECISIONS
 
 
 def main(options: flags.FlagValues) -> None:

@@ -30,7 +30,7 @@ def train(problem: Problem, precision: str, steps: int) -> Callable[[], float]:
     training = TrainingConfig(batch_size=problem.batch_size, precision=precision)
     program = random_program(problem.image_shape, problem.network, training, steps, momentum)
     here = machine.here()
-    loop = choice.loop(program, here, ThreadPoolExecutor(here.cores))
+    loop = choice.loop(program, here, machine.all_devices(), ThreadPoolExecutor(here.cores))
     one_epoch = epoch(loop, problem.image_shape)
 
     def run() -> float:

@@ -45,7 +45,6 @@ from benchmarks import peers, report
 from benchmarks.problems import LEARNING_RATE, MOMENTUM, PROBLEMS, Problem, gflop
 from benchmarks.turns import Side, Unavailable, take_turns
 from cnn import machine
-from cnn.config import PRECISIONS
 
 
 def this_project(problem: Problem, precision: str, steps: int) -> Callable[[], float]:
@@ -165,7 +164,7 @@ def define_flags(options: flags.FlagValues) -> None:
     """The flags of the command line."""
     choices = {
         "networks": (list(PROBLEMS), list(PROBLEMS)),
-        "precision": (["float32"], list(PRECISIONS)),
+        "precision": (["float32"], ["float32", "bfloat16"]),
         "sides": ([name for name in SIDES if name != PRODUCT], [name for name in SIDES if name != PRODUCT]),
     }
     for name, (default, known) in choices.items():

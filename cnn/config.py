@@ -17,6 +17,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from cnn.backends import PRECISIONS
 from cnn.errors import (
     FLOAT32,
     RequestError,
@@ -36,7 +37,6 @@ from cnn.errors import (
 Config = TypeVar("Config")
 FIRST_TUNING_SEED = 1_000_000  # far above the seeds that compare, so that no seed does both
 DEFAULT_GRID = (1e-3, 3e-3, 1e-2, 3e-2)  # of learning rates
-PRECISIONS = ("float32", "bfloat16")
 LARGEST_SIZE = 65536  # of a width and of hidden units
 MATCHES = ("width", "parameters", "macs")
 _IMAGE_SIZE = "height,width to which the pictures of a folder are resized; without it they must have one size"
@@ -100,7 +100,7 @@ class TrainingConfig:
     shift: int = setting(0, "move each training image by up to this many pixels on each axis")
     precision: str = setting(
         "float32",
-        f"precision inside a step; sums and stored weights stay float32: {' or '.join(PRECISIONS)}",
+        f"precision inside a step; sums and stored weights stay float32: {', '.join(PRECISIONS)}",
     )
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cnn import files
+from cnn import backends, files
 from cnn.errors import RequestError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")  # those whose code makes the numbers
@@ -52,6 +52,7 @@ class Machine:
     device: str
     cpu: str
     instructions: tuple[str, ...]  # of `INSTRUCTIONS`, those that the processor has
+    devices: int  # of that kind, which share a program
     cores: int  # that this process uses; on a CPU, XLA and the training loop divide their sums among so many threads
     platform: str
     python: str
@@ -93,7 +94,8 @@ def here() -> Machine:
 
     return Machine(
         backend=jax.default_backend(),
-        device=jax.devices()[0].device_kind,
+        device=all_devices()[0].device_kind,
+        devices=len(all_devices()),
         cpu=processor(),
         instructions=instructions(),
         cores=cores(),
@@ -103,6 +105,13 @@ def here() -> Machine:
         xla_flags=os.environ.get("XLA_FLAGS", ""),
         jax_settings=jax_settings(),
     )
+
+
+def all_devices() -> list[Any]:
+    """JAX's devices that this process can use, of the default backend."""
+    import jax
+
+    return jax.local_devices()
 
 
 def jax_settings() -> tuple[tuple[str, str], ...]:
@@ -190,13 +199,19 @@ def _output(*arguments: str) -> str:
 
 
 def matrix_product(precision: str, side: int = SIDE) -> Callable[[], object]:
-    """A compiled function that multiplies two random matrices [side, side] and waits for the end. Sums are float32."""
+    """A compiled function that multiplies two random matrices [side, side] and waits for the end. Sums are float32.
+
+    Args:
+        precision: one of `backends.PRECISIONS`.
+        side: of the matrices.
+    """
     import jax
     import jax.numpy as jnp
     from jax import lax
 
-    first, second = jax.random.normal(jax.random.key(0), (2, side, side), jnp.dtype(precision))
-    product = jax.jit(functools.partial(lax.dot, preferred_element_type=jnp.float32))
+    dtype, products = backends.PRECISIONS[precision]
+    first, second = jax.random.normal(jax.random.key(0), (2, side, side), jnp.dtype(dtype))
+    product = jax.jit(functools.partial(lax.dot, precision=products, preferred_element_type=jnp.float32))
     return lambda: jax.block_until_ready(product(first, second))
 
 

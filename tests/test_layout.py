@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {  # from the ground up; a file imports only from those before it
-    "cnn": ["errors", "bars", "progress", "files", "machine", "config", "recipes"],
+    "cnn": ["errors", "bars", "progress", "files", "backends", "machine", "config", "recipes"],
     "cnn.data": [
         *("content", "cache", "pictures"),
         *("sources.fifth", "sources.digits", "sources.npz", "sources.listing", "sources.folder"),
@@ -18,12 +18,13 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("datasets", "splits", "drawings", "preprocess", "scenes", "batches"),
     ],
     "cnn.network": [
-        *("geometry", "ops", "forms", "trace", "layers", "pooling", "normalization", "blocks", "heads", "lenet1998"),
-        *("models", "summary", "matching"),
+        *("geometry", "ops", "spread", "forms", "trace", "layers", "pooling", "normalization", "blocks", "heads"),
+        *("lenet1998", "models", "summary", "matching"),
     ],
     "cnn.trained": ["kept", "network", "features", "patches", "detection", "predict", "export", "live"],
     "cnn.training": [
-        *("tasks", "optimizer", "step", "loops.loop", "loops.stages", "loops.threads", "loops.scan", "loops.choice"),
+        *("tasks", "optimizer", "step", "loops.loop", "loops.pieces"),
+        *("loops.stages", "loops.threads", "loops.mesh", "loops.scan", "loops.choice"),
         *("metrics", "fit", "speed", "shown", "checkpoints", "answers", "folder", "tensorboard", "interrupt"),
         *("record", "trial"),
     ],
@@ -111,7 +112,8 @@ def test_the_library_reads_no_flags_and_prints_nothing(path):
 
 
 def test_one_file_asks_for_the_backend():
-    asking = [module(path) for path in FILES if re.search(r"default_backend\(|jax\.devices\(", path.read_text())]
+    asks = re.compile(r"default_backend\(|jax\.(local_)?devices\(")
+    asking = [module(path) for path in FILES if asks.search(path.read_text())]
     assert asking == ["cnn.machine"]
 
 

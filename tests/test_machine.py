@@ -8,6 +8,7 @@ import jax
 import pytest
 
 from cnn import machine
+from cnn.backends import PRECISIONS
 from cnn.errors import RequestError
 
 
@@ -17,9 +18,10 @@ def test_a_machine_is_plain_json_and_its_digest_changes_with_each_part():
     assert json.loads(json.dumps(description)) == description == machine.here().to_json()
     assert description["packages"]["jax"] == jax.__version__
     assert description["cpu"] and description["cores"] == machine.cores()
-    plain = description.keys() - {"packages", "instructions", "cores", "jax_settings"}
+    plain = description.keys() - {"packages", "instructions", "devices", "cores", "jax_settings"}
     others = [dataclasses.replace(here, **{name: "other"}) for name in plain]
-    changed = {"packages": (("jax", "0"),), "instructions": ("mmx",), "cores": 1000, "jax_settings": (("a", "b"),)}
+    changed = {"packages": (("jax", "0"),), "instructions": ("mmx",), "jax_settings": (("a", "b"),)}
+    changed |= {"devices": 1000, "cores": 1000}
     others += [dataclasses.replace(here, **{name: value}) for name, value in changed.items()]
     assert len({here.digest(), *(other.digest() for other in others)}) == len(description) + 1
 
@@ -113,7 +115,7 @@ def test_cores_are_as_many_as_xla_has_threads(monkeypatch, first, second, expect
     assert machine.cores() == expected
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_product_sums_in_float32(precision):
     product = machine.matrix_product(precision, 8)()
     assert product.shape == (8, 8) and product.dtype == "float32"

@@ -16,7 +16,7 @@ def normalize(
     images: UInt8[Array, "n height width c"],
     mean: Float[Array, " c"],
     deviation: Float[Array, " c"],
-    precision: str = "float32",
+    dtype: str = "float32",
 ) -> Float[Array, "n height width c"]:
     """The images less the mean, divided by the deviation, for each channel.
 
@@ -24,13 +24,13 @@ def normalize(
         images: uint8 images.
         mean: of each channel over the training part, in pixel units (0 to 255).
         deviation: likewise the standard deviation.
-        precision: the type of the result; the arithmetic is float32.
+        dtype: the type of the result; the arithmetic is float32.
 
     Returns:
         Images whose channels have mean 0 and deviation 1 over the training part.
     """
     shape = (1, 1, 1, -1)
-    return ((images.astype(jnp.float32) - mean.reshape(shape)) * (1.0 / deviation).reshape(shape)).astype(precision)
+    return ((images.astype(jnp.float32) - mean.reshape(shape)) * (1.0 / deviation).reshape(shape)).astype(dtype)
 
 
 def moved(

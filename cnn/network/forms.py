@@ -12,6 +12,7 @@ Example:
     (True, False)
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -22,8 +23,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from cnn import backends
 from cnn.network import ops
 from cnn.network.geometry import Axes, Padding, Pair, Sides, output_size
+from cnn.network.spread import HERE, Spread
 
 MOST_CELLS = 16  # of a window that is compared cell by cell; the time to compile grows with the cells
 FEW_WEIGHTS = 48  # of one filter; a first layer has so few
@@ -40,6 +43,13 @@ class Forms(Protocol):
 
     Instances are hashable and equal by value, so that they can be static arguments of a compiled function.
     """
+
+    @property
+    def spread(self) -> Spread:
+        """Where the images of a batch lie."""
+
+    def over(self, devices: int) -> "Forms":
+        """The same forms, for a batch whose images lie on so many devices."""
 
     def conv2d(
         self, x: Array, kernel: Array, bias: Array | None = None, *, stride: Axes = 1, padding: Padding = 0
@@ -71,39 +81,36 @@ class Chosen:
     max_pool2d: Callable[..., Array] = ops.max_pool2d
     avg_pool2d: Callable[..., Array] = ops.avg_pool2d
     dense: Callable[..., Array] = ops.dense
+    spread: Spread = HERE
+
+    def over(self, devices: int) -> "Chosen":
+        return dataclasses.replace(self, spread=Spread(devices))
 
 
 PLAIN: Forms = Chosen()
 
 
 def fast(backend: str) -> Forms:
-    """The fastest forms that were measured on a backend: `cpu`, `gpu` or `tpu`.
-
-    Every backend takes the maximum of windows that touch from `_largest`. On a CPU some convolutions become matrix
-    products (`_convolve`), and bfloat16 maxima are compared as float32.
-    """
-    if backend == "cpu":
-        return Chosen(conv2d=_cpu_conv2d, max_pool2d=_cpu_max_pool2d)
-    return Chosen(max_pool2d=_max_pool2d)
+    """The forms that `cnn.backends` names for a backend: `cpu`, `gpu` or `tpu`."""
+    row = backends.of(backend)
+    conv2d = {"by shape": _conv2d_by_shape, "plain": ops.conv2d}[row.convolution.value]
+    max_pool2d = {"cells": _max_pool2d_of_cells, "windows": ops.max_pool2d}[row.max_pool.value]
+    return Chosen(conv2d, max_pool2d)
 
 
-def _cpu_conv2d(x: Array, kernel: Array, bias: Array | None = None, *, stride: Axes = 1, padding: Padding = 0) -> Array:
+def _conv2d_by_shape(
+    x: Array, kernel: Array, bias: Array | None = None, *, stride: Axes = 1, padding: Padding = 0
+) -> Array:
     return ops.add_bias(_convolve(*ops.convolution(x, kernel, bias, stride, padding)), bias)
 
 
-def _max_pool2d(x: Array, window: Axes, stride: Axes | None = None, padding: Padding = 0) -> Array:
+def _max_pool2d_of_cells(x: Array, window: Axes, stride: Axes | None = None, padding: Padding = 0) -> Array:
     windows = ops.pooling(x, window, stride, padding, "max_pool2d")
-    if windows.touch and math.prod(windows.sizes) <= MOST_CELLS:
-        return _largest(ops.tiles(x, windows.sizes))
-    return ops.max_pool2d(x, window, stride, padding)
-
-
-def _cpu_max_pool2d(x: Array, window: Axes, stride: Axes | None = None, padding: Padding = 0) -> Array:
-    windows = ops.pooling(x, window, stride, padding, "max_pool2d")
-    if windows.touch and math.prod(windows.sizes) <= MOST_CELLS and x.dtype == jnp.bfloat16:
-        # On a CPU a comparison of bfloat16 numbers takes 5 times as long as one of float32 numbers.
-        return _largest(ops.tiles(x.astype(jnp.float32), windows.sizes)).astype(x.dtype)
-    return _max_pool2d(x, window, stride, padding)
+    if not windows.touch or math.prod(windows.sizes) > MOST_CELLS:
+        return ops.max_pool2d(x, window, stride, padding)
+    # On a CPU a comparison of bfloat16 numbers takes 5 times as long as one of float32 numbers.
+    compared = x.astype(jnp.float32) if x.dtype == jnp.bfloat16 else x
+    return _largest(ops.tiles(compared, windows.sizes)).astype(x.dtype)
 
 
 def product(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:

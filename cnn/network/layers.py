@@ -329,4 +329,8 @@ class Dropout(Layer):
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
-        return nn.Dropout(self.rate, deterministic=not train)(x)
+        dropout = nn.Dropout(self.rate, deterministic=not train)
+        if not train or forms.spread.devices == 1:
+            return dropout(x)
+        whole = jnp.ones((forms.spread.devices * x.shape[0], *x.shape[1:]), x.dtype)
+        return x * forms.spread.own(dropout(whole))  # the mask that one device would draw

@@ -20,32 +20,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.ad_checkpoint import checkpoint_name
 
 from cnn.config import NetworkConfig
 from cnn.errors import require
 from cnn.network.forms import PLAIN, Forms
 from cnn.network.layers import Layer, Shape
+from cnn.network.spread import Spread
 
 EPSILON = 1e-5  # added to a variance
 MOMENTUM = 0.9  # what a running statistic keeps of its value in a step
 MOST_GROUPS = 32  # Wu and He 2018, table 3
 LEAST_CHANNELS = 4  # of a group; with one channel the layer would be instance normalisation, which learns worse there
-BATCH_SUM = "sum over the batch"
-
-
-def batch_sum(part: Array) -> Array:
-    """The sum of `part` over the micro-batches of a step.
-
-    Here a micro-batch stands for the whole batch, so the function returns its argument. It leaves a mark in the traced
-    program, at which `cnn.training.loops.stages` adds up the values of all micro-batches. The mark holds in programs
-    that take no derivative of it: in the rules of `standardize`, and where a gradient is stopped.
-
-    Example:
-        >>> batch_sum(jnp.ones(2)).tolist()
-        [1.0, 1.0]
-    """
-    return checkpoint_name(part, BATCH_SUM)
 
 
 class Shared(NamedTuple):
@@ -53,7 +38,7 @@ class Shared(NamedTuple):
 
     parts: int  # into which the images are divided; each has statistics of its own
     groups: int  # into which the channels are divided; each has statistics of its own
-    joined: bool = False  # whether the part reaches over all micro-batches of a step
+    joined: Spread | None = None  # where the rest of the batch lies, if the part is the whole batch
 
 
 class Moments(NamedTuple):
@@ -82,8 +67,8 @@ def _over_cells(ones: Array, x: Array) -> Array:
 def _means(sums: tuple[Array, Array], cells: int, shared: Shared) -> tuple[Array, Array]:
     """Two sums over cells, [parts, channels], as means over everything that shares statistics, at each channel."""
     parts, channels = sums[0].shape
-    if shared.joined:
-        total = batch_sum(jnp.concatenate([*sums, jnp.full((parts, 1), cells, jnp.float32)], axis=1))
+    if shared.joined is not None:
+        total = shared.joined.sum(jnp.concatenate([*sums, jnp.full((parts, 1), cells, jnp.float32)], axis=1))
         return total[:, :channels] / total[:, -1:], total[:, channels:-1] / total[:, -1:]
     if shared.groups == channels:
         return sums[0] / cells, sums[1] / cells
@@ -151,7 +136,7 @@ class _Standardize(nn.Module):
     running: bool = False
 
     @nn.compact
-    def __call__(self, x: Array, shared: Shared, train: bool) -> Array:
+    def __call__(self, x: Array, shared: Shared, train: bool, spread: Spread) -> Array:
         channels = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, channels)
         bias = self.param("bias", nn.initializers.zeros, channels)
@@ -167,7 +152,7 @@ class _Standardize(nn.Module):
         if not self.is_initializing():
             fixed = jax.lax.stop_gradient(cells)
             sums = tuple(values.sum(0, keepdims=True) for values in _sums(fixed, fixed))
-            now, square = _means((sums[0], sums[1]), x.size // x.shape[-1], Shared(1, *channels, joined=True))
+            now, square = _means((sums[0], sums[1]), x.size // x.shape[-1], Shared(1, *channels, spread))
             mean.value = MOMENTUM * mean.value + (1 - MOMENTUM) * now[0]
             variance.value = MOMENTUM * variance.value + (1 - MOMENTUM) * jnp.maximum(square - now**2, 0)[0]
         return standardize(cells, scale, bias, shared).reshape(x.shape).astype(x.dtype)
@@ -189,7 +174,7 @@ class BatchNorm(_Norm):
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
-        return _Standardize(running=True, name="norm")(x, Shared(1, x.shape[-1], joined=True), train)
+        return _Standardize(running=True, name="norm")(x, Shared(1, x.shape[-1], forms.spread), train, forms.spread)
 
 
 class GhostBatchNorm(_Norm):
@@ -215,7 +200,7 @@ class GhostBatchNorm(_Norm):
         if train:
             require_parts(self.ghost_batch, x.shape[0])
             parts = x.shape[0] // self.ghost_batch
-        return _Standardize(running=True, name="norm")(x, Shared(parts, x.shape[-1]), train)
+        return _Standardize(running=True, name="norm")(x, Shared(parts, x.shape[-1]), train, forms.spread)
 
     @nn.nowrap
     def images_together(self) -> int:
@@ -230,7 +215,7 @@ class GroupNorm(_Norm):
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
-        return _Standardize(name="norm")(x, Shared(x.shape[0], groups(x.shape[-1])), train)
+        return _Standardize(name="norm")(x, Shared(x.shape[0], groups(x.shape[-1])), train, forms.spread)
 
 
 class LayerNorm(_Norm):
@@ -238,7 +223,7 @@ class LayerNorm(_Norm):
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
-        return _Standardize(name="norm")(x, Shared(x.shape[0], 1), train)
+        return _Standardize(name="norm")(x, Shared(x.shape[0], 1), train, forms.spread)
 
 
 def groups(channels: int) -> int:

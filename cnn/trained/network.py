@@ -43,6 +43,7 @@ import scipy.special
 from jaxtyping import Array, Float, UInt8
 
 from cnn import files, machine
+from cnn.backends import PRECISIONS, multiplying
 from cnn.config import TrialConfig, from_json, to_json
 from cnn.data import preprocess
 from cnn.data.batches import padded, stream
@@ -247,8 +248,9 @@ def forward(
     network: Chain, forms: Forms, precision: str, variables: Any, images: Array, mean: Array, deviation: Array
 ) -> Float[Array, "batch outputs"]:
     """The outputs of a network for uint8 images, which are normalised here; the evaluation of training uses it too."""
-    x = preprocess.normalize(images, mean, deviation, precision)
-    return jnp.asarray(network.apply(_in_use(variables, precision), x, forms=forms), jnp.float32)
+    x = preprocess.normalize(images, mean, deviation, PRECISIONS[precision].dtype)
+    with multiplying(precision):
+        return jnp.asarray(network.apply(_in_use(variables, precision), x, forms=forms), jnp.float32)
 
 
 _outputs = jax.jit(forward, static_argnums=(0, 1, 2))
@@ -265,12 +267,13 @@ def _layer_output(
     mean: Array,
     deviation: Array,
 ) -> Array:
-    x = preprocess.normalize(images, mean, deviation, precision)
-    output = network.apply(_in_use(variables, precision), x, forms=forms, intermediates=True)[1][layer]
+    x = preprocess.normalize(images, mean, deviation, PRECISIONS[precision].dtype)
+    with multiplying(precision):
+        output = network.apply(_in_use(variables, precision), x, forms=forms, intermediates=True)[1][layer]
     return jnp.asarray(output, jnp.float32)
 
 
 def _in_use(variables: dict[str, Any], precision: str) -> dict[str, Any]:
     """The variables with parameters in the precision that the layers compute in; statistics stay as they are."""
-    params = jax.tree.map(lambda leaf: leaf.astype(precision), variables["params"])
+    params = jax.tree.map(lambda leaf: leaf.astype(PRECISIONS[precision].dtype), variables["params"])
     return {**variables, "params": params}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from cnn.progress import Progress
 from cnn.trained.network import Trained
 from cnn.training.loops import choice
 from cnn.training.loops.loop import Loop, Pace, Stopped
+from cnn.training.loops.mesh import on_all
 from cnn.training.metrics import Epoch
 from cnn.training.optimizer import Optimizer, adamw
 from cnn.training.step import Answers, Program, Replica, Totals, TrainState
@@ -91,7 +92,9 @@ class Session:
     def __init__(self, dataset: Dataset, here: Machine | None = None) -> None:
         self.dataset = dataset
         self.machine = here or machine.here()
-        self.train, self.test = _on_device(dataset)
+        self._devices = machine.all_devices()[: self.machine.devices]
+        parts = (dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)
+        self.train, self.test = (Images(*on_all(self._devices, part)) for part in parts)
         self._pool = ThreadPoolExecutor(self.machine.cores)
         self._loops: dict[TrialConfig, Loop] = {}
 
@@ -116,7 +119,7 @@ class Session:
         """The loop of a program, which compiles once for all seeds and learning rates."""
         shared = replace(prepared.config, seed=0, learning_rate=1.0)
         if shared not in self._loops:
-            self._loops[shared] = choice.loop(program(prepared, self.machine), self.machine, self._pool)
+            self._loops[shared] = choice.loop(program(prepared, self.machine), self.machine, self._devices, self._pool)
         return self._loops[shared]
 
 
@@ -141,16 +144,6 @@ def program(prepared: Prepared, here: Machine, optimizer: Optimizer | None = Non
         precision=training.precision,
         label_smoothing=training.label_smoothing,
     )
-
-
-def _on_device(dataset: Dataset) -> tuple[Images, Images]:
-    train = Images(*_copied((dataset.train_images, dataset.train_labels)))
-    return train, Images(*_copied((dataset.test_images, dataset.test_labels)))
-
-
-def _copied(arrays: Any) -> Any:
-    """Arrays on the device, as copies; `jnp.asarray` would compile a small program for each shape."""
-    return jax.device_put(arrays, may_alias=False)
 
 
 class Snapshot(NamedTuple):
@@ -248,7 +241,7 @@ class Fit:
 
     def snapshot(self) -> list[Snapshot]:
         """Where each replica stands after `steps` steps."""
-        states = self.loop.unstack(self._states)
+        states = self.loop.unstack(self._states, len(self.configs))
         seconds = self._seconds / len(states)
         return [Snapshot(state, totals, seconds) for state, totals in zip(states, self._totals, strict=True)]
 
@@ -290,7 +283,7 @@ class Fit:
     def trained(self) -> list[Trained]:
         """Each replica's network as it is now."""
         dataset = self.session.dataset
-        states = self.loop.unstack(self._states)
+        states = self.loop.unstack(self._states, len(self.configs))
         return [
             Trained(
                 config=config,
@@ -315,4 +308,5 @@ def _bad_step(totals: Totals) -> int | None:
 
 def _replica(config: TrialConfig, train: np.ndarray, dataset: Dataset) -> Replica:
     mean, deviation = channel_statistics(dataset.train_images, train)
-    return Replica(*_copied((np.int32(config.seed), np.float32(config.learning_rate), train, mean, deviation)))
+    own = np.int32(config.seed), np.float32(config.learning_rate), train, mean, deviation
+    return Replica(*jax.device_put(own, may_alias=False))  # `jnp.asarray` would compile a small program for each shape

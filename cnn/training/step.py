@@ -1,4 +1,4 @@
-"""One replica: its state, its training step and its exact evaluation. Pure functions; `loops` compiles them.
+"""A replica's state, training step and exact evaluation, and the step of several at once. `loops` compiles these.
 
 Images stay uint8 until a step has taken its batch. Sums, losses and the state are float32 in every precision.
 """
@@ -15,6 +15,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
+from cnn.backends import PRECISIONS, multiplying
 from cnn.data import preprocess
 from cnn.data.batches import Batches, Images, stream
 from cnn.network.forms import Forms
@@ -141,7 +142,7 @@ class Program:
 
     def weights(self, params: Any) -> Any:
         """The parameters in the precision that a step computes in."""
-        return jax.tree.map(lambda leaf: leaf.astype(self.precision), params)
+        return jax.tree.map(lambda leaf: leaf.astype(PRECISIONS[self.precision].dtype), params)
 
     def gradient(
         self, params: Any, statistics: Any, replica: Replica, batch: Batch, start: int | Int[Array, ""], size: int
@@ -150,19 +151,50 @@ class Program:
         images, targets = jax.tree.map(
             lambda leaf: lax.dynamic_slice_in_dim(leaf, start, size), (batch.images, batch.targets)
         )
-        x = preprocess.normalize(images, replica.mean, replica.deviation, self.precision)
-        loss = functools.partial(self._loss, x=x, targets=targets, dropout=jax.random.fold_in(batch.dropout, start))
-        grads, rest = jax.grad(loss, has_aux=True)(params, statistics)
-        return Gradient(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), grads), *rest)
+        dropout = jax.random.fold_in(batch.dropout, start)
+        given = self._normalized(replica, images), targets, dropout
+        grads, rest = jax.grad(self._loss, has_aux=True)(params, statistics, *given)
+        return _gradient(grads, rest)
 
-    def _loss(self, params: Any, statistics: Any, *, x: Array, targets: Any, dropout: Array) -> tuple[Array, tuple]:
+    def _normalized(self, replica: Replica, images: Array) -> Array:
+        return preprocess.normalize(images, replica.mean, replica.deviation, PRECISIONS[self.precision].dtype)
+
+    def _loss(
+        self, params: Any, statistics: Any, x: Array, targets: Any, dropout: Array
+    ) -> tuple[Array, tuple[Array, Array, Any]]:
         variables = {"params": params, **statistics}
-        outputs, statistics = self.network.apply(
-            variables, x, train=True, forms=self.forms, rngs={"dropout": dropout}, mutable=list(statistics)
-        )
+        with multiplying(self.precision):
+            outputs, statistics = self.network.apply(
+                variables, x, train=True, forms=self.forms, rngs={"dropout": dropout}, mutable=list(statistics)
+            )
         outputs = outputs.astype(jnp.float32)
         loss = self.task.loss(outputs, targets, self.label_smoothing).sum()
         return loss, (loss, self.task.right(outputs, targets).sum(), statistics)
+
+    def steps(
+        self, states: TrainState, totals: Totals, replicas: Replica, given: tuple[Images, Array]
+    ) -> tuple[TrainState, Totals]:
+        """`step` of several replicas side by side; all but the data has a first axis for them.
+
+        Each device computes its part of each batch, as `forms.spread` says. The gradient is that of the sum of all
+        losses: XLA then knows the gradient of the weights of a convolution by its `batch_group_count`, and has kernels
+        for it. By `vmap` of the gradients it would be a convolution whose filters are as large as images.
+        """
+        spread = self.forms.spread
+        batches = jax.vmap(self.batch, (0, 0, (None, 0)))(states.step, replicas, given)
+        images, targets = jax.tree.map(jax.vmap(spread.own), (batches.images, batches.targets))
+        x = jax.vmap(self._normalized)(replicas, images)
+        dropout = jax.vmap(jax.random.fold_in, (0, None))(batches.dropout, 0)
+
+        def loss(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:
+            losses, rest = jax.vmap(self._loss)(params, states.statistics, x, targets, dropout)
+            return losses.sum(), rest
+
+        gradient = _gradient(*jax.grad(loss, has_aux=True)(self.weights(states.params)))
+        if spread.devices > 1:
+            sums = jax.tree.map(spread.sum, gradient.replace(statistics=None))
+            gradient = sums.replace(statistics=gradient.statistics)
+        return jax.vmap(self.update)(states, totals, replicas, [gradient])
 
     def none(self, params: Any, statistics: Any) -> Gradient:
         """The gradient over no image."""
@@ -204,6 +236,10 @@ class Program:
         right = self.task.right(outputs, targets) & mask
         sums = Totals((losses * mask).sum(), right.sum(), jnp.sum(mask), jnp.int32(-1))
         return sums, Answers(right, outputs, targets)
+
+
+def _gradient(grads: Any, rest: tuple[Array, Array, Any]) -> Gradient:
+    return Gradient(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), grads), *rest)
 
 
 def add(first: Gradient, second: Gradient) -> Gradient:

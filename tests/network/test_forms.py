@@ -204,7 +204,7 @@ def test_forms_are_static_arguments_of_a_compiled_function(backend):
     for form in (fast(backend), fast(backend), PLAIN):
         assert isinstance(form, Forms)
         assert pool(form, jnp.arange(4.0).reshape(1, 2, 2, 1)).item() == 3
-    assert traced == [fast(backend), PLAIN]
+    assert traced == list(dict.fromkeys([fast(backend), PLAIN]))  # a backend's forms may be the plain ones
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])

@@ -28,14 +28,16 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 CONFIG = TrialConfig(
     "digits",
     validation_fraction=0.1,
-    network=NetworkConfig(blocks=0, hidden=5),
+    network=NetworkConfig(blocks=1, width=2, hidden=5),
     training=TrainingConfig(epochs=3, batch_size=256),
 )
+NO_CONVOLUTION = dataclasses.replace(CONFIG, network=NetworkConfig(blocks=0, hidden=5))
 # The images of training and of test lie in arrays of two shapes, so `take` is two programs.
 WHOLE_STEP = {"init": 1, "order": 1, "step": 1, "take": 2, "evaluate": 1}
+IN_PIECES = WHOLE_STEP | {"step": 0, "_piece": 1}
 DIVIDED_STEP = WHOLE_STEP | {"step": 0, "batch": 1, "weights": 1, "none": 1, "stage_of_gradient": 1, "update": 1}
-# An epoch is one program, and an evaluation another for each number of batches.
-ONE_PROGRAM = {"init": 1, "epochs": 1, "evaluate": 2}
+# Many steps are one program, and an evaluation another for each number of batches.
+ONE_PROGRAM = {"init": 1, "_steps": 1, "_evaluate": 2}
 LARGE = dataclasses.replace(
     CONFIG,
     network=NetworkConfig(blocks=1, width=32, hidden=5),
@@ -122,7 +124,12 @@ def together(session, configs, folders=None, options=Options()):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "backend, config, expected",
-    [("cpu", CONFIG, WHOLE_STEP), ("cpu", LARGE, DIVIDED_STEP), ("gpu", CONFIG, ONE_PROGRAM)],
+    [
+        ("cpu", CONFIG, WHOLE_STEP),
+        ("cpu", NO_CONVOLUTION, IN_PIECES),
+        ("cpu", LARGE, DIVIDED_STEP),
+        ("gpu", CONFIG, ONE_PROGRAM),
+    ],
 )
 def test_a_training_compiles_each_program_once_for_all_seeds_and_rates(digits, backend, config, expected):
     with Session(digits, dataclasses.replace(machine.here(), backend=backend)) as session:
@@ -174,8 +181,9 @@ def test_a_sweep_compiles_each_depth_once_and_a_grown_one_only_the_new_depth(dig
 
     with programs() as seen:
         sweep(SWEEP)
-    each = {name: 2 for name in ("init", "step", "evaluate", "order")}  # a program for each of two depths
-    assert_compiled(seen, each | {"take": 2})  # of the images, which have one shape at all depths
+    each = {name: 2 for name in ("init", "evaluate", "order")}  # a program for each of two depths
+    steps = {"_piece": 1, "step": 1}
+    assert_compiled(seen, each | steps | {"take": 2})  # of the images, which have one shape at all depths
     with programs() as grown:
         larger = dataclasses.replace(SWEEP, seeds=3, learning_rates=(1e-3, 3e-3, 1e-2))
         sweep(larger)

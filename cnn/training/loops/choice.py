@@ -1,15 +1,19 @@
 """Decides for a machine which loop runs, how many replicas run together, and how a batch is divided.
 
-Only this file and `cnn.network.forms` decide by backend; both get the backend as an argument.
+`cnn.backends` has what suits each kind of device; this file says what follows for a program on a machine.
 """
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import jax
+
+from cnn import backends
 from cnn.config import TrialConfig
 from cnn.machine import Machine
 from cnn.network import summary
-from cnn.network.layers import Chain, Shape
+from cnn.network.layers import Chain, Shape, Signal
 from cnn.training.loops.loop import Loop
 from cnn.training.loops.scan import ScanLoop
 from cnn.training.loops.threads import ThreadsLoop
@@ -18,25 +22,39 @@ from cnn.training.step import Program
 CACHE = 2 * 2**20  # bytes of a layer's output that fit into a core's cache beside everything else
 
 
-def loop(program: Program, machine: Machine, pool: ThreadPoolExecutor) -> Loop:
-    """The loop that runs a program on a machine."""
-    return ThreadsLoop(program, machine.cores, pool) if machine.backend == "cpu" else ScanLoop(program)
+def loop(program: Program, machine: Machine, devices: Sequence[jax.Device], pool: ThreadPoolExecutor) -> Loop:
+    """The loop that runs a program on a machine and its devices."""
+    row = backends.of(machine.backend)
+    steps = (row.loop if _convolves(program) else row.loop_without_convolutions).value
+    if machine.backend == "cpu" and len(devices) == 1:
+        return ThreadsLoop(program, machine.cores, pool, in_pieces=steps == "program")
+    return ScanLoop(program, devices, row.together.value)
+
+
+def _convolves(program: Program) -> bool:
+    """Whether a layer of the network multiplies an image by weights."""
+    visits = program.network.visits(Signal(program.task.image_shape))
+    images = [visit for visit in visits if len(visit.before.shape) == 3]
+    return any(visit.layer.multiply_accumulates(visit.before.shape) for visit in images)
 
 
 def largest_group(machine: Machine) -> int:
-    """How many replicas are best run together: on a CPU one for each core, up to 4 (more were not measured)."""
-    return min(machine.cores, 4) if machine.backend == "cpu" else 16
+    """How many replicas are best run together; on one CPU at most one for each core."""
+    most = backends.of(machine.backend).group.value * machine.devices
+    return min(machine.cores, most) if machine.backend == "cpu" and machine.devices == 1 else most
 
 
 def advice(precision: str, machine: Machine) -> str | None:
     """A line for whoever trains in a precision that a machine has no gain from; None where there is nothing to say.
 
     On a processor with AVX512_BF16, networks A and B of benchmarks/train_step.py take 1.46 and 1.34 times as long in
-    bfloat16 as in float32. One with AMX was not measured.
+    bfloat16 as in float32. One with AMX was not measured. A CPU multiplies TensorFloat-32 as float32.
     """
-    if machine.backend != "cpu" or precision != "bfloat16" or "amx_bf16" in machine.instructions:
+    untested = precision == "bfloat16" and "amx_bf16" in machine.instructions
+    if precision not in backends.of(machine.backend).slower.value or untested:
         return None
-    return f"precision={precision!r}: float32 is faster on this processor ({machine.cpu})"
+    same = "float32 takes as long" if precision == "tensorfloat32" else "float32 is faster"
+    return f"precision={precision!r}: {same} on this processor ({machine.cpu})"
 
 
 def micro_batch(config: TrialConfig, network: Chain, image_shape: Shape, machine: Machine) -> int:

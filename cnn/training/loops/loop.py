@@ -1,6 +1,7 @@
 """The interface of the training loops, and `Pace`: how far an epoch runs before it returns.
 
-All loops do the same steps on the same random numbers. They differ in how much of the work is one compiled program.
+All loops do the same steps on the same random numbers. They differ in how much of the work is one compiled program, and
+in where it runs.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,14 +41,14 @@ class Pace:
         """How many steps of the epoch a thread has begun."""
         return self._begun
 
-    def begins(self, step: int) -> bool:
-        """Whether to do this step of the epoch."""
+    def begins(self, step: int, most: int = 1) -> int:
+        """How many steps to do from this step of the epoch on, at most so many; 0 at the end."""
         with self._lock:
             if self.first < self._begun < self.end and self._pause():
                 self.end = self._begun
-            if step < self.end:
-                self._begun = max(self._begun, step + 1)
-            return step < self.end
+            count = max(min(most, self.end - step), 0)
+            self._begun = max(self._begun, step + count)
+            return count
 
 
 @runtime_checkable
@@ -89,8 +90,8 @@ class Loop(Protocol):
             Stopped: `stop`, which is called between batches, returned True.
         """
 
-    def unstack(self, states: Any) -> list[TrainState]:
-        """One state for each replica."""
+    def unstack(self, states: Any, count: int) -> list[TrainState]:
+        """The state of each of so many replicas."""
 
     def stack(self, states: Sequence[TrainState]) -> Any:
         """The inverse of `unstack`."""

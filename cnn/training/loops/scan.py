@@ -1,11 +1,13 @@
-"""The loop for accelerators: all replicas in one program, `vmap` of a `lax.scan` over the steps of an epoch.
+"""The loop for accelerators: all replicas and many steps are one program, on all devices of a machine.
 
-A running program cannot be stopped, so a request to stop waits for the end of the epoch. Nor can it be given a batch:
-the data set must lie on the device as a whole.
+On each device, replicas run side by side (`vmap`) in groups, and group after group (`lax.map`). Where there are more
+devices than replicas, each batch is divided among devices too (`mesh.shape`). An epoch is cut into pieces (`pieces`),
+which change no bit. The data set must lie on the devices as a whole.
 """
 
-import functools
+import dataclasses
 import operator
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,18 +15,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from cnn.data.batches import Images, Resident, members, padded
 from cnn.errors import require
+from cnn.network import summary
+from cnn.network.spread import BATCH_AXIS
 from cnn.training.loops.loop import Pace, Stopped
+from cnn.training.loops.mesh import REPLICA_AXIS, Shape, mesh, shape
+from cnn.training.loops.pieces import Pieces, run_steps
 from cnn.training.step import Answers, Program, Replica, Totals, TrainState
+
+EVERYWHERE = PartitionSpec()  # how arrays lie on the devices: all of them on each
+BY_REPLICA = PartitionSpec(REPLICA_AXIS)
+BY_BATCH = PartitionSpec(BATCH_AXIS)
+BY_BOTH = PartitionSpec(REPLICA_AXIS, BATCH_AXIS)
 
 
 class ScanLoop:
-    """One program for an epoch of all replicas, and one for an evaluation.
+    """One program for many steps of all replicas, and one for an evaluation.
 
     Args:
         program: what is compiled.
+        devices: that share the work.
+        together: how many replicas a device computes side by side.
 
     Raises:
         RequestError: the program's batches are not `Resident`.
@@ -32,42 +46,33 @@ class ScanLoop:
 
     batch_size = 1000
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, devices: Sequence[jax.Device], together: int) -> None:
         kind = type(program.batches).__name__
-        require(isinstance(program.batches, Resident), "batches", kind, "Resident where a whole epoch is one program")
+        require(isinstance(program.batches, Resident), "batches", kind, "Resident where many steps are one program")
         self.program = program
-        self.init = jax.jit(jax.vmap(program.init))
+        self.devices = devices
+        self.together = together
+        self._compiled: dict[Shape, Compiled] = {}
+        self._pieces: defaultdict[int, Pieces] = defaultdict(Pieces)  # by the number of replicas
 
-        def epoch(
-            state: TrainState, totals: Totals, replica: Replica, data: Images, number: int | Array, steps: int
-        ) -> tuple[TrainState, Totals]:
-            given = data, program.order(replica, number)
-
-            def step(carry: tuple[TrainState, Totals], _: None) -> tuple[tuple[TrainState, Totals], None]:
-                return program.step(*carry, replica, given), None
-
-            return lax.scan(step, (state, totals), length=steps)[0]
-
-        def evaluate(state: TrainState, replica: Replica, data: Images, indices: Any, mask: Any) -> tuple[Totals, Any]:
-            def batch(batch: tuple[Array, Array]) -> tuple[Totals, Answers]:
-                return program.evaluate(state, replica, batch[0], data.take(batch[0]), batch[1])
-
-            sums, answers = lax.map(batch, (indices, mask))
-            return Totals.of(sums), answers
-
-        def epochs(states: TrainState, totals: Totals, replicas: Replica, data: Images, number: Any, steps: int) -> Any:
-            return jax.vmap(functools.partial(epoch, steps=steps), in_axes=(0, 0, 0, None, None))(
-                states, totals, replicas, data, number
-            )
-
-        self.run_epoch = jax.jit(epochs, static_argnums=5, donate_argnums=0)
-        self.run_evaluate = jax.jit(jax.vmap(evaluate, in_axes=(0, 0, None, 0, None)))
+    def compiled(self, replicas: int) -> "Compiled":
+        """The programs for so many replicas."""
+        together = summary.images_together(self.program.network, self.program.task.image_shape)
+        chosen = shape(replicas, len(self.devices), self.program.batches.size, together)
+        if chosen not in self._compiled:
+            self._compiled[chosen] = Compiled(self.program, self.devices, chosen, self.together)
+        return self._compiled[chosen]
 
     def start(self, replicas: Sequence[Replica]) -> TrainState:
-        return self.init(_stack(replicas))
+        compiled = self.compiled(len(replicas))
+        state: TrainState = compiled.init(compiled.stack(replicas))
+        return state
 
     def warm_up(self, states: TrainState, replicas: Sequence[Replica], data: Images) -> None:
-        """Do nothing: a spare epoch would cost more than it saves. So the first epoch's seconds include compilation."""
+        compiled = self.compiled(len(replicas))
+        spare = jax.tree.map(jnp.copy, states)  # a piece donates its states, which are then gone
+        totals = compiled.stack([Totals.zero() for _ in replicas])
+        jax.block_until_ready(compiled.steps(spare, totals, compiled.stack(replicas), compiled.all(data), 0, 0))
 
     def epoch(
         self,
@@ -78,9 +83,16 @@ class ScanLoop:
         epoch: int,
         pace: Pace,
     ) -> tuple[TrainState, list[Totals]]:
-        steps = pace.end - pace.first  # less than an epoch after a CPU's checkpoint in the middle of one
-        states, sums = self.run_epoch(states, _stack(totals), _stack(replicas), data, epoch, steps)
-        return states, jax.device_get(_unstack(sums, len(replicas)))
+        compiled = self.compiled(len(replicas))
+        pieces = self._pieces[len(replicas)]
+        stacked = compiled.stack(replicas)
+        on_all = compiled.all(data)
+        sums = compiled.stack(totals)
+        step = pace.first
+        while count := pace.begins(step, pieces.length()):
+            states, sums = pieces.timed(count, compiled.steps, states, sums, stacked, on_all, epoch, count)
+            step += count
+        return states, _unstacked(sums, len(replicas))
 
     def evaluate(
         self,
@@ -92,26 +104,114 @@ class ScanLoop:
     ) -> list[tuple[Totals, Answers]]:
         if stop():
             raise Stopped
+        compiled = self.compiled(len(replicas))
         batches = [padded(members(part, self.program.task.objects), self.batch_size) for part in parts]
-        indices = jnp.stack([batch[0] for batch in batches])
-        stacked = self.run_evaluate(states, _stack(replicas), data, indices, batches[0][1])
-        totals, answers = (jax.device_get(_unstack(tree, len(parts))) for tree in stacked)
+        indices = compiled.stack([compiled.equal_shares(places) for places, _ in batches], BY_BOTH)
+        mask = compiled.put(compiled.equal_shares(batches[0][1]), BY_BATCH)
+        totals, answers = compiled.evaluate(states, compiled.stack(replicas), compiled.all(data), indices, mask)
         rows = [
             jax.tree.map(lambda leaf, n=len(part): leaf.reshape(-1, *leaf.shape[2:])[:n], one)
-            for one, part in zip(answers, parts, strict=True)
+            for one, part in zip(_unstacked(answers, len(parts)), parts, strict=True)
         ]
-        return list(zip(totals, rows, strict=True))
+        return list(zip(_unstacked(totals, len(parts)), rows, strict=True))
 
-    def unstack(self, states: TrainState) -> list[TrainState]:
-        return _unstack(states, len(states.step))
+    def unstack(self, states: TrainState, count: int) -> list[TrainState]:
+        return [jax.tree.map(jnp.asarray, state) for state in _unstacked(states, count)]
 
     def stack(self, states: Sequence[TrainState]) -> TrainState:
-        return _stack(states)
+        stacked: TrainState = self.compiled(len(states)).stack(states)
+        return stacked
 
 
-def _stack(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+class Compiled:
+    """The programs for one shape of the mesh. What differs between replicas is stacked along a first axis.
+
+    Args:
+        program: what is compiled.
+        devices: that share the work.
+        shape: how they share it.
+        together: how many replicas a device computes side by side.
+    """
+
+    def __init__(self, program: Program, devices: Sequence[jax.Device], shape: Shape, together: int) -> None:
+        self.mesh = mesh(devices, shape)
+        self.together = together
+        self._program = dataclasses.replace(program, forms=program.forms.over(shape.batch))
+        by = BY_REPLICA
+        all = EVERYWHERE
+        self.init = self._jit(jax.vmap(program.init), (by,), by)
+        self.steps = self._jit(self._steps, (by, by, by, all, all, all), (by, by), donated=(0, 1))
+        self.evaluate = self._jit(self._evaluate, (by, by, all, BY_BOTH, BY_BATCH), (by, BY_BOTH))
+
+    def _jit(
+        self, function: Callable[..., Any], arguments: Any, results: Any, donated: tuple[int, ...] = ()
+    ) -> Callable[..., Any]:
+        # `forms.spread` writes out each sum over devices. So JAX need not follow which values differ between devices.
+        shared = jax.shard_map(function, mesh=self.mesh, in_specs=arguments, out_specs=results, check_vma=False)
+        return jax.jit(shared, donate_argnums=donated)
+
+    def _steps(
+        self, states: TrainState, totals: Totals, replicas: Replica, data: Images, epoch: Array, count: Array
+    ) -> tuple[TrainState, Totals]:
+        def group(states: TrainState, totals: Totals, replicas: Replica) -> tuple[TrainState, Totals]:
+            given = data, jax.vmap(self._program.order, (0, None))(replicas, epoch)
+
+            def step(states: TrainState, totals: Totals) -> tuple[TrainState, Totals]:
+                return self._program.steps(states, totals, replicas, given)
+
+            return run_steps(step, states, totals, count)
+
+        return self._in_groups(group, states, totals, replicas)
+
+    def _evaluate(
+        self, states: TrainState, replicas: Replica, data: Images, indices: Array, mask: Array
+    ) -> tuple[Totals, Answers]:
+        def one(state: TrainState, replica: Replica, indices: Array) -> tuple[Totals, Answers]:
+            def batch(batch: tuple[Array, Array]) -> tuple[Totals, Answers]:
+                return self._program.evaluate(state, replica, batch[0], data.take(batch[0]), batch[1])
+
+            sums, answers = lax.map(batch, (indices, mask))
+            return Totals.of(sums), answers
+
+        sums, answers = self._in_groups(jax.vmap(one), states, replicas, indices)
+        spread = self._program.forms.spread
+        if spread.devices > 1:
+            sums = jax.tree.map(spread.sum, sums).replace(bad_step=sums.bad_step)
+        return sums, answers
+
+    def _in_groups(self, function: Callable[..., Any], *members: Any) -> Any:
+        """A function of stacked replicas, of at most `together` at a time."""
+        count = len(jax.tree.leaves(members)[0])
+        if count <= self.together:
+            return function(*members)
+        groups = jax.tree.map(lambda leaf: leaf.reshape(-1, self.together, *leaf.shape[1:]), members)
+        results = lax.map(lambda group: function(*group), groups)
+        return jax.tree.map(lambda leaf: leaf.reshape(count, *leaf.shape[2:]), results)
+
+    def stack(self, trees: Sequence[Any], spec: PartitionSpec = BY_REPLICA) -> Any:
+        """What each replica has, stacked and divided among the devices; the last one fills the places that are left."""
+        axis = self.mesh.shape[REPLICA_AXIS]
+        share = -(-len(trees) // axis)
+        if share > self.together:
+            share = -(-share // self.together) * self.together
+        filled = [*trees, *[trees[-1]] * (share * axis - len(trees))]
+        return self.put(jax.tree.map(lambda *leaves: np.stack(jax.device_get(leaves)), *filled), spec)
+
+    def all(self, arrays: Any) -> Any:
+        """The same arrays on each device; where they are there already, nothing is copied."""
+        return self.put(arrays, EVERYWHERE)
+
+    def put(self, arrays: Any, spec: PartitionSpec) -> Any:
+        """Arrays on the devices."""
+        return jax.device_put(arrays, NamedSharding(self.mesh, spec))
+
+    def equal_shares(self, batches: np.ndarray) -> np.ndarray:
+        """The batches of an evaluation with empty ones at the end, so that each device has equally many."""
+        more = -len(batches) % self.mesh.shape[BATCH_AXIS]
+        return np.concatenate([batches, np.zeros((more, *batches.shape[1:]), batches.dtype)])
 
 
-def _unstack(tree: Any, count: int) -> list[Any]:
-    return [jax.tree.map(operator.itemgetter(index), tree) for index in range(count)]
+def _unstacked(tree: Any, count: int) -> list[Any]:
+    """What each of so many replicas has, in NumPy arrays."""
+    on_host = jax.device_get(tree)
+    return [jax.tree.map(operator.itemgetter(index), on_host) for index in range(count)]

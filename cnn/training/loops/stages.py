@@ -2,7 +2,7 @@
 
 Batch normalisation needs sums over all images of a batch, in the forward pass and in the backward pass. A batch that
 stays whole for this leaves the cores' caches, and its step takes several times as long. So the traced gradient of a
-micro-batch is cut at each such sum, which `batch_sum` marks. A stage is what can be computed without the results of
+micro-batch is cut at each such sum, which `Spread.sum` marks. A stage is what can be computed without the results of
 later sums. Each stage runs for every micro-batch; then the values at its marks are added up; then the next stage runs.
 A network without marks has one stage.
 
@@ -10,8 +10,8 @@ A stage's program comes from the equations of the traced gradient, which JAX cal
 
 Example:
     >>> import jax.numpy as jnp
-    >>> from cnn.network.normalization import batch_sum
-    >>> share = Staged(lambda x: x / batch_sum(x), [jnp.float32(3)], [True])
+    >>> from cnn.network.spread import HERE
+    >>> share = Staged(lambda x: x / HERE.sum(x), [jnp.float32(3)], [True])
     >>> [(len(stage.marks), stage.sums) for stage in share.stages]
     [(1, ()), (0, (0,))]
 """
@@ -25,7 +25,7 @@ import jax
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
-from cnn.network.normalization import BATCH_SUM
+from cnn.network.spread import BATCH_SUM
 
 Values = dict[Var, Array]
 PRODUCTS = frozenset(["conv_general_dilated", "dot_general"])

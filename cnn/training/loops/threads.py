@@ -4,9 +4,9 @@ Inside a compiled loop, XLA runs a convolution on one core and without its fast 
 of such a loop, starting a function costs little. Nor does XLA keep several cores busy with the few images that fit into
 one core's cache. So each core takes micro-batches of its own. Where a step is too short to be divided, each core takes
 a replica of its own: on two cores, two trainings in threads take 0.74 of the time (digits) that they take one after
-another. Sums are added in a fixed order, whichever thread computes them. A network without convolutions would be faster
-in one compiled loop: a step on 28x28x1 takes 0.49 of the time. A step of the digits' ConvNet takes 4.3 times as long
-there. benchmarks/lowerings.py measures all of this.
+another. Sums are added in a fixed order, whichever thread computes them. A network without convolutions is faster with
+many steps in one program (`pieces`): a step on 28x28x1 takes 0.49 of the time. A step of the digits' ConvNet takes 4.3
+times as long there. benchmarks/lowerings.py measures all of this.
 """
 
 import functools
@@ -23,6 +23,7 @@ from jax import Array
 
 from cnn.data.batches import members, padded
 from cnn.training.loops.loop import Pace, Stopped
+from cnn.training.loops.pieces import Pieces, run_steps
 from cnn.training.loops.stages import Staged
 from cnn.training.step import Answers, Batch, Gradient, Program, Replica, Totals, TrainState
 
@@ -116,11 +117,12 @@ class ThreadsLoop:
         program: what is compiled.
         cores: how many cores this process may use.
         pool: a thread for each core, shared by all loops of the process.
+        in_pieces: run many steps in one program; the data set must lie on the device as a whole.
     """
 
     batch_size = 128  # larger batches leave the cache and are slower
 
-    def __init__(self, program: Program, cores: int, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, program: Program, cores: int, pool: ThreadPoolExecutor, in_pieces: bool = False) -> None:
         self.program = program
         self.pool = pool
         self.init = jax.jit(program.init, compiler_options=RUN_ONCE)
@@ -128,6 +130,16 @@ class ThreadsLoop:
         divided = len(micro_batches(program)) > 1
         self.step: Step = DividedStep(program, cores, pool) if divided else jax.jit(program.step, donate_argnums=(0, 1))
         self.evaluate_batch = jax.jit(program.evaluate)
+        self.pieces = Pieces() if in_pieces else None
+        self.piece = jax.jit(self._piece, donate_argnums=(0, 1))
+
+    def _piece(
+        self, state: TrainState, totals: Totals, replica: Replica, given: Any, count: int | Array
+    ) -> tuple[TrainState, Totals]:
+        def step(state: TrainState, totals: Totals) -> tuple[TrainState, Totals]:
+            return self.program.step(state, totals, replica, given)
+
+        return run_steps(step, state, totals, count)
 
     def start(self, replicas: Sequence[Replica]) -> list[TrainState]:
         return [self.init(replica) for replica in replicas]
@@ -135,7 +147,10 @@ class ThreadsLoop:
     def warm_up(self, states: list[TrainState], replicas: Sequence[Replica], data: Any) -> None:
         spare = jax.tree.map(jnp.copy, states[0])  # a step donates its state, which is then gone
         given = next(self.program.batches.feed(data, self.order(replicas[0], 0), 0))
-        jax.block_until_ready(self.step(spare, Totals.zero(), replicas[0], given))
+        if self.pieces is None:
+            jax.block_until_ready(self.step(spare, Totals.zero(), replicas[0], given))
+        else:
+            jax.block_until_ready(self.piece(spare, Totals.zero(), replicas[0], given, 0))
 
     def epoch(
         self,
@@ -147,13 +162,16 @@ class ThreadsLoop:
         pace: Pace,
     ) -> tuple[list[TrainState], list[Totals]]:
         def one(stop: Event, state: TrainState, totals: Totals, replica: Replica) -> tuple[TrainState, Totals]:
-            if 0 <= totals.bad_step < epoch * self.program.batches.steps_per_epoch:
+            if 0 <= int(totals.bad_step) < epoch * self.program.batches.steps_per_epoch:
                 return state, totals
             given = self.program.batches.feed(data, self.order(replica, epoch), pace.first)
             step = pace.first
-            while not stop.is_set() and pace.begins(step):
-                state, totals = self.step(state, totals, replica, next(given))
-                step += 1
+            while not stop.is_set() and (count := pace.begins(step, self.pieces.length() if self.pieces else 1)):
+                if self.pieces is None:
+                    state, totals = self.step(state, totals, replica, next(given))
+                else:
+                    state, totals = self.pieces.timed(count, self.piece, state, totals, replica, next(given), count)
+                step += count
             return state, jax.device_get(totals)
 
         after, sums = zip(*_in_threads(one, states, totals, replicas), strict=True)
@@ -181,7 +199,7 @@ class ThreadsLoop:
 
         return _in_threads(one, states, replicas, parts)
 
-    def unstack(self, states: list[TrainState]) -> list[TrainState]:
+    def unstack(self, states: list[TrainState], count: int) -> list[TrainState]:
         return states
 
     def stack(self, states: Sequence[TrainState]) -> list[TrainState]:

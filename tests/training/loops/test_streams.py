@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn import machine
 from cnn.data.batches import Batches, Images, Resident
 from cnn.errors import RequestError
 from cnn.training.loops.loop import Pace
@@ -92,7 +93,5 @@ def test_batches_from_the_host_give_the_bits_of_a_resident_data_set(pool, micro_
 
 def test_a_whole_epoch_in_one_program_needs_resident_data():
     streamed = dataclasses.replace(program(), batches=OnTheHost(8, 5))
-    with pytest.raises(
-        RequestError, match=r"^batches='OnTheHost': must be Resident where a whole epoch is one program$"
-    ):
-        ScanLoop(streamed)
+    with pytest.raises(RequestError, match=r"^batches='OnTheHost': must be Resident where many steps are one program$"):
+        ScanLoop(streamed, machine.all_devices(), together=1)

@@ -1,0 +1,104 @@
+"""What suits each kind of device: one table, which `cnn.network.forms` and `cnn.training.loops.choice` read.
+
+Every choice has its ground. `measured`: a benchmark of this project ran on such a device. `compiled`: XLA compiled the
+programs for such a device without it (`benchmarks/compiled.py`), and its numbers decided. `read`: documentation or code
+of others says so. benchmarks/README.md has the numbers.
+
+Example:
+    >>> of("cpu").loop.value, of("tpu").max_pool.value
+    ('steps', 'windows')
+    >>> import jax
+    >>> with multiplying("float32"):
+    ...     jax.config.jax_default_matmul_precision
+    'highest'
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+class Precision(NamedTuple):
+    """What a precision means inside a step. Sums, losses, statistics and the stored weights are float32 in each."""
+
+    dtype: str  # of images, activations and weights
+    products: str  # JAX's name for how matrix products and convolutions of that type multiply
+
+
+# float32 asks for the highest: by default a product of float32 numbers is TensorFloat-32 on an NVIDIA GPU and one pass
+# of bfloat16 on a TPU. TensorFloat-32 keeps 10 bits of a fraction; a TPU takes three passes of bfloat16 in its place.
+PRECISIONS = {
+    "float32": Precision("float32", "highest"),
+    "tensorfloat32": Precision("float32", "tensorfloat32"),
+    "bfloat16": Precision("bfloat16", "default"),
+}
+
+
+def multiplying(precision: str) -> AbstractContextManager[Any]:
+    """While this context is open, what JAX traces multiplies as one of `PRECISIONS` says."""
+    import jax
+
+    context: AbstractContextManager[Any] = jax.default_matmul_precision(PRECISIONS[precision].products)
+    return context
+
+
+@dataclass(frozen=True)
+class Choice(Generic[T]):
+    """What was chosen, on which ground, and why."""
+
+    value: T
+    ground: Literal["measured", "compiled", "read"]
+    why: str
+
+
+Steps = Literal["steps", "program"]  # who starts a training step: Python each one, or one program many
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The choices for one kind of device."""
+
+    convolution: Choice[Literal["by shape", "plain"]]  # `cnn.network.forms` chooses a form, or takes XLA's own
+    max_pool: Choice[Literal["cells", "windows"]]  # of windows that touch: the maximum of slices, or XLA's windows
+    loop: Choice[Steps]
+    loop_without_convolutions: Choice[Steps]
+    together: Choice[int]  # replicas that are computed side by side, by `vmap`
+    group: Choice[int]  # replicas that one device trains in one program, `together` after `together`, by `lax.map`
+    slower: Choice[tuple[str, ...]]  # precisions that float32 is at least as fast as
+
+
+CPU = Backend(
+    convolution=Choice("by shape", "measured", "matrix products for first layers and small maps, parts for gradients"),
+    max_pool=Choice("cells", "measured", "0.19 of the time of XLA's windows, forward and backward"),
+    loop=Choice("steps", "measured", "XLA's fast convolutions do not run inside a compiled loop: 4.3 times as long"),
+    loop_without_convolutions=Choice("program", "measured", "0.49 of the time of steps that Python starts"),
+    together=Choice(1, "measured", "a thread for each replica takes 0.74 of the time of one after another"),
+    group=Choice(4, "measured", "a replica for each core; more than 4 cores were not there"),
+    slower=Choice(("tensorfloat32", "bfloat16"), "measured", "a processor with AMX was not there"),
+)
+GPU = Backend(
+    convolution=Choice("plain", "compiled", "cuDNN's kernels, for the gradient of weights too"),
+    max_pool=Choice("cells", "compiled", "2 fusions and 16 MiB of temporaries, windows a scatter and 128 MiB"),
+    loop=Choice("program", "compiled", "a step is 72 kernels, whose launches take longer than a small step"),
+    loop_without_convolutions=Choice("program", "read", "as with convolutions: launches"),
+    together=Choice(8, "compiled", "one kernel for each layer of all replicas; grouped kernels gain little beyond"),
+    group=Choice(8, "compiled", "as many as are computed side by side"),
+    slower=Choice((), "read", "tensor cores multiply bfloat16 and TensorFloat-32"),
+)
+TPU = Backend(
+    convolution=Choice("plain", "compiled", "patches and a matrix product take 7 times the cycles"),
+    max_pool=Choice("windows", "compiled", "0.37 of the cycles of slices"),
+    loop=Choice("program", "read", "a step that Python starts waits for the host"),
+    loop_without_convolutions=Choice("program", "read", "as with convolutions"),
+    together=Choice(1, "compiled", "0.75 of the cycles of 8 side by side at widths from 32 on"),
+    group=Choice(8, "read", "one start for the epochs of several replicas"),
+    slower=Choice((), "read", "the matrix unit multiplies bfloat16"),
+)
+BACKENDS = {"cpu": CPU, "gpu": GPU, "tpu": TPU}
+
+
+def of(backend: str) -> Backend:
+    """The choices for a backend by JAX's name; one that the table does not have counts as a GPU."""
+    return BACKENDS.get(backend, GPU)
