@@ -141,6 +141,18 @@ def test_a_training_compiles_each_program_once_for_all_seeds_and_rates(digits, b
         assert_nothing_compiled(again)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "backend, config", [("cpu", CONFIG), ("cpu", NO_CONVOLUTION), ("cpu", LARGE), ("gpu", CONFIG), ("tpu", CONFIG)]
+)
+def test_no_second_of_a_training_is_one_of_compilation(digits, backend, config):
+    with Session(digits, dataclasses.replace(machine.here(), backend=backend)) as session:
+        own = fit.Fit(session, prepare_trials(config, digits), seeds(config, 0, 1))
+        with programs() as seen:
+            own._train_on(lambda: False)
+        assert_nothing_compiled(seen)
+
+
 def test_one_replica_and_several_share_their_programs(session):
     together(session, [CONFIG])
     with programs() as seen:
@@ -197,8 +209,8 @@ def number_is_static(monkeypatch):
     """The number of an epoch is part of the program."""
 
     class Careless(threads.ThreadsLoop):
-        def __init__(self, program, *rest):
-            super().__init__(program, *rest)
+        def __init__(self, program, *rest, **more):
+            super().__init__(program, *rest, **more)
             self.order = jax.jit(program.order, static_argnums=1)
 
     monkeypatch.setattr(choice, "ThreadsLoop", Careless)

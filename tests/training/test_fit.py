@@ -12,6 +12,7 @@ from cnn.errors import RequestError
 from cnn.progress import Lines
 from cnn.training import fit
 from cnn.training.fit import Fit, Session, prepare_trials
+from cnn.training.loops import pieces
 from cnn.training.loops.scan import ScanLoop
 from cnn.training.loops.threads import ThreadsLoop
 
@@ -91,6 +92,27 @@ def test_a_normalised_network_continues_to_the_bit_in_micro_batches(session, nor
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("backend, blocks", [("gpu", 1), ("tpu", 1), ("cpu", 0)])
+def test_a_training_in_pieces_stops_within_an_epoch_and_continues_to_the_bit(digits, backend, blocks, monkeypatch):
+    config = dataclasses.replace(trial_config(batch_size=32, flip=True), network=NetworkConfig(blocks=blocks, width=4))
+    configs = [config, dataclasses.replace(config, seed=1)]
+    with Session(digits, dataclasses.replace(HERE, backend=backend)) as session:
+        whole = start(session, *configs)
+        expected = [numbers(epochs) for epochs in whole.epochs()]
+    monkeypatch.setattr(pieces, "SECONDS", 0.0)  # a piece has one step
+    with Session(digits, dataclasses.replace(HERE, backend=backend)) as session:
+        stopped = start(session, *configs)
+        assert next(stopped.epochs(pause=lambda: True)) == []
+        assert 0 < stopped.steps < stopped.prepared.steps_per_epoch
+        continued = start(session, *configs)
+        continued.restore(stopped.steps, stopped.snapshot())
+        assert [numbers(epochs) for epochs in continued.epochs()] == expected
+        states = (jax.tree.leaves([own.state for own in fit.snapshot()]) for fit in (whole, continued))
+        for left, right in zip(*states, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
 def test_a_snapshot_restores_whatever_ran_together(session):
     """The first step by two replicas, the rest by one: as one alone does it."""
     configs = [trial_config(seed) for seed in (0, 1)]
@@ -147,14 +169,17 @@ def test_another_data_set_than_the_settings_name_is_refused(digits):
         ("bfloat16", "cpu", ("avx2", "amx_bf16"), False),  # not measured
         ("bfloat16", "gpu", ("avx2",), False),
         ("float32", "cpu", ("avx2",), False),
+        ("tensorfloat32", "cpu", ("avx2", "amx_bf16"), True),
+        ("tensorfloat32", "gpu", ("avx2",), False),
     ],
 )
-def test_a_processor_that_is_slower_in_bfloat16_says_so(digits, precision, backend, instructions, said):
+def test_a_processor_that_gains_nothing_from_a_precision_says_so(digits, precision, backend, instructions, said):
     here = dataclasses.replace(HERE, backend=backend, instructions=instructions, cpu="A processor")
     stream = io.StringIO()
     with fit.Session(digits, here) as session:
         session.advise(precision, Lines(stream))
-    line = "precision='bfloat16': float32 is faster on this processor (A processor)\n"
+    compared = {"bfloat16": "float32 is faster", "tensorfloat32": "float32 takes as long"}.get(precision)
+    line = f"precision={precision!r}: {compared} on this processor (A processor)\n"
     assert stream.getvalue() == (line if said else "")
 
 

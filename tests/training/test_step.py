@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -216,3 +217,66 @@ def test_normalised_and_dropped_out_networks_train(data, normalization):
     pairs = zip(*map(jax.tree.leaves, (before.statistics, after.statistics)), strict=True)
     moved = [not np.array_equal(a, b) for a, b in pairs]
     assert moved == [True, True] * (normalization in ("batch", "ghost"))
+
+
+NETWORKS = {
+    "plain": {"blocks": 2},
+    "batch": {"blocks": 1, "normalization": "batch", "dropout": 0.5},
+    "ghost": {"blocks": 1, "normalization": "ghost", "ghost_batch": 4},
+    "residual": {"model": "resnet", "blocks": 2, "normalization": "layer"},
+    "no convolution": {"blocks": 0},
+}
+
+
+def stacked(trees):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_of_several_replicas_is_that_of_each(data, name):
+    network = NetworkConfig(**{"width": 4, "hidden": 8, **NETWORKS[name]})
+    chosen = program(network=network)
+    own = [replica(seed, 1e-2 * (1 + seed)) for seed in range(3)]
+    states = [chosen.init(one) for one in own]
+    orders = jnp.stack([chosen.order(one, 0) for one in own])
+    arguments = (stacked(states), stacked([Totals.zero()] * 3), stacked(own), (data, orders))
+    after, totals = jax.jit(chosen.steps)(*arguments)
+    for place, (one, state) in enumerate(zip(own, states, strict=True)):
+        expected, sums = jax.jit(chosen.step)(state, Totals.zero(), one, (data, orders[place]))
+        found = jax.tree.map(lambda leaf, place=place: leaf[place], (after, totals))
+        assert int(found[1].correct) == int(sums.correct) and int(found[0].step) == 1
+        for part in ("statistics", "optimizer"):  # the optimiser's state holds the gradient
+            pairs = zip(*map(jax.tree.leaves, (getattr(found[0], part), getattr(expected, part))), strict=True)
+            for left, right in pairs:
+                np.testing.assert_allclose(left, right, rtol=2e-3, atol=1e-6)
+
+
+def lowered(chosen, data, replicas):
+    own = [replica(seed) for seed in range(replicas)]
+    orders = jnp.stack([chosen.order(one, 0) for one in own])
+    states = stacked([chosen.init(one) for one in own])
+    arguments = (states, stacked([Totals.zero()] * replicas), stacked(own), (data, orders))
+    return arguments, text_of(chosen.steps, arguments)
+
+
+def text_of(function, arguments):
+    """The program before XLA's optimisations; its arguments are plain leaves, since those of classes are checked."""
+    leaves, structure = jax.tree.flatten(arguments)
+    return jax.jit(lambda *leaves: function(*jax.tree.unflatten(structure, leaves))).lower(*leaves).as_text()
+
+
+@pytest.mark.parametrize("convolutions, blocks", [(1, 2), (2, 1)])
+def test_every_gradient_of_a_convolutions_weights_has_a_batch_group_count(data, convolutions, blocks):
+    """XLA has kernels of cuDNN for such a convolution, and none for one with as many groups of features."""
+    network = NetworkConfig(blocks=blocks, convolutions=convolutions, width=4, hidden=8)
+    chosen = dataclasses.replace(program(network=network), forms=forms.fast("gpu"))
+    arguments, text = lowered(chosen, data, replicas=3)
+    layers = convolutions * blocks
+    counts = re.findall(r"stablehlo\.convolution.*batch_group_count = (\d+) : i64, feature_group_count = (\d+)", text)
+    assert sorted(counts) == sorted([("3", "1")] * layers + [("1", "3")] * (2 * layers - 1))
+
+    def by_vmap(states, totals, replicas, given):
+        return jax.vmap(chosen.step, (0, 0, 0, (None, 0)))(states, totals, replicas, given)
+
+    assert "batch_group_count = 3" not in text_of(by_vmap, arguments)  # what the sum of the losses is for

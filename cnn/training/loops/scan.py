@@ -6,7 +6,6 @@ which change no bit. The data set must lie on the devices as a whole.
 """
 
 import dataclasses
-import operator
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -116,7 +115,7 @@ class ScanLoop:
         return list(zip(_unstacked(totals, len(parts)), rows, strict=True))
 
     def unstack(self, states: TrainState, count: int) -> list[TrainState]:
-        return [jax.tree.map(jnp.asarray, state) for state in _unstacked(states, count)]
+        return _unstacked(states, count, jnp.asarray)
 
     def stack(self, states: Sequence[TrainState]) -> TrainState:
         stacked: TrainState = self.compiled(len(states)).stack(states)
@@ -194,8 +193,10 @@ class Compiled:
         share = -(-len(trees) // axis)
         if share > self.together:
             share = -(-share // self.together) * self.together
-        filled = [*trees, *[trees[-1]] * (share * axis - len(trees))]
-        return self.put(jax.tree.map(lambda *leaves: np.stack(jax.device_get(leaves)), *filled), spec)
+        rows = [jax.device_get(jax.tree.leaves(tree)) for tree in trees]
+        rows += [rows[-1]] * (share * axis - len(rows))
+        columns = self.put([np.stack(leaves) for leaves in zip(*rows, strict=True)], spec)
+        return jax.tree.unflatten(jax.tree.structure(trees[0]), columns)
 
     def all(self, arrays: Any) -> Any:
         """The same arrays on each device; where they are there already, nothing is copied."""
@@ -211,7 +212,8 @@ class Compiled:
         return np.concatenate([batches, np.zeros((more, *batches.shape[1:]), batches.dtype)])
 
 
-def _unstacked(tree: Any, count: int) -> list[Any]:
-    """What each of so many replicas has, in NumPy arrays."""
-    on_host = jax.device_get(tree)
-    return [jax.tree.map(operator.itemgetter(index), on_host) for index in range(count)]
+def _unstacked(tree: Any, count: int, array: Callable[..., Any] = np.asarray) -> list[Any]:
+    """What each of so many replicas has, by default in arrays of the host."""
+    leaves, structure = jax.tree.flatten(tree)
+    on_host = jax.device_get(leaves)
+    return [jax.tree.unflatten(structure, [array(leaf[place]) for leaf in on_host]) for place in range(count)]

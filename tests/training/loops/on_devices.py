@@ -1,6 +1,6 @@
 """Trains in a process that has so many devices, and writes what came of it; `test_mesh` starts it.
 
-    XLA_FLAGS=--xla_force_host_platform_device_count=4 python -m tests.training.loops.on_devices FILE.npz
+XLA_FLAGS=--xla_force_host_platform_device_count=4 python -m tests.training.loops.on_devices FILE.npz
 """
 
 import re
