@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from cnn.training.folder import TrialFolder
@@ -54,6 +55,26 @@ def test_a_training_saves_and_leaves_within_seconds(train, compiled, tmp_path, n
     assert time.monotonic() - sent < BOUND
     assert f"--workdir={folder}" in shlex.split(interrupted(err, number))
     assert len(TrialFolder(folder).checkpoints().steps()) == 1
+
+
+@pytest.mark.slow
+def test_an_epoch_in_one_program_saves_and_leaves_within_seconds(compiled, tmp_path):
+    """An epoch of 60,000 steps in pieces of a program: a checkpoint and a stop wait for a piece, not for the epoch."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (60_000, 16, 16, 1), dtype=np.uint8)
+    labels = random.integers(0, 10, 60_000)
+    arrays = {"x_train": images, "y_train": labels, "x_test": images[:100], "y_test": np.arange(100) % 10}
+    np.savez(tmp_path / "many.npz", **arrays)
+    folder = tmp_path / "work"
+    flags = ("--blocks=0", "--hidden=2048", "--batch_size=1", "--epochs=1", "--checkpoint_seconds=1")
+    process = start(("train", f"--dataset={tmp_path / 'many.npz'}", *flags), folder, compiled=compiled)
+    wait_for(process, lambda: TrialFolder(folder).checkpoints().steps())
+    sent = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, err = finish(process, 143)
+    assert time.monotonic() - sent < BOUND  # half a second on two busy cores, where the epoch takes 40
+    assert interrupted(err)
+    assert 0 < max(TrialFolder(folder).checkpoints().steps()) < 60_000
 
 
 def test_what_the_line_names_continues_to_the_same_bits(train, compiled, tmp_path):
