@@ -67,10 +67,11 @@ setup(
             "pytest>=8.3",
             "pytest-xdist>=3.6",  # tests on every core
             "ruff>=0.8",  # lint and format
-            "playwright>=1.65",  # drives a browser in tests of the page; it takes the installed Chromium
             TENSORBOARD,  # its own reader, in tests of the events
             EVENTS,
         ],
+        "cuda": ["jax[cuda12]>=0.7.2"],  # JAX's own CUDA libraries, for an NVIDIA GPU under Linux
+        "tpu": ["jax[tpu]>=0.7.2"],  # the TPU's library, for a Cloud TPU VM
         # For an environment of its own: jax2onnx asks for an older orbax-checkpoint, and for jax 0.8.1 or newer.
         "onnx": [
             "jax2onnx>=0.17.1",  # from JAX to ONNX graphs
