@@ -39,14 +39,6 @@ _SEAL = "seal"
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
-def user_path(name: str, value: str | os.PathLike[str]) -> Path:
-    """The path that a setting names, with `~` and `~user` expanded; a user that does not exist is refused."""
-    try:
-        return Path(value).expanduser()
-    except RuntimeError:
-        raise RequestError(f"{name}={str(value)!r}: must name a user of this machine after ~, or be ./~...") from None
-
-
 def write(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all.
 

@@ -14,9 +14,9 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnn import files
 from cnn.config import setting
 from cnn.errors import RequestError, require, require_switch
+from cnn.places import user_path
 from cnn.show import page
 from cnn.show.across_page import across_page
 from cnn.study import across_words
@@ -46,7 +46,7 @@ class Options:
         Raises:
             RequestError: a folder is named twice, whatever the way to it.
         """
-        paths = [files.user_path("folders", folder) for folder in self.folders]
+        paths = [user_path("folders", folder) for folder in self.folders]
         places: dict[Path, Path] = {}
         for path in paths:
             try:
@@ -67,7 +67,7 @@ class Options:
         """
         if not self.page:
             return None
-        path = files.user_path("page", self.page)
+        path = user_path("page", self.page)
         fits = path.suffix == ".html" and self.page.isprintable()
         require(fits, "page", self.page, "a file of printable name that ends with .html")
         try:

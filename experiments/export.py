@@ -17,6 +17,7 @@ from pathlib import Path
 from cnn import files
 from cnn.config import setting
 from cnn.errors import RequestError, require, require_known
+from cnn.places import user_path
 from cnn.study.chosen import trained_in
 from cnn.trained import export
 from cnn.trained.kept import METADATA, WEIGHTS
@@ -98,8 +99,8 @@ class Options:
             RequestError: the flag names another file.
         """
         if not self.out:
-            return files.user_path("workdir", self.workdir) / f"exported.{self.to}"
-        path = files.user_path("out", self.out)
+            return user_path("workdir", self.workdir) / f"exported.{self.to}"
+        path = user_path("out", self.out)
         fits = path.suffix == f".{self.to}" and path.name != WEIGHTS and self.out.isprintable()
         require(fits, "out", self.out, f"a file of printable name that ends with .{self.to}, and not {WEIGHTS}")
         try:
@@ -116,7 +117,7 @@ TOOL = Tool(name="export", doc=__doc__, options=Options)
 def main(options: Options) -> int:
     """Export as the flags say, and print where the file is and how it is read."""
     path = options.path()
-    trained = trained_in(files.user_path("workdir", options.workdir))
+    trained = trained_in(user_path("workdir", options.workdir))
     kind = FORMATS[options.to]
     content = kind.content(trained)
     files.write(path, content)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from cnn import files
 from cnn.config import setting
 from cnn.errors import RequestError, printable, require_switch
+from cnn.places import user_path
 from cnn.progress import automatic
 from cnn.study.chosen import trained_in
 from cnn.trained import predict
@@ -50,7 +50,7 @@ TOOL = Tool(name="predict", doc=__doc__, options=Options, arguments="images")
 
 def main(options: Options) -> int:
     """Print the answer for each picture; a file that cannot be read is a line, and the status says so."""
-    trained = trained_in(files.user_path("workdir", options.workdir))
+    trained = trained_in(user_path("workdir", options.workdir))
     progress = automatic()
     paths = predict.picture_files(map(Path, options.images), progress)
     if not paths:

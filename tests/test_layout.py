@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {  # from the ground up; a file imports only from those before it
-    "cnn": ["errors", "bars", "progress", "files", "backends", "machine", "config", "recipes"],
+    "cnn": ["errors", "bars", "progress", "places", "files", "backends", "machine", "config", "recipes"],
     "cnn.data": [
         *("content", "cache", "pictures"),
         *("sources.fifth", "sources.digits", "sources.npz", "sources.listing", "sources.folder"),

@@ -18,7 +18,7 @@ from cnn.data import cache
 from cnn.data.content import Dataset, Entry, Options, Source, fingerprint, largest_pixel
 from cnn.data.sources import digits, folder, npz, tfds
 from cnn.errors import RequestError
-from cnn.files import user_path
+from cnn.places import user_path
 from cnn.progress import Progress
 
 NAMED = (digits.SOURCE, tfds.SOURCE)

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from cnn import files, recipes
+from cnn import recipes
 from cnn.config import StudyConfig
 from cnn.data import datasets
 from cnn.errors import RequestError, require
 from cnn.network import models
+from cnn.places import user_path
 from cnn.training.trial import CHECKPOINT_SECONDS
 from experiments.command.experiment import Command, Config, Options, Tool
 
@@ -265,7 +266,7 @@ def folder(values: flags.FlagValues, name: str) -> Path | None:
     value = values[name].value
     if not value:
         return None
-    found = files.user_path(name, value)
+    found = user_path(name, value)
     missing = 0
     try:
         above = (found, *found.absolute().parents)

@@ -28,6 +28,8 @@ NO_FOLDERS = [("/etc/hostname", "must be a folder"), ("/etc/hostname/x", "must b
         ("~nobody-of-this-name/x", "a user"),
         ("x" * 300, "must be a folder"),
         ("x/" * 1900, "at most 100 folders"),
+        ("gs://bucket/x", "local or shared file system"),
+        ("s3://bucket/x", "copy it to or from an object store"),
     )
 ]
 QUICK = ("train", "lenet5")  # in processes of their own; the others are slow
@@ -59,6 +61,7 @@ WRONG = {
         ("x" * 300, "must be digits"),
         ("no/such.npz", "no such file"),
         ("/etc.npz", "no such file"),
+        ("gs://bucket/pictures.npz", "local or shared file system"),
     ],
     "dropout": [*NO_NUMBERS, ("1", "below 1"), ("-0.1", "at least 0"), ("inf", "below 1")],
     "dry_run": [("maybe", "true or false"), ("", "true or false"), ("2", "true or false")],

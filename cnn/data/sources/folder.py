@@ -35,7 +35,7 @@ from cnn.data.content import Content, Entry, Options, Source, file_name
 from cnn.data.sources.fifth import without_fifth
 from cnn.data.sources.listing import LAYOUT, PARTS, Listing, listed, refuse
 from cnn.errors import require
-from cnn.files import user_path
+from cnn.places import user_path
 from cnn.progress import Progress, Work
 
 if TYPE_CHECKING:  # Pillow is imported only where a picture is opened

@@ -26,7 +26,7 @@ import numpy as np
 
 from cnn.data.content import Content, Entry, Options, Source, file_name
 from cnn.errors import RequestError, require
-from cnn.files import user_path
+from cnn.places import user_path
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 

@@ -29,7 +29,7 @@ from cnn.data.content import Content, Entry, Options, Source, file_name
 from cnn.data.sources import published
 from cnn.data.sources.published import quiet, require_packages
 from cnn.errors import RequestError
-from cnn.files import user_path
+from cnn.places import user_path
 from cnn.progress import Progress
 
 BATCH = 500  # records decoded at a time: twice as fast as 64, and larger batches are no faster

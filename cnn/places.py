@@ -1,0 +1,34 @@
+"""The places that settings name: folders and files of a local or shared file system.
+
+Example:
+    >>> user_path("workdir", "runs/mine")
+    PosixPath('runs/mine')
+    >>> try:
+    ...     user_path("workdir", "gs://bucket/runs")
+    ... except RequestError as error:
+    ...     print(str(error)[:76])
+    workdir='gs://bucket/runs': must be on a local or shared file system (NFS, L
+"""
+
+import os
+import re
+from pathlib import Path
+
+from cnn.errors import RequestError
+
+OBJECT_STORE = re.compile(r"[a-z][a-z0-9+.-]*://")
+
+
+def user_path(name: str, value: str | os.PathLike[str]) -> Path:
+    """The path that a setting names, with `~` and `~user` expanded.
+
+    Raises:
+        RequestError: no such user exists, or the setting names an object store, which can neither rename nor lock.
+    """
+    if OBJECT_STORE.match(str(value)):
+        where = "on a local or shared file system (NFS, Lustre); copy it to or from an object store around the run"
+        raise RequestError(f"{name}={str(value)!r}: must be {where}")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise RequestError(f"{name}={str(value)!r}: must name a user of this machine after ~, or be ./~...") from None
