@@ -140,7 +140,6 @@ def test_statistics_of_cifar10_are_quick(real_data_dir, real_cache):
         ("mnist:٣.0.1", None),
         ("a" * 101, None),
         ("mnist/" + "a" * 101, None),
-        ("gs://bucket/mnist", None),
         ("digits:1.0.0", "digits"),
     ],
 )
