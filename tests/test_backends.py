@@ -49,7 +49,8 @@ def test_a_precision_reaches_products_and_convolutions_and_their_gradients(preci
     shapes = ((2, 4, 4, 3), (3, 3, 3, 5), (80, 7))
     text = jax.jit(loss).lower(*(jnp.ones(shape, chosen.dtype) for shape in shapes)).as_text()
     found = re.findall(r"stablehlo\.(convolution|dot_general)(.*)", text)
-    assert sorted(name for name, _ in found) == ["convolution"] * 2 + ["dot_general"] * 2  # the outputs are not used
+    names = [name for name, _ in found]
+    assert names.count("convolution") >= 2 and names.count("dot_general") >= 2  # by the kernel or weights, by the input
     for _, rest in found:
         said = set(re.findall(r"HIGHEST|HIGH|DEFAULT", rest)) or {"DEFAULT"}
         assert said == {operands} and dtype in rest
