@@ -26,7 +26,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("tasks", "optimizer", "step", "loops.loop", "loops.pieces"),
         *("loops.stages", "loops.threads", "loops.mesh", "loops.scan", "loops.choice"),
         *("metrics", "fit", "speed", "shown", "checkpoints", "answers", "folder", "tensorboard", "interrupt"),
-        *("record", "trial"),
+        *("record", "rate", "result", "trial"),
     ],
     "cnn.study": [
         *("statistics", "tuning", "results", "plan", "folder", "finished", "ahead"),

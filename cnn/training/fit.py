@@ -161,6 +161,10 @@ class Fit:
         session: what the trials of this process share.
         prepared: what the replicas have in common.
         configs: trials that differ from `prepared.config` in seed and learning rate alone.
+
+    Attributes:
+        compile_seconds: to make the states and to compile the training step, where nothing has compiled it yet;
+            replicas share the time.
     """
 
     def __init__(self, session: Session, prepared: Prepared, configs: Sequence[TrialConfig]) -> None:
@@ -173,8 +177,10 @@ class Fit:
         self._validation = [validation for _, validation in splits]
         trains = [train for train, _ in splits]
         self.replicas = [_replica(*pair, session.dataset) for pair in zip(configs, trains, strict=True)]
+        started = time.perf_counter()
         self._states = self.loop.start(self.replicas)
         self.loop.warm_up(self._states, self.replicas, session.train)
+        self.compile_seconds = (time.perf_counter() - started) / len(self.configs)  # each replica's share
         self.steps = 0  # done so far
         self._totals = [Totals.zero() for _ in configs]  # of the epoch in progress, as are the seconds below
         self._seconds = 0.0

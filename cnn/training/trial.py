@@ -29,11 +29,11 @@ from cnn.training import shown, tensorboard
 from cnn.training.answers import Predictions
 from cnn.training.checkpoints import DamagedError
 from cnn.training.fit import Fit, Prepared, Session, Snapshot, prepare_trials
-from cnn.training.folder import NOTHING, Outcome, Result, TrialFolder
+from cnn.training.folder import NOTHING, Outcome, TrialFolder
 from cnn.training.interrupt import Interrupt
 from cnn.training.loops.loop import Stopped
-from cnn.training.metrics import at_chance
 from cnn.training.record import Record, Standing, kept
+from cnn.training.result import result
 from cnn.training.step import Answers
 
 CHECKPOINT_SECONDS = 30.0  # between two checkpoints, unless the caller says otherwise
@@ -278,7 +278,7 @@ def _finish(fit: Fit, records: Sequence[Record], options: Options, interrupt: In
     for record, own, checked, more, trained in zip(records, answers, held_out, measured, networks, strict=True):
         right = None if own is None else np.asarray(own.right)
         outcome = Outcome(
-            result=_result(record, fit, right, more.values if more else NOTHING),
+            result=result(record, fit, right, more.values if more else NOTHING),
             correct=right,
             val_correct=None if own is None or checked is None else np.asarray(checked.right),
             predictions=_predictions(record.config, own),
@@ -305,45 +305,3 @@ def _measured(
     """What `measure` tells of each network that answered."""
     pairs = zip(fit.trained(), answers, strict=True)
     return [None if own is None else measure(trained, own, progress) for trained, own in pairs]
-
-
-def _result(record: Record, fit: Fit, right: np.ndarray | None, measured: Mapping[str, float | None]) -> Result:
-    done = record.bad_step is None
-    here = fit.session.machine
-    return Result(
-        status="done" if done else "diverged",
-        bad_step=record.bad_step,
-        val_accuracy=record.epochs[-1].val_accuracy if done else None,
-        test_accuracy=None if right is None else float(right.mean()),
-        test_examples=None if right is None else len(right),
-        collapsed=_collapsed(record, fit, right) if done else None,
-        parameters=fit.prepared.cost.parameters,
-        macs=fit.prepared.cost.macs,
-        epochs=len(record.epochs),
-        train_seconds=sum(epoch.seconds for epoch in record.epochs),
-        dataset_fingerprint=fit.session.dataset.fingerprint,
-        jax=jax.__version__,
-        device=here.device,
-        machine=here.digest(),
-        same_machine=record.same_machine,
-        measured=measured,
-    )
-
-
-def _collapsed(record: Record, fit: Fit, right: np.ndarray | None) -> bool | None:
-    """Whether the trained network is no better than always the commonest class; None where no image tells.
-
-    Validation images tell; without them, test images do. Where objects are to be found, chance is not known.
-    """
-    dataset = fit.session.dataset
-    accuracy = record.epochs[-1].val_accuracy
-    if record.config.scene.objects:
-        return None
-    if accuracy is not None:
-        images = fit.validation_images
-        return at_chance(round(accuracy * images), images, _commonest(dataset.train_labels))
-    return None if right is None else at_chance(int(right.sum()), len(right), _commonest(dataset.test_labels))
-
-
-def _commonest(labels: np.ndarray) -> float:
-    return float(np.bincount(labels).max() / len(labels))
