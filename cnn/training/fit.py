@@ -97,6 +97,7 @@ class Session:
         self.train, self.test = (Images(*on_all(self._devices, part)) for part in parts)
         self._pool = ThreadPoolExecutor(self.machine.cores)
         self._loops: dict[TrialConfig, Loop] = {}
+        self.traced: set[Loop] = set()  # those whose steps `cnn.training.profile` has traced
 
     def __enter__(self) -> "Session":
         return self
@@ -199,11 +200,15 @@ class Fit:
         Yields:
             For each replica its metrics of the epoch, and the first step without a finite loss, or None.
         """
-        steps = self.prepared.steps_per_epoch
-        while self.steps < steps * self.prepared.config.training.epochs or self._unevaluated:
+        while self.steps < self.total or self._unevaluated:
             if not self._unevaluated:
                 self._train_on(pause)
             yield self._end_epoch(stop) if self._unevaluated else []
+
+    @property
+    def total(self) -> int:
+        """How many steps the whole training has."""
+        return self.prepared.steps_per_epoch * self.prepared.config.training.epochs
 
     @property
     def begun(self) -> int:
