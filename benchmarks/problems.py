@@ -58,12 +58,7 @@ PROBLEMS = {
 
 
 def gflop(problem: Problem) -> float:
-    """The operations of a training step, in thousand millions.
-
-    A multiply-accumulate is two operations. Convolutions and dense layers compute three products for each image: the
-    output, the gradient of the weights, and the gradient of the input, which the first layer does not need. So a step
-    has 2 * batch * (3 * macs - macs of the first layer) operations, with `macs` of one image forward. Other operations
-    do not count.
+    """The operations of a training step, in thousand millions, as `summary.training_operations` counts them.
 
     Example:
         >>> gflop(PROBLEMS["A"])  # 225,792 + 3,612,672 + 802,816 + 2,560 multiply-accumulates, and 225,792 less
@@ -71,6 +66,5 @@ def gflop(problem: Problem) -> float:
     """
     from cnn.network import models, summary
 
-    rows = summary.rows(models.build(problem.network, problem.image_shape, CLASSES), problem.image_shape)
-    macs = [row.macs for row in rows if row.macs]
-    return 2 * problem.batch_size * (3 * sum(macs) - macs[0]) / 1e9
+    network = models.build(problem.network, problem.image_shape, CLASSES)
+    return problem.batch_size * summary.training_operations(network, problem.image_shape) / 1e9

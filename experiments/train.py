@@ -42,6 +42,7 @@ def train(config: TrialConfig, asked: Asked) -> int:
         keep_networks=(config.seed,),
         checkpoint_seconds=asked.checkpoint_seconds,
         tensorboard=asked.tensorboard,
+        profile=asked.profile and asked.profile / config.network.model,
     )
     outcome = trial.run(config, dataset, workdir, options, asked.progress)
     path = workdir / PAGE

@@ -25,8 +25,19 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     "cnn.training": [
         *("tasks", "optimizer", "step", "loops.loop", "loops.pieces"),
         *("loops.stages", "loops.threads", "loops.mesh", "loops.scan", "loops.choice"),
-        *("metrics", "fit", "speed", "shown", "checkpoints", "answers", "folder", "tensorboard", "interrupt"),
-        *("record", "trial"),
+        *(
+            "metrics",
+            "fit",
+            "speed",
+            "profile",
+            "shown",
+            "checkpoints",
+            "answers",
+            "folder",
+            "tensorboard",
+            "interrupt",
+        ),
+        *("record", "rate", "result", "trial"),
     ],
     "cnn.study": [
         *("statistics", "tuning", "results", "plan", "folder", "finished", "ahead"),

@@ -91,6 +91,23 @@ def cost(network: Block, image_shape: Shape) -> Cost:
     return Cost(parameters, macs)
 
 
+def training_operations(network: Block, image_shape: Shape) -> int:
+    """The operations of a training step for each image of its batch.
+
+    A multiply-accumulate is two operations. Convolutions and dense layers compute three products for each image: the
+    output, the gradient of the weights, and the gradient of the input, which the first of these layers does not need.
+    So there are 2 * (3 * macs - macs of the first layer) operations, with `macs` of one image forward. Other operations
+    do not count.
+
+    Example:
+        >>> from cnn.network.models import LeNet5
+        >>> training_operations(LeNet5(10), (28, 28, 1))  # 416,520 multiply-accumulates, of conv1 117,600
+        2263920
+    """
+    macs = [row.macs for row in rows(network, image_shape) if row.macs]
+    return 2 * (3 * sum(macs) - sum(macs[:1]))
+
+
 def images_together(network: Block, image_shape: Shape) -> int:
     """The number of images whose multiples a batch can be divided into: that of ghost batch normalisation, or 1."""
     return math.lcm(*(visit.layer.images_together() for visit in network.visits(Signal(image_shape))))

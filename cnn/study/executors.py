@@ -64,9 +64,10 @@ class Here:
         prepared = plan.prepared[group[0].variant]
         configs = [trial.config for trial in group]
         folders = [folder.trial(trial) for trial in group]
-        watched = replace(options, watch=progress.begin(group))
+        profile = options.profile and options.profile / group[0].variant_slug
+        own = replace(options, watch=progress.begin(group), profile=profile)
         try:
-            return run_together(self.session, prepared, configs, folders, watched, progress)
+            return run_together(self.session, prepared, configs, folders, own, progress)
         except (RequestError, OSError):  # the request or the disk: no trial can go on
             raise
         except Exception as error:

@@ -97,6 +97,11 @@ class Trial:
         return f"{variant}, learning rate {self.config.learning_rate:g}, seed {self.config.seed}"
 
     @property
+    def variant_slug(self) -> str:
+        """The variant's name, fit for a file, such as `3_blocks`."""
+        return _slug(variant_name(self.column, self.variant))
+
+    @property
     def sizes(self) -> dict[str, float | None]:
         """Width and hidden units of its network; None where the network has no such setting."""
         used = models.used(self.config.network)
@@ -115,7 +120,11 @@ def trial_name(phase: str, column: str, variant: Any, learning_rate: float, seed
         >>> trial_name("compare", "blocks", 2, 0.003, seed=0)
         'compare-blocks2-rate0.003-seed0'
     """
-    return f"{phase}-{column}{re.sub(r'[^A-Za-z0-9_.]+', '_', str(variant))}-rate{learning_rate!r}-seed{seed}"
+    return f"{phase}-{column}{_slug(str(variant))}-rate{learning_rate!r}-seed{seed}"
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.]+", "_", name)
 
 
 @dataclass(frozen=True, eq=False)

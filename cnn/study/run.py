@@ -79,6 +79,7 @@ def running(
     keep: str = "first",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     tensorboard: bool = False,
+    profile: Path | None = None,
     progress: Progress = Progress(),
     executor: Executor | None = None,
 ) -> Iterator[Results]:
@@ -94,6 +95,7 @@ def running(
         keep: which of each variant's comparison trials leave their trained network: the `first` seed's, `all`, `none`.
         checkpoint_seconds: time between two checkpoints of a trial.
         tensorboard: trials that run write what TensorBoard shows into their folders.
+        profile: gets a folder for each variant whose training steps run, with a trace of them.
         progress: shows the trials.
         executor: where the trials run; by default in this process.
 
@@ -108,6 +110,7 @@ def running(
         keep_networks=tuple(KEEPS[keep](study.config.seeds)),
         checkpoint_seconds=checkpoint_seconds,
         tensorboard=tensorboard,
+        profile=profile,
     )
     with files.one_writer(folder.path):
         yield _Run(plan, folder, options, progress, executor).results()

@@ -1,4 +1,4 @@
-"""A trial's answers to the test images, as the table that its folder keeps: a row for each image.
+"""A trial's answers to the test images, as the table that its folder keeps: a row for each image; and other arrays.
 
 Example:
     >>> right = np.array([True, False])
@@ -9,7 +9,8 @@ Example:
 """
 
 import io
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,8 +28,27 @@ def to_npy(right: np.ndarray, predictions: Predictions | None) -> bytes:
     table = np.zeros(len(right), [(name, column.dtype) for name, column in columns.items()])
     for name, column in columns.items():
         table[name] = column
+    return array_to_npy(table)
+
+
+def array_to_npy(array: np.ndarray) -> bytes:
+    """The content of an `.npy` with one array."""
     buffer = io.BytesIO()
-    np.save(buffer, table, allow_pickle=False)
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def arrays_to_npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The content of an `.npz` with arrays by name.
+
+    Example:
+        >>> found = np.load(io.BytesIO(arrays_to_npz({"boxes": np.arange(3)})), allow_pickle=False)
+        >>> found["boxes"].tolist()
+        [0, 1, 2]
+    """
+    buffer = io.BytesIO()
+    named: dict[str, Any] = {**arrays}  # no array has the name of a keyword of NumPy's
+    np.savez_compressed(buffer, **named)
     return buffer.getvalue()
 
 

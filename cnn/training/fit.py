@@ -97,6 +97,7 @@ class Session:
         self.train, self.test = (Images(*on_all(self._devices, part)) for part in parts)
         self._pool = ThreadPoolExecutor(self.machine.cores)
         self._loops: dict[TrialConfig, Loop] = {}
+        self.traced: set[Loop] = set()  # those whose steps `cnn.training.profile` has traced
 
     def __enter__(self) -> "Session":
         return self
@@ -161,6 +162,10 @@ class Fit:
         session: what the trials of this process share.
         prepared: what the replicas have in common.
         configs: trials that differ from `prepared.config` in seed and learning rate alone.
+
+    Attributes:
+        compile_seconds: to make the states and to compile the training step, where nothing has compiled it yet;
+            replicas share the time.
     """
 
     def __init__(self, session: Session, prepared: Prepared, configs: Sequence[TrialConfig]) -> None:
@@ -173,8 +178,10 @@ class Fit:
         self._validation = [validation for _, validation in splits]
         trains = [train for train, _ in splits]
         self.replicas = [_replica(*pair, session.dataset) for pair in zip(configs, trains, strict=True)]
+        started = time.perf_counter()
         self._states = self.loop.start(self.replicas)
         self.loop.warm_up(self._states, self.replicas, session.train)
+        self.compile_seconds = (time.perf_counter() - started) / len(self.configs)  # each replica's share
         self.steps = 0  # done so far
         self._totals = [Totals.zero() for _ in configs]  # of the epoch in progress, as are the seconds below
         self._seconds = 0.0
@@ -193,11 +200,15 @@ class Fit:
         Yields:
             For each replica its metrics of the epoch, and the first step without a finite loss, or None.
         """
-        steps = self.prepared.steps_per_epoch
-        while self.steps < steps * self.prepared.config.training.epochs or self._unevaluated:
+        while self.steps < self.total or self._unevaluated:
             if not self._unevaluated:
                 self._train_on(pause)
             yield self._end_epoch(stop) if self._unevaluated else []
+
+    @property
+    def total(self) -> int:
+        """How many steps the whole training has."""
+        return self.prepared.steps_per_epoch * self.prepared.config.training.epochs
 
     @property
     def begun(self) -> int:

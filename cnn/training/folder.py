@@ -37,7 +37,7 @@ from cnn.training.answers import Predictions
 from cnn.training.checkpoints import Checkpoints
 from cnn.training.metrics import Epoch, read_epochs, write_epochs
 
-FORMAT = 4  # of the files in a work folder, of a trial or a study; a folder of another format is refused
+FORMAT = 5  # of the files in a work folder, of a trial or a study; a folder of another format is refused
 PROVENANCE = "provenance"  # what produced the numbers; `config.json` has it and the format beside the settings
 _FORMAT = "format"
 FINISHED = ("done", "diverged")
@@ -66,7 +66,12 @@ class Result:
     parameters: int | None = None
     macs: int | None = None  # multiply-accumulates of one image forward
     epochs: int | None = None
+    compile_seconds: float | None = None  # before the first step of the last start; shared, as is the next one
     train_seconds: float | None = None  # of the training steps; trials that ran together share the time
+    steps_per_second: float | None = None  # of the training steps
+    images_per_second: float | None = None  # of the training steps
+    share_of_matrix_product: float | None = None  # of the operations that the devices do in products of large matrices
+    devices: int | None = None  # that shared the work
     dataset_fingerprint: str | None = None
     jax: str | None = None  # its version
     device: str | None = None
@@ -222,16 +227,11 @@ class TrialFolder:
         """Write the answers, the arrays and the trained network, if it is given, and then the result."""
         beside: dict[str, bytes] = {}
         if outcome.arrays:
-            buffer = io.BytesIO()
-            named: dict[str, Any] = {**outcome.arrays}  # no array has the name of a keyword of NumPy's
-            np.savez_compressed(buffer, **named)
-            beside[_ARRAYS] = buffer.getvalue()
+            beside[_ARRAYS] = answers.arrays_to_npz(outcome.arrays)
         if outcome.correct is not None:
             beside[_TEST] = answers.to_npy(outcome.correct, outcome.predictions)
         if outcome.val_correct is not None:
-            buffer = io.BytesIO()
-            np.save(buffer, outcome.val_correct, allow_pickle=False)
-            beside[_VAL_CORRECT] = buffer.getvalue()
+            beside[_VAL_CORRECT] = answers.array_to_npy(outcome.val_correct)
         named_network = {} if network is None else network.to_files()
         if network is not None:
             beside[WEIGHTS] = named_network[WEIGHTS]  # the JSON names these weights, and says what made them

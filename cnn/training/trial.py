@@ -25,15 +25,15 @@ from cnn.config import TrialConfig
 from cnn.data.content import Dataset
 from cnn.progress import Progress
 from cnn.trained.network import Trained, class_probabilities
-from cnn.training import shown, tensorboard
+from cnn.training import profile, shown, tensorboard
 from cnn.training.answers import Predictions
 from cnn.training.checkpoints import DamagedError
 from cnn.training.fit import Fit, Prepared, Session, Snapshot, prepare_trials
-from cnn.training.folder import NOTHING, Outcome, Result, TrialFolder
+from cnn.training.folder import NOTHING, Outcome, TrialFolder
 from cnn.training.interrupt import Interrupt
 from cnn.training.loops.loop import Stopped
-from cnn.training.metrics import at_chance
 from cnn.training.record import Record, Standing, kept
+from cnn.training.result import result
 from cnn.training.step import Answers
 
 CHECKPOINT_SECONDS = 30.0  # between two checkpoints, unless the caller says otherwise
@@ -64,11 +64,13 @@ class Options:
         keep_networks: seeds whose trained network stays in the trial's folder.
         checkpoint_seconds: time between two checkpoints; a shorter trial writes none before its end.
         tensorboard: write into the trial's folder what TensorBoard shows, from this start on.
+        profile: a folder for a trace of the network's training steps, if this process has not traced them yet and the
+            trial still trains.
         watch: told now and then how many steps each trial has begun, from any thread, one call at a time; first when
             the training begins. Whoever watches shows how far it is: no bar is shown for the epochs.
 
     Raises:
-        RequestError: `tensorboard` is set, and what writes for it is not installed.
+        RequestError: `tensorboard` is set, and what writes for it is not installed; or `profile` cannot be written.
     """
 
     test: bool = True
@@ -79,11 +81,14 @@ class Options:
     keep_networks: tuple[int, ...] = ()
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     tensorboard: bool = False
+    profile: Path | None = None
     watch: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
         if self.tensorboard:
             tensorboard.require_installed()
+        if self.profile is not None:
+            profile.require_writable(self.profile)
 
 
 def run(
@@ -161,6 +166,8 @@ def run_together(
             if fit.steps == 0:
                 for record, filters in zip(missing, _filters(fit, missing), strict=True):
                     record.show(filters)
+            if options.profile is not None and fit.steps < fit.total and not _diverged(missing):
+                profile.trace_once(fit, options.profile, progress)
             with Interrupt() as interrupt:
                 _train(fit, missing, options, interrupt, progress)
                 _finish(fit, missing, options, interrupt, progress)
@@ -213,8 +220,6 @@ def _newest(
 
 def _train(fit: Fit, records: Sequence[Record], options: Options, interrupt: Interrupt, progress: Progress) -> None:
     """Train to the end, or until all have diverged, or until a stop is asked for."""
-    config = fit.prepared.config
-    total = config.training.epochs * fit.prepared.steps_per_epoch
     saved = monotonic()
     with shown.training(fit, options.watch, progress) as told:
 
@@ -227,7 +232,7 @@ def _train(fit: Fit, records: Sequence[Record], options: Options, interrupt: Int
             shown_filters = _filters(fit, records) if ended else []
             for record, (epoch, bad_step), filters in zip(records, ended, shown_filters, strict=bool(ended)):
                 record.add(epoch, bad_step, filters)
-            over = fit.steps == total or _diverged(records)
+            over = fit.steps == fit.total or _diverged(records)
             if due() or (over and options.keep):
                 _save(fit, records)
                 saved = monotonic()
@@ -278,7 +283,7 @@ def _finish(fit: Fit, records: Sequence[Record], options: Options, interrupt: In
     for record, own, checked, more, trained in zip(records, answers, held_out, measured, networks, strict=True):
         right = None if own is None else np.asarray(own.right)
         outcome = Outcome(
-            result=_result(record, fit, right, more.values if more else NOTHING),
+            result=result(record, fit, right, more.values if more else NOTHING),
             correct=right,
             val_correct=None if own is None or checked is None else np.asarray(checked.right),
             predictions=_predictions(record.config, own),
@@ -305,45 +310,3 @@ def _measured(
     """What `measure` tells of each network that answered."""
     pairs = zip(fit.trained(), answers, strict=True)
     return [None if own is None else measure(trained, own, progress) for trained, own in pairs]
-
-
-def _result(record: Record, fit: Fit, right: np.ndarray | None, measured: Mapping[str, float | None]) -> Result:
-    done = record.bad_step is None
-    here = fit.session.machine
-    return Result(
-        status="done" if done else "diverged",
-        bad_step=record.bad_step,
-        val_accuracy=record.epochs[-1].val_accuracy if done else None,
-        test_accuracy=None if right is None else float(right.mean()),
-        test_examples=None if right is None else len(right),
-        collapsed=_collapsed(record, fit, right) if done else None,
-        parameters=fit.prepared.cost.parameters,
-        macs=fit.prepared.cost.macs,
-        epochs=len(record.epochs),
-        train_seconds=sum(epoch.seconds for epoch in record.epochs),
-        dataset_fingerprint=fit.session.dataset.fingerprint,
-        jax=jax.__version__,
-        device=here.device,
-        machine=here.digest(),
-        same_machine=record.same_machine,
-        measured=measured,
-    )
-
-
-def _collapsed(record: Record, fit: Fit, right: np.ndarray | None) -> bool | None:
-    """Whether the trained network is no better than always the commonest class; None where no image tells.
-
-    Validation images tell; without them, test images do. Where objects are to be found, chance is not known.
-    """
-    dataset = fit.session.dataset
-    accuracy = record.epochs[-1].val_accuracy
-    if record.config.scene.objects:
-        return None
-    if accuracy is not None:
-        images = fit.validation_images
-        return at_chance(round(accuracy * images), images, _commonest(dataset.train_labels))
-    return None if right is None else at_chance(int(right.sum()), len(right), _commonest(dataset.test_labels))
-
-
-def _commonest(labels: np.ndarray) -> float:
-    return float(np.bincount(labels).max() / len(labels))

@@ -150,6 +150,7 @@ class Experiment(Command[Config]):
         keep: str = "first",
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         tensorboard: bool = False,
+        profile: Path | None = None,
         progress: Progress = Progress(),
     ) -> Finished:
         """Run the trials that are missing; write `answer.json`, the pictures and `report.html` into the work folder.
@@ -161,6 +162,7 @@ class Experiment(Command[Config]):
             keep: which trained networks stay: that of each variant's `first` seed, `all`, or `none`.
             checkpoint_seconds: how much time passes between two checkpoints of a trial.
             tensorboard: whether trials that run write what TensorBoard shows into their folders.
+            profile: gets a folder for each variant whose training steps run, with a trace of them.
             progress: shows how long the work takes.
 
         Raises:
@@ -173,6 +175,7 @@ class Experiment(Command[Config]):
             keep=keep,
             checkpoint_seconds=checkpoint_seconds,
             tensorboard=tensorboard,
+            profile=profile,
             progress=progress,
         ) as results:
             report = self.report(results)

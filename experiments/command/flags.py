@@ -31,6 +31,7 @@ FOLDERS = {
     "workdir": "folder for everything the run writes (default: runs/EXPERIMENT/DATASET-HASH)",
     "data_dir": "where TensorFlow Datasets keeps its data (default: TFDS_DATA_DIR, or its own)",
     "cache_dir": "where decoded images are kept (default: the user's cache folder)",
+    "profile": "folder for a trace of each network's training steps, in a folder of its name (default: no trace)",
     "compiled_dir": "where compiled programs are kept (default: the user's cache folder; '': nowhere)",
 }
 DEEPEST = 100  # missing folders above a work folder: Python makes them one within another

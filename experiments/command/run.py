@@ -18,6 +18,7 @@ from cnn.progress import Progress, automatic
 from cnn.study import run, tables
 from cnn.study.forecast import forecast
 from cnn.study.plan import Plan
+from cnn.training.profile import require_writable
 from cnn.training.tensorboard import require_installed
 from experiments.command import compiled, flags, leave, numerics, quiet
 from experiments.command.experiment import Command, Config, Experiment, Options, Tool
@@ -33,6 +34,7 @@ class Asked:
     keep: str  # which trained networks stay, of a command that runs a study
     checkpoint_seconds: float
     tensorboard: bool
+    profile: Path | None
     dry_run: bool
     progress: Progress
 
@@ -71,6 +73,7 @@ def run_experiment(experiment: Experiment) -> NoReturn:
             keep=asked.keep,
             checkpoint_seconds=asked.checkpoint_seconds,
             tensorboard=asked.tensorboard,
+            profile=asked.profile,
             progress=asked.progress,
         )
         printed = leave.say(finished.text(sys.orig_argv))
@@ -164,6 +167,9 @@ def _asked(values: absl_flags.FlagValues) -> Asked:
         require_known("keep", values.keep, run.KEEPS)
     if values.tensorboard:
         require_installed()
+    profile = flags.folder(values, "profile")
+    if profile is not None and not values.dry_run:
+        require_writable(profile)
     workdir = flags.folder(values, "workdir")
     if workdir is None:
         flags.require_utf8("workdir", Path())  # in whose `runs` it will be
@@ -174,6 +180,7 @@ def _asked(values: absl_flags.FlagValues) -> Asked:
         keep=values.keep if "keep" in values else "all",
         checkpoint_seconds=seconds,
         tensorboard=values.tensorboard,
+        profile=profile,
         dry_run=values.dry_run,
         progress=automatic(),
     )

@@ -100,6 +100,7 @@ WRONG = {
     "permute": [("maybe", "true or false"), ("", "true or false"), ("2", "true or false")],
     "pooling": [("mean", KNOWN["pooling"]), ("", KNOWN["pooling"]), ("maximum", "nearest: max")],
     "precision": [("float16", "float32, tensorfloat32, bfloat16"), ("", "float32, tensorfloat32, bfloat16")],
+    "profile": [*NO_FOLDERS, ("/proc/nowhere", "must be a folder")],
     "seed": [*NO_INTEGERS, ("-1", "at least 0"), (f"{2**31}", "at most 2147483647")],
     "seeds": [*NO_INTEGERS, ("0", "at least 1"), ("2000000", "at most 1000000"), ("1,2", "an integer")],
     "shift": [*NO_INTEGERS, ("-1", "at least 0"), ("8", "at most 7"), (f"{10**12}", "at most 7")],

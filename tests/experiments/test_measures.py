@@ -19,6 +19,7 @@ from cnn.training.fit import Session, prepare_trials
 from cnn.training.folder import Result
 from experiments import convolutions, downsampling, features, lenet5, localize, one_by_one, why_convnets
 from experiments.command import compiled
+from tests.faults.harness import timeless
 
 pytestmark = pytest.mark.thorough
 
@@ -50,17 +51,13 @@ def outcomes(experiment, configs, data, progress=Progress()):
         return trial.run_together(session, prepared, configs, options=options, progress=progress)
 
 
-def timeless(outcome):
-    return dataclasses.replace(outcome.result, train_seconds=None)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", [why_convnets, localize, features], ids=lambda module: module.__name__)
 def test_a_diverged_neighbour_leaves_the_others_their_measurements(digits, experiment):
     scene = SceneConfig(1 if experiment is localize else 0)
     (alone,) = outcomes(experiment, [config(3e-3, scene)], digits)
     good, bad = outcomes(experiment, [config(3e-3, scene), config(1e30, scene)], digits)
-    assert timeless(good) == timeless(alone)
+    assert timeless(good.result) == timeless(alone.result)
     assert bad.result.status == "diverged" and not bad.result.measured
     assert len(good.result.measured) >= 2 and bad.result.test_accuracy is None
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from cnn.data import datasets
+from tests.faults.harness import is_time
 
 pytestmark = pytest.mark.thorough
 
@@ -47,7 +48,7 @@ def test_tensorboard_has_a_run_for_each_trial(ask, tmp_path):
     done = ask("sweep_blocks", *flags, "--tensorboard")
     assert done.returncode == 0 and done.stdout.splitlines()[0] == plain.stdout.splitlines()[0], done.stderr
     tables = [pd.read_csv(tmp_path / name / "results.csv") for name in ("w", "plain")]
-    timeless = [table.drop(columns=[name for name in table if "seconds" in name]) for table in tables]
+    timeless = [table.drop(columns=[name for name in table if is_time(name)]) for table in tables]
     pd.testing.assert_frame_equal(*timeless)
     runs = [len(list(trial.glob("events.out.tfevents.*"))) for trial in (tmp_path / "w" / "trials").iterdir()]
     assert runs == [1] * 8 and list((tmp_path / "plain").rglob("events.*")) == []

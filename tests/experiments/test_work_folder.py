@@ -23,7 +23,7 @@ from hypothesis import Phase, strategies
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from PIL import Image
 
-from tests.faults.harness import without_seconds
+from tests.faults.harness import is_time, without_seconds
 
 SMALL = ("--width=4", "--hidden=8", "--batch_size=512", "--checkpoint_seconds=0", "--workdir=w")
 ENVIRONMENTS = [{}, {"JAX_ENABLE_X64": "1"}, {"JAX_DEFAULT_PRNG_IMPL": "rbg", "JAX_RANDOM_SEED_OFFSET": "7"}]
@@ -57,7 +57,7 @@ class Sweep(NamedTuple):
         values = without_seconds(json.loads((folder / "answer.json").read_text()))
         head, *lines = (folder / "results.csv").read_text().splitlines()
         names = head.split(",")
-        kept = [index for index, name in enumerate(names) if "seconds" not in name and name != "same_machine"]
+        kept = [index for index, name in enumerate(names) if not is_time(name) and name != "same_machine"]
         return values, [[line.split(",")[index] for index in kept] for line in lines]
 
 

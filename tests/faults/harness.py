@@ -1,5 +1,6 @@
 """Real runs in child processes, what is done to them, and whether what they leave is the same to the bit."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -66,11 +67,22 @@ def finish(process, status=0):
     return out, err
 
 
+def is_time(name):
+    """Whether a value of this name depends on how long something took."""
+    return "second" in name or name == "share_of_matrix_product"
+
+
+def timeless(result):
+    """A trial's result without what depends on how long something took."""
+    names = [field.name for field in dataclasses.fields(result)]
+    return dataclasses.replace(result, **dict.fromkeys(filter(is_time, names)))
+
+
 def without_seconds(value):
-    """JSON without what may differ: seconds, the seal of a file with seconds, and what made it."""
+    """JSON without what may differ: times and rates, the seal of a file with them, and what made it."""
     if isinstance(value, dict):
         kept = {name: part for name, part in value.items() if name not in ("provenance", "seal")}
-        return {name: without_seconds(part) for name, part in kept.items() if "seconds" not in name}
+        return {name: without_seconds(part) for name, part in kept.items() if not is_time(name)}
     return [without_seconds(item) for item in value] if isinstance(value, list) else value
 
 
@@ -89,7 +101,7 @@ def content(path):
         return [without_seconds(json.loads(line)) for line in path.read_text().splitlines()]
     if path.suffix == ".csv":
         table = pd.read_csv(path)
-        return table[[name for name in table.columns if "seconds" not in name]].to_dict("records").__repr__()
+        return table[[name for name in table.columns if not is_time(name)]].to_dict("records").__repr__()
     if path.suffix == ".html":  # a page also names its folder and its command, and shows seconds in charts
         text = path.read_text()
         assert text.endswith("</html>\n") or text.endswith("</html>")

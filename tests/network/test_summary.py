@@ -1,3 +1,6 @@
+import math
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ from cnn.config import NetworkConfig
 from cnn.errors import RequestError
 from cnn.network import summary
 from cnn.network.geometry import input_window, receptive_field
+from cnn.network.layers import Chain, Flatten
 from cnn.network.models import LeNet5, build
 
 
@@ -99,3 +103,37 @@ def test_windows_of_a_sum_are_those_of_the_branch():
 def test_a_unit_that_sees_the_whole_image_has_no_windows(name):
     with pytest.raises(RequestError, match=rf"^layer='{name}': must have height and width"):
         summary.windows(LeNet5(10), (28, 28, 1), name)
+
+
+def products(jaxpr):
+    """Multiply-accumulates of the matrix products and convolutions in what JAX has traced."""
+    for equation in jaxpr.eqns:
+        shapes = [value.aval.shape for value in (*equation.invars, *equation.outvars)]
+        if equation.primitive.name == "conv_general_dilated":
+            filters = shapes[1][equation.params["dimension_numbers"].rhs_spec[0]]
+            yield math.prod(shapes[2]) * math.prod(shapes[1]) // filters
+        elif equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            yield math.prod(shapes[2]) * math.prod(shapes[0][axis] for axis in contracted)
+        for inner in equation.params.values():
+            inner = getattr(inner, "jaxpr", inner)
+            if hasattr(inner, "eqns"):
+                yield from products(inner)
+
+
+@pytest.mark.parametrize("settings", [{"blocks": 2}, {"blocks": 0}, {"blocks": 1, "convolutions": 2}, {"model": "mlp"}])
+def test_operations_of_a_step_are_those_of_the_gradient_that_jax_traces(settings):
+    network = build(NetworkConfig(width=3, hidden=5, **settings), (8, 8, 1), 10)
+    x = jnp.zeros((1, 8, 8, 1))
+    variables = jax.eval_shape(network.init, jax.random.key(0), x)
+    traced = jax.make_jaxpr(jax.grad(lambda variables: network.apply(variables, x).sum()))(variables)
+    assert summary.training_operations(network, (8, 8, 1)) == 2 * sum(products(traced.jaxpr))
+
+
+def test_a_network_without_products_has_no_operations():
+    class Flattened(Chain):
+        @nn.nowrap
+        def layers(self):
+            return [Flatten(name="flatten")]
+
+    assert summary.training_operations(Flattened(), (8, 8, 1)) == 0

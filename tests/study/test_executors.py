@@ -12,6 +12,7 @@ from cnn.study import executors
 from cnn.study.executors import Executor, Here, groups
 from cnn.study.folder import StudyFolder
 from cnn.training.trial import Measured
+from tests.faults import harness
 from tests.study.small import CONFIG, Instant, Said, run, study
 
 pytestmark = pytest.mark.thorough
@@ -77,7 +78,7 @@ def measures_nothing(trained, answers, progress):
 
 def timeless(rows):
     """Rows without what no two runs share."""
-    return [dataclasses.replace(row, result=dataclasses.replace(row.result, train_seconds=None)) for row in rows]
+    return [dataclasses.replace(row, result=harness.timeless(row.result)) for row in rows]
 
 
 @pytest.mark.slow

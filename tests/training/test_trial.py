@@ -22,6 +22,7 @@ from cnn.training.folder import TrialFolder
 from cnn.training.loops.threads import ThreadsLoop
 from cnn.training.record import settings
 from cnn.training.trial import Options
+from tests.faults import harness
 
 pytestmark = pytest.mark.thorough
 
@@ -100,8 +101,7 @@ def kept(folder):
 
 
 def timeless(outcome):
-    """The result without what may differ from run to run."""
-    return dataclasses.replace(outcome.result, train_seconds=0.0)
+    return harness.timeless(outcome.result)
 
 
 def together(session, configs, folders=None, options=Options(), progress=Progress()):

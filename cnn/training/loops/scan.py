@@ -20,7 +20,7 @@ from cnn.data.batches import Images, Resident, members, padded
 from cnn.errors import require
 from cnn.network import summary
 from cnn.network.spread import BATCH_AXIS
-from cnn.training.loops.loop import Pace, Stopped
+from cnn.training.loops.loop import Pace, Stopped, named
 from cnn.training.loops.mesh import REPLICA_AXIS, Shape, mesh, shape
 from cnn.training.loops.pieces import Pieces, run_steps
 from cnn.training.step import Answers, Program, Replica, Totals, TrainState
@@ -89,7 +89,8 @@ class ScanLoop:
         sums = compiled.stack(totals)
         step = pace.first
         while count := pace.begins(step, pieces.length()):
-            states, sums = pieces.timed(count, compiled.steps, states, sums, stacked, on_all, epoch, count)
+            with named(epoch * self.program.batches.steps_per_epoch + step):
+                states, sums = pieces.timed(count, compiled.steps, states, sums, stacked, on_all, epoch, count)
             step += count
         return states, _unstacked(sums, len(replicas))
 

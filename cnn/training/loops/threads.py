@@ -22,7 +22,7 @@ import numpy as np
 from jax import Array
 
 from cnn.data.batches import members, padded
-from cnn.training.loops.loop import Pace, Stopped
+from cnn.training.loops.loop import Pace, Stopped, named
 from cnn.training.loops.pieces import Pieces, run_steps
 from cnn.training.loops.stages import Staged
 from cnn.training.step import Answers, Batch, Gradient, Program, Replica, Totals, TrainState
@@ -166,11 +166,13 @@ class ThreadsLoop:
                 return state, totals
             given = self.program.batches.feed(data, self.order(replica, epoch), pace.first)
             step = pace.first
+            before = epoch * self.program.batches.steps_per_epoch
             while not stop.is_set() and (count := pace.begins(step, self.pieces.length() if self.pieces else 1)):
-                if self.pieces is None:
-                    state, totals = self.step(state, totals, replica, next(given))
-                else:
-                    state, totals = self.pieces.timed(count, self.piece, state, totals, replica, next(given), count)
+                with named(before + step):
+                    if self.pieces is None:
+                        state, totals = self.step(state, totals, replica, next(given))
+                    else:
+                        state, totals = self.pieces.timed(count, self.piece, state, totals, replica, next(given), count)
                 step += count
             return state, jax.device_get(totals)
 
