@@ -70,17 +70,17 @@ class Totals(flax.struct.PyTreeNode):
 class Batch(flax.struct.PyTreeNode):
     """The examples of one step: augmented uint8 images, their targets, and the key of the step's dropout."""
 
-    images: UInt8[Array, "batch height width c"]
+    images: UInt8[Array, "*replicas batch height width c"]
     targets: Any
-    dropout: Key[Array, ""]
+    dropout: Key[Array, "*replicas"]
 
 
 class Gradient(flax.struct.PyTreeNode):
     """Sums over the images of a batch or of a part of it, and the batch-normalisation statistics after these images."""
 
     params: Any
-    loss: Float[Array, ""]
-    correct: Int[Array, ""]
+    loss: Float[Array, "*replicas"]
+    correct: Int[Array, "*replicas"]
     statistics: Any
 
 
