@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.sharding import NamedSharding, PartitionSpec
+from jax.stages import Wrapped
 
 from cnn.data.batches import Images, Resident, members, padded
 from cnn.errors import require
@@ -145,7 +146,7 @@ class Compiled:
 
     def _jit(
         self, function: Callable[..., Any], arguments: Any, results: Any, donated: tuple[int, ...] = ()
-    ) -> Callable[..., Any]:
+    ) -> Wrapped:
         # `forms.spread` writes out each sum over devices. So JAX need not follow which values differ between devices.
         shared = jax.shard_map(function, mesh=self.mesh, in_specs=arguments, out_specs=results, check_vma=False)
         return jax.jit(shared, donate_argnums=donated)
