@@ -90,9 +90,7 @@ def define(command: Command) -> flags.FlagValues:
     if issubclass(command.config, StudyConfig):
         kept = "whose trained networks stay, of each variant's comparison trials: first (seed), all or none"
         flags.DEFINE_string("keep", "first", kept, values, module_name=run)
-        part = (
-            "i/n: run the i-th of n parts of the trials, while other processes run the others in the same work folder"
-        )
+        part = "i/n: run the i-th of n parts of the trials; other processes run the others in the same work folder"
         flags.DEFINE_string("shard", None, part, values, module_name=run)
         wait = "seconds for which a shard waits for the tuning results of the others, before it leaves (0: none)"
         _define(values, run, "shard_wait", float, shards.WAIT, wait)

@@ -42,14 +42,19 @@ def best_at(rate):
     return accuracy
 
 
+def content(path):
+    return path.read_bytes() if path.exists() else None
+
+
 def in_turns(study, folder, count, executor):
     """Start the shards one after another, none of which waits, until one of them is the last; the messages of all."""
     said = []
+    table = content(folder / "results.csv")
     for number in [*range(1, count + 1)] * 10:
         try:
             return run(study, folder, executor=executor, shard=Shard(number, count, wait=0.0)), said
         except UnfinishedError as left:
-            assert not (folder / "results.csv").exists() and not (folder / "answer.json").exists()
+            assert content(folder / "results.csv") == table
             said.append(str(left))
     raise AssertionError(said)
 
@@ -63,9 +68,17 @@ def test_shards_in_turns_end_as_one_run(digits, tmp_path, best, count):
     assert results.plan.grid == whole.plan.grid and results.rows == whole.rows
     assert collections.Counter(executor.ran) == collections.Counter({row: 1 for row in executor.ran})
     assert len(executor.ran) == len(whole.rows)
-    names = [tmp_path / name / "results.csv" for name in ("w", "whole")]
-    assert names[0].read_bytes() == names[1].read_bytes()
+    assert content(tmp_path / "w" / "results.csv") == content(tmp_path / "whole" / "results.csv")
     assert count == 1 or "ends here; missing: " in said[0]
+
+
+def test_a_finished_study_may_grow_in_other_parts(digits, tmp_path):
+    executor = Instant(best_at(1e-2))
+    in_turns(study(digits, DEFAULT), tmp_path / "w", 2, executor)
+    grown = study(digits, dataclasses.replace(DEFAULT, blocks=(0, 1, 2), seeds=4))
+    results, _ = in_turns(grown, tmp_path / "w", 3, executor)
+    assert results.rows == run(grown, tmp_path / "whole", executor=Instant(best_at(1e-2))).rows
+    assert len(executor.ran) == len(set(executor.ran)) == len(results.rows)
 
 
 def test_each_shard_runs_its_part_alone(digits, tmp_path):
