@@ -39,6 +39,10 @@ _SEAL = "seal"
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
+class InUseError(RequestError):
+    """Another run writes into a work folder."""
+
+
 def write(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all.
 
@@ -245,7 +249,8 @@ def one_writer(workdir: Path) -> Iterator[None]:
     if someone deletes the lock's file, a second writer is still kept out.
 
     Raises:
-        RequestError: another run writes there (the message says which), or the folder cannot be created or written.
+        InUseError: another run writes there; the message says which.
+        RequestError: the folder cannot be created or written.
 
     Example:
         >>> import tempfile
@@ -267,7 +272,7 @@ def one_writer(workdir: Path) -> Iterator[None]:
             stack.enter_context(_folder_lock(workdir))
         except (filelock.Timeout, BlockingIOError):
             said = f"{_holder(workdir)}: wait, or choose another workdir"
-            raise RequestError(f"workdir={str(workdir)!r}: {said}") from None
+            raise InUseError(f"workdir={str(workdir)!r}: {said}") from None
         except OSError as error:
             reason = f"{error.strerror}: {error.filename}"
             said = f"must be a folder that can be written ({reason}): choose another workdir"

@@ -40,8 +40,8 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("record", "rate", "result", "trial"),
     ],
     "cnn.study": [
-        *("statistics", "tuning", "results", "plan", "folder", "finished", "ahead"),
-        *("forecast", "outlook", "executors", "run"),
+        *("statistics", "tuning", "results", "plan", "shards", "folder", "finished", "ahead"),
+        *("forecast", "outlook", "executors", "beside", "run"),
         *("rule", "stability", "answer", "comparison", "words", "advice", "claims", "tables"),
         *("swept", "chosen", "across", "across_words"),
     ],

@@ -56,8 +56,13 @@ def _wider(answer: Answer, rates: list[float]) -> list[float]:
     return [rate for rate in (*lower, *rates, *higher) if SMALLEST_RATE <= rate <= LARGEST_RATE or rate in rates]
 
 
-def _replaced(arguments: Sequence[str], flag: str, value: str) -> str:
-    """The command with a flag set to a value; earlier settings of the flag are removed."""
+def without(arguments: Sequence[str], flag: str) -> list[str]:
+    """A command line without a flag and its value.
+
+    Example:
+        >>> without(["sweep_blocks", "--shard", "2/8", "--seeds=5"], "shard")
+        ['sweep_blocks', '--seeds=5']
+    """
     kept = []
     skip = False
     for argument in arguments:
@@ -65,4 +70,9 @@ def _replaced(arguments: Sequence[str], flag: str, value: str) -> str:
         if not skip and not alone and not re.match(rf"--?{flag}=", argument):
             kept.append(argument)
         skip = alone
-    return shlex.join([*kept, f"--{flag}={value}"])
+    return kept
+
+
+def _replaced(arguments: Sequence[str], flag: str, value: str) -> str:
+    """The command with a flag set to a value; earlier settings of the flag are removed."""
+    return shlex.join([*without(arguments, flag), f"--{flag}={value}"])

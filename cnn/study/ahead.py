@@ -71,6 +71,16 @@ def wider(plan: Plan, tuned: Mapping[Trial, Result]) -> Plan:
     return replace(plan, grid=extended(plan.grid, best.values())) if plan.extends else plan
 
 
+def tried_too(grid: Sequence[float], grown: Sequence[float]) -> str:
+    """Why a grid has grown, and by which rates.
+
+    >>> tried_too((0.01, 0.03), (0.01, 0.03, 0.1))
+    'a best learning rate lies at the edge of the grid, so 0.1 is tried too'
+    """
+    added = ", ".join(f"{rate:g}" for rate in grown if rate not in grid)
+    return f"a best learning rate lies at the edge of the grid, so {added} is tried too"
+
+
 def rates(plan: Plan, tuned: Mapping[Trial, Result]) -> dict[Any, tuple[float]]:
     """The learning rate of each variant's comparison trials: the best of those tuned, or the only one."""
     study = plan.study

@@ -3,6 +3,7 @@
 An executor gets the trials of a phase that have not finished. It decides which of them run together, and where.
 """
 
+import contextlib
 import itertools
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from cnn.errors import RequestError
+from cnn.machine import Machine
 from cnn.progress import Progress
 from cnn.study.folder import StudyFolder, settings_of
 from cnn.study.outlook import Outlook
@@ -74,6 +76,14 @@ class Here:
             if len(group) == 1:
                 return [_record_failure(plan, folder, group[0], error, progress)]
         return [outcome for trial in group for outcome in self._run_group(plan, folder, [trial], options, progress)]
+
+
+@contextlib.contextmanager
+def here(plan: Plan, machine: Machine, progress: Progress) -> Iterator[Here]:
+    """An executor in this process, for a block that runs trials: the data set is copied to the device."""
+    with Session(plan.study.dataset, machine) as session:
+        session.advise(plan.study.config.training.precision, progress)
+        yield Here(session)
 
 
 def groups(folder: StudyFolder, trials: Sequence[Trial], size: int) -> Iterator[list[Trial]]:

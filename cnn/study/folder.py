@@ -77,7 +77,16 @@ class StudyFolder:
         for path in dict.fromkeys([self.path / "trials", *folders.values()]):
             if path.is_symlink():  # what it leads to could be deleted
                 raise RequestError(f"{path}: must be a folder, not a link: choose another workdir")
-        there = [trial for trial in trials if folders[trial].exists()]
+        return self.finished(plan)
+
+    def finished(self, plan: Plan) -> dict[Trial, Result]:
+        """The results of the plan's trials, of the widest grid, that have finished.
+
+        Raises:
+            RequestError: a trial's folder holds another trial, or a result is damaged.
+        """
+        widest = plan.widest()
+        there = [trial for trial in (*widest.tuning(), *widest.comparing()) if self.trial(trial).path.exists()]
         results = {trial: self.trial(trial).result(settings_of(plan, trial)) for trial in there}
         return {trial: result for trial, result in results.items() if result is not None}
 

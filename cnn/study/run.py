@@ -10,20 +10,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cnn import files, machine
+from cnn import machine
 from cnn.errors import require_known
 from cnn.machine import Machine
 from cnn.network.summary import Cost
 from cnn.progress import Progress
-from cnn.study.ahead import Ahead, ahead, among, rates, wider
-from cnn.study.executors import Executor, Here
+from cnn.study.ahead import Ahead, ahead, among, rates, tried_too, wider
+from cnn.study.beside import alone, last
+from cnn.study.executors import Executor, here
 from cnn.study.finished import Results
 from cnn.study.folder import GROWABLE, StudyFolder, settings_of
 from cnn.study.outlook import Outlook, done_before
 from cnn.study.plan import COMPARE, TUNE, Plan, Study, Trial, plan_study
+from cnn.study.shards import Shard
 from cnn.study.tuning import STEPS
 from cnn.training import folder as trial_folder
-from cnn.training.fit import Session
 from cnn.training.folder import FINISHED, Outcome, Result
 from cnn.training.trial import CHECKPOINT_SECONDS, Options
 
@@ -82,6 +83,7 @@ def running(
     profile: Path | None = None,
     progress: Progress = Progress(),
     executor: Executor | None = None,
+    shard: Shard | None = None,
 ) -> Iterator[Results]:
     """Run the trials that are missing, tuning first; write `results.csv`, and yield the results.
 
@@ -98,9 +100,11 @@ def running(
         profile: gets a folder for each variant whose training steps run, with a trace of them.
         progress: shows the trials.
         executor: where the trials run; by default in this process.
+        shard: the part of the study that runs here, while other processes run the others in the same work folder.
 
     Raises:
         RequestError: the request cannot be met; in that case nothing has been written.
+        UnfinishedError: the shard has ended, and other trials of the study are missing; so there are no results yet.
     """
     plan, folder, _ = _checked(study, workdir)  # before the lock, so that nothing is written if it is refused
     require_known("keep", keep, KEEPS)
@@ -112,20 +116,25 @@ def running(
         tensorboard=tensorboard,
         profile=profile,
     )
-    with files.one_writer(folder.path):
+    lock = last(plan, folder, shard, options, progress, executor) if shard else alone(folder.path)
+    with lock:
         yield _Run(plan, folder, options, progress, executor).results()
 
 
-def overview(study: Study, workdir: Path | None = None) -> Overview:
+def overview(study: Study, workdir: Path | None = None, shard: Shard | None = None) -> Overview:
     """What `running` would do: the trials of each phase, how many are done, and each variant's network.
 
-    Writes nothing. A variant's comparison trials count as done only if its learning rate has been chosen already.
+    Writes nothing. A variant's comparison trials count as done only if its learning rate has been chosen already. With
+    a shard, only its part of the trials is counted.
 
     Raises:
         RequestError: the request cannot be met.
     """
     plan, folder, finished = _checked(study, workdir)
     found = ahead(plan, finished)
+    if shard is not None:
+        own = [tuple(shard.part(plan, trials)) for trials in (found.tuning, found.comparing)]
+        found = replace(found, tuning=own[0], comparing=own[1])
     phases = [PhaseOverview(TUNE, len(found.tuning), _finished(found, found.tuning))] if found.tuning else []
     phases.append(PhaseOverview(COMPARE, len(found.comparing), _finished(found, found.comparing)))
     return Overview(found.plan, tuple(phases), networks(found.plan), folder.begun(found.missing), found.finished)
@@ -226,9 +235,8 @@ class _Run:
         more = [trial for trial in grown.tuning() if trial not in self.finished]
         if more:
             self.progress.expect(found.trials, found.finished)
-            added = ", ".join(f"{rate:g}" for rate in grown.grid if rate not in self.plan.grid)
             count = f"{len(more)} more trials, {len(found.trials)} in all"
-            self.progress.line(f"a best learning rate lies at the edge of the grid, so {added} is tried too: {count}")
+            self.progress.line(f"{tried_too(self.plan.grid, grown.grid)}: {count}")
 
     def _run_phase(self, trials: Sequence[Trial], after: Mapping[Trial, Result] | None = None) -> None:
         """Run what is missing of a phase. Then the table has a line for each trial of the phase, in order.
@@ -264,9 +272,7 @@ class _Run:
         if not missing:
             return
         if self.executor is None:  # made only for work: it copies the data set to the device
-            session = self.stack.enter_context(Session(self.plan.study.dataset, self.here))
-            session.advise(self.plan.study.config.training.precision, self.progress)
-            self.executor = Here(session)
+            self.executor = self.stack.enter_context(here(self.plan, self.here, self.progress))
         options = replace(self.options, test=missing[0].phase == COMPARE)
         yield from self.executor.run(self.plan, self.folder, missing, options, self.progress)
 

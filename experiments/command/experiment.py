@@ -20,6 +20,7 @@ from cnn.study.answer import Answer
 from cnn.study.comparison import ComparisonAnswer
 from cnn.study.finished import Results
 from cnn.study.plan import Study
+from cnn.study.shards import Shard
 from cnn.training.trial import CHECKPOINT_SECONDS
 from experiments.command.again import command_line
 
@@ -152,6 +153,7 @@ class Experiment(Command[Config]):
         tensorboard: bool = False,
         profile: Path | None = None,
         progress: Progress = Progress(),
+        shard: Shard | None = None,
     ) -> Finished:
         """Run the trials that are missing; write `answer.json`, the pictures and `report.html` into the work folder.
 
@@ -164,9 +166,11 @@ class Experiment(Command[Config]):
             tensorboard: whether trials that run write what TensorBoard shows into their folders.
             profile: gets a folder for each variant whose training steps run, with a trace of them.
             progress: shows how long the work takes.
+            shard: the part of the trials that runs here; the last shard to end writes the answer.
 
         Raises:
             RequestError: the request cannot be met; in that case nothing has been written.
+            UnfinishedError: the shard has ended, and trials of others are missing.
         """
         study = self.study(config, dataset)
         with run.running(
@@ -177,6 +181,7 @@ class Experiment(Command[Config]):
             tensorboard=tensorboard,
             profile=profile,
             progress=progress,
+            shard=shard,
         ) as results:
             report = self.report(results)
             results.write_answer(report.answer.to_json())

@@ -22,6 +22,7 @@ from cnn.data import datasets
 from cnn.errors import RequestError, require
 from cnn.network import models
 from cnn.places import user_path
+from cnn.study import shards
 from cnn.training.trial import CHECKPOINT_SECONDS
 from experiments.command.experiment import Command, Config, Options, Tool
 
@@ -90,6 +91,10 @@ def define(command: Command) -> flags.FlagValues:
     if issubclass(command.config, StudyConfig):
         kept = "whose trained networks stay, of each variant's comparison trials: first (seed), all or none"
         flags.DEFINE_string("keep", "first", kept, values, module_name=run)
+        part = "i/n: run the i-th of n parts of the trials; other processes run the others in the same work folder"
+        flags.DEFINE_string("shard", None, part, values, module_name=run)
+        wait = "seconds for which a shard waits for the tuning results of the others, before it leaves (0: none)"
+        _define(values, run, "shard_wait", float, shards.WAIT, wait)
     _define(values, run, "dry_run", bool, False, "print the plan, and write nothing")
     return values
 

@@ -15,9 +15,11 @@ from cnn.data import cache, datasets
 from cnn.data.content import Dataset
 from cnn.errors import RequestError, require, require_known
 from cnn.progress import Progress, automatic
-from cnn.study import run, tables
+from cnn.study import advice, run, tables
+from cnn.study.beside import UnfinishedError
 from cnn.study.forecast import forecast
 from cnn.study.plan import Plan
+from cnn.study.shards import Shard
 from cnn.training.profile import require_writable
 from cnn.training.tensorboard import require_installed
 from experiments.command import compiled, flags, leave, numerics, quiet
@@ -37,6 +39,7 @@ class Asked:
     profile: Path | None
     dry_run: bool
     progress: Progress
+    shard: Shard | None = None  # the part of a study that runs here
 
     def load(self, config: TrialConfig | StudyConfig) -> Dataset:
         """The data set that the settings name, found and cached where the flags say."""
@@ -59,24 +62,31 @@ def run_experiment(experiment: Experiment) -> NoReturn:
         dataset = asked.load(config)
         if asked.dry_run:
             study = experiment.study(config, dataset)
-            planned = run.overview(study, asked.workdir)
+            planned = run.overview(study, asked.workdir, asked.shard)
             rest = "All trials are done."
             if planned.missing:
                 known = forecast(planned.plan, planned.missing, planned.finished, asked.progress)
                 rest = f"{known.words()}{_not_counted(planned.plan)}"
+            part = [f"This is the part of shard {asked.shard} alone."] if asked.shard else []
             folder = f"Folder: {asked.workdir or run.default_workdir(study)}"
-            return leave.say("\n\n".join([tables.overview_table(planned), rest, folder]))
-        finished = experiment.run(
-            config,
-            dataset,
-            asked.workdir,
-            keep=asked.keep,
-            checkpoint_seconds=asked.checkpoint_seconds,
-            tensorboard=asked.tensorboard,
-            profile=asked.profile,
-            progress=asked.progress,
-        )
-        printed = leave.say(finished.text(sys.orig_argv))
+            return leave.say("\n\n".join([tables.overview_table(planned), *part, rest, folder]))
+        try:
+            finished = experiment.run(
+                config,
+                dataset,
+                asked.workdir,
+                keep=asked.keep,
+                checkpoint_seconds=asked.checkpoint_seconds,
+                tensorboard=asked.tensorboard,
+                profile=asked.profile,
+                progress=asked.progress,
+                shard=asked.shard,
+            )
+        except UnfinishedError as left:
+            printed = leave.say(f"{left}; this continues: {experiments.again()}" if left.continues else str(left))
+            return leave.FAILED if left.failed else printed
+        whole = advice.without(advice.without(sys.orig_argv, "shard"), "shard_wait")
+        printed = leave.say(finished.text(whole))
         return leave.FAILED if finished.results.failed else printed
 
     run_command(experiment, main)
@@ -165,6 +175,9 @@ def _asked(values: absl_flags.FlagValues) -> Asked:
     require(seconds >= 0, "checkpoint_seconds", seconds, "a number of at least 0")
     if "keep" in values:
         require_known("keep", values.keep, run.KEEPS)
+    shared = "shard" in values
+    if shared:
+        require(values.shard_wait >= 0, "shard_wait", values.shard_wait, "a number of at least 0")
     if values.tensorboard:
         require_installed()
     profile = flags.folder(values, "profile")
@@ -183,4 +196,5 @@ def _asked(values: absl_flags.FlagValues) -> Asked:
         profile=profile,
         dry_run=values.dry_run,
         progress=automatic(),
+        shard=Shard.parse(values.shard, values.shard_wait) if shared and values.shard is not None else None,
     )

@@ -103,6 +103,8 @@ WRONG = {
     "profile": [*NO_FOLDERS, ("/proc/nowhere", "must be a folder")],
     "seed": [*NO_INTEGERS, ("-1", "at least 0"), (f"{2**31}", "at most 2147483647")],
     "seeds": [*NO_INTEGERS, ("0", "at least 1"), ("2000000", "at most 1000000"), ("1,2", "an integer")],
+    "shard": [(text, "i/n, the number of a part") for text in ("", "1", "0/3", "4/3", "1/0", "a/b", "-1/3", "1/2/3")],
+    "shard_wait": [*NO_NUMBERS, ("-1", "at least 0"), ("-inf", "at least 0")],
     "shift": [*NO_INTEGERS, ("-1", "at least 0"), ("8", "at most 7"), (f"{10**12}", "at most 7")],
     "tensorboard": [("maybe", "true or false"), ("", "true or false"), ("2", "true or false")],
     "tuning_seeds": [*NO_INTEGERS, ("0", "at least 1"), ("2000000", "at most 1000000")],
