@@ -109,9 +109,13 @@ def in_turn(image: tuple[int, int, int], width: int, steps: int) -> Pair:
     return lambda: (alone(), alone()), training(image, width, 64, steps, replicas=2)
 
 
-def one_program(image: tuple[int, int, int], width: int, blocks: int, steps: int) -> Pair:
+def one_program(
+    image: tuple[int, int, int], width: int, blocks: int, steps: int, batch_size: int = 64, replicas: int = 1
+) -> Pair:
     """Undivided steps that Python starts one by one, and many in one program."""
-    one_by_one, in_pieces = (training(image, width, 64, steps, blocks=blocks, in_pieces=own) for own in (False, True))
+    one_by_one, in_pieces = (
+        training(image, width, batch_size, steps, replicas, blocks, batch_size, in_pieces=own) for own in (False, True)
+    )
     return one_by_one, in_pieces
 
 
@@ -140,6 +144,10 @@ def main(options: flags.FlagValues) -> None:
         ("28x28x1, no convolution", MNIST, 0),
     ):
         rows.append(timed(f"one program, a step of {name}", one_program(image, width, blocks, steps), rounds, steps))
+    for size, replicas in ((64, 2), (256, 1), (256, 2)):
+        ways = one_program(MNIST[0], MNIST[1], 0, steps, size, replicas)
+        name = f"one program, a step of {replicas} x {size} x 28x28x1, no convolution"
+        rows.append(timed(name, ways, rounds, replicas * steps))
     print(report.table([row.cells() for row in rows]))
     print(f"\n{rounds} rounds; jax {jax.__version__}, {cores()} cores")
     report.write(options.output, {"rounds": rounds, "steps": steps}, {"rows": [row._asdict() for row in rows]})

@@ -63,7 +63,7 @@ class Backend:
     convolution: Choice[Literal["by shape", "plain"]]  # `cnn.network.forms` chooses a form, or takes XLA's own
     max_pool: Choice[Literal["cells", "windows"]]  # of windows that touch: the maximum of slices, or XLA's windows
     loop: Choice[Steps]
-    loop_without_convolutions: Choice[Steps]
+    small_loop: Choice[Steps]  # of a network without convolutions whose steps are short
     together: Choice[int]  # replicas that are computed side by side, by `vmap`
     group: Choice[int]  # replicas that one device trains in one program, `together` after `together`, by `lax.map`
     slower: Choice[tuple[str, ...]]  # precisions that float32 is at least as fast as
@@ -73,7 +73,7 @@ CPU = Backend(
     convolution=Choice("by shape", "measured", "matrix products for first layers and small maps, parts for gradients"),
     max_pool=Choice("cells", "measured", "0.19 of the time of XLA's windows, forward and backward"),
     loop=Choice("steps", "measured", "XLA's fast convolutions do not run inside a compiled loop: 4.3 times as long"),
-    loop_without_convolutions=Choice("program", "measured", "0.49 of the time of steps that Python starts"),
+    small_loop=Choice("program", "measured", "0.49 of the time of steps that Python starts"),
     together=Choice(1, "measured", "a thread for each replica takes 0.74 of the time of one after another"),
     group=Choice(4, "measured", "a replica for each core; more than 4 cores were not there"),
     slower=Choice(("tensorfloat32", "bfloat16"), "measured", "a processor with AMX was not there"),
@@ -82,7 +82,7 @@ GPU = Backend(
     convolution=Choice("plain", "compiled", "cuDNN's kernels: a step writes 404 MiB, by patches and a product 873"),
     max_pool=Choice("cells", "compiled", "62 kernels that write 404 MiB; with windows 69, which write 1,012"),
     loop=Choice("program", "compiled", "a step of one replica is 52 to 63 kernels; XLA starts them without Python"),
-    loop_without_convolutions=Choice("program", "read", "as with convolutions: launches"),
+    small_loop=Choice("program", "read", "as with convolutions: launches"),
     together=Choice(8, "compiled", "62 kernels, one by one 504; 64 replicas take 1,940 MiB of temporaries, 8 take 238"),
     group=Choice(8, "compiled", "a step of 8 side by side is 62 kernels, of one 63"),
     slower=Choice((), "read", "tensor cores multiply bfloat16 and TensorFloat-32"),
@@ -91,8 +91,8 @@ TPU = Backend(
     convolution=Choice("plain", "compiled", "patches and a product take 1.9 to 3.0 times the estimated cycles"),
     max_pool=Choice("windows", "compiled", "0.53 and 0.57 of the estimated cycles of slices, without the gradient"),
     loop=Choice("program", "read", "a step that Python starts waits for the host"),
-    loop_without_convolutions=Choice("program", "read", "as with convolutions"),
-    together=Choice(8, "compiled", "one after another takes 1.11 to 1.21 times the estimated cycles"),
+    small_loop=Choice("program", "read", "as with convolutions"),
+    together=Choice(8, "compiled", "one by one 1.11 to 1.21 times the cycles, by estimates without copies and pooling"),
     group=Choice(8, "compiled", "8 side by side take 0.82 to 0.90 of the estimated cycles of 8 programs of one"),
     slower=Choice((), "read", "the matrix unit multiplies bfloat16"),
 )

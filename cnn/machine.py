@@ -1,7 +1,7 @@
 """What this process runs on: device, processor, cores, versions, the code's revision, and how fast it multiplies.
 
-Only this file asks JAX for the backend; other code gets a `Machine` as an argument. On one machine, the same run gives
-the same result to the bit.
+Only this file asks JAX for the backend; other code gets a `Machine` as an argument. On one machine with a CPU, the same
+run gives the same result to the bit. On a GPU, kernels that add up in no fixed order may change the last bits.
 
 Example:
     >>> here().cores == cores(), len(here().digest())

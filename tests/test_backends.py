@@ -8,9 +8,15 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from cnn import backends
+from cnn import backends, machine
 from cnn.backends import BACKENDS, Backend, Choice
+from cnn.config import NetworkConfig, TrialConfig
+from cnn.data import datasets
 from cnn.network import forms
+from cnn.training.fit import Session, prepare_trials
+from cnn.training.loops import choice
+from cnn.training.loops.scan import ScanLoop
+from cnn.training.loops.threads import ThreadsLoop
 
 
 def test_every_choice_of_every_backend_has_a_ground():
@@ -31,6 +37,58 @@ def test_only_what_ran_counts_as_measured():
 
 def test_an_unknown_backend_counts_as_a_gpu():
     assert backends.of("METAL") is backends.of("gpu") is not backends.of("tpu")
+
+
+SMALL = NetworkConfig(blocks=0, hidden=8)
+LARGE = NetworkConfig(blocks=0, hidden=8192)
+
+
+@pytest.mark.parametrize(
+    "backend, network, changed, kind, in_pieces",
+    [
+        ("cpu", NetworkConfig(blocks=1, width=2), {}, ThreadsLoop, False),
+        ("cpu", SMALL, {}, ThreadsLoop, True),
+        ("cpu", LARGE, {}, ThreadsLoop, False),  # its steps take so long that Python may start each
+        ("cpu", SMALL, {"small_loop": "steps"}, ThreadsLoop, False),
+        ("cpu", LARGE, {"loop": "program"}, ThreadsLoop, True),
+        ("gpu", SMALL, {}, ScanLoop, None),
+        ("tpu", LARGE, {}, ScanLoop, None),
+        ("gpu", LARGE, {"loop": "steps"}, ThreadsLoop, False),
+        ("tpu", SMALL, {"small_loop": "steps"}, ThreadsLoop, False),
+    ],
+)
+def test_the_table_decides_which_loop_runs(monkeypatch, backend, network, changed, kind, in_pieces):
+    row = BACKENDS[backend]
+    other = {name: dataclasses.replace(getattr(row, name), value=value) for name, value in changed.items()}
+    monkeypatch.setitem(BACKENDS, backend, dataclasses.replace(row, **other))
+    config = TrialConfig("digits", network=network)
+    with Session(datasets.load("digits"), dataclasses.replace(machine.here(), backend=backend)) as session:
+        loop = session.loop(prepare_trials(config, session.dataset))
+    assert type(loop) is kind
+    if in_pieces is not None:
+        assert (loop.pieces is not None) == in_pieces
+
+
+@pytest.mark.parametrize("together, group", [(8, 8), (1, 3)])
+def test_the_table_decides_how_many_replicas_run_together(monkeypatch, together, group):
+    row = BACKENDS["gpu"]
+    other = {"together": together, "group": group}
+    changed = {name: dataclasses.replace(getattr(row, name), value=value) for name, value in other.items()}
+    monkeypatch.setitem(BACKENDS, "gpu", dataclasses.replace(row, **changed))
+    here = dataclasses.replace(machine.here(), backend="gpu")
+    with Session(datasets.load("digits"), here) as session:
+        loop = session.loop(prepare_trials(TrialConfig("digits"), session.dataset))
+        assert loop.together == together and session.largest_group == group
+    assert choice.largest_group(dataclasses.replace(here, devices=4)) == 4 * group
+
+
+@pytest.mark.parametrize("backend, field, value", [("gpu", "max_pool", "windows"), ("tpu", "convolution", "by shape")])
+def test_the_table_decides_which_form_an_operation_takes(monkeypatch, backend, field, value):
+    row = BACKENDS[backend]
+    before = forms.fast(backend)
+    changed = dataclasses.replace(getattr(row, field), value=value)
+    monkeypatch.setitem(BACKENDS, backend, dataclasses.replace(row, **{field: changed}))
+    assert forms.fast(backend) != before
 
 
 @pytest.mark.parametrize(

@@ -333,4 +333,5 @@ class Dropout(Layer):
         if not train or forms.spread.devices == 1:
             return dropout(x)
         whole = jnp.ones((forms.spread.devices * x.shape[0], *x.shape[1:]), x.dtype)
-        return x * forms.spread.own(dropout(whole))  # the mask that one device would draw
+        kept = forms.spread.own(dropout(whole)) != 0  # as one device would draw it
+        return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype))

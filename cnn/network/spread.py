@@ -1,7 +1,8 @@
 """Where the images of a batch lie: here, in micro-batches one after another, or spread over devices.
 
-Nearly every layer computes image by image, and does not ask. A normalisation over the batch sums over all images, and
-dropout draws its masks for the whole batch, whatever part of it a device has.
+Nearly every layer computes image by image, and does not ask. A normalisation over the batch sums over all images.
+Dropout draws its masks for the whole batch on each device, and augmentation and scenes compute all of its images there,
+so that the random numbers are those of one device; then each device takes its part. This work is not divided.
 
 Example:
     >>> import jax.numpy as jnp

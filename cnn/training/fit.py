@@ -97,6 +97,7 @@ class Session:
         self.train, self.test = (Images(*on_all(self._devices, part)) for part in parts)
         self._pool = ThreadPoolExecutor(self.machine.cores)
         self._loops: dict[TrialConfig, Loop] = {}
+        self._said: set[int] = set()  # numbers of devices that a line has named
         self.traced: set[Loop] = set()  # those whose steps `cnn.training.profile` has traced
 
     def __enter__(self) -> "Session":
@@ -115,6 +116,15 @@ class Session:
         advice = choice.advice(precision, self.machine)
         if advice:
             progress.line(advice)
+
+    def say_sharing(self, loop: Loop, replicas: int, progress: Progress) -> None:
+        """Say in a line, once for each number, where only some of the devices share the work."""
+        sharing = loop.sharing(replicas)
+        if sharing not in (self.machine.devices, *self._said):
+            self._said.add(sharing)
+            size = loop.program.batches.size
+            work = f"{replicas} trial{'' if replicas == 1 else 's'} with batch_size={size}"
+            progress.line(f"{sharing} of {self.machine.devices} devices share the work of {work}")
 
     def loop(self, prepared: Prepared) -> Loop:
         """The loop of a program, which compiles once for all seeds and learning rates."""

@@ -42,7 +42,7 @@ def result(record: Record, fit: Fit, right: np.ndarray | None, measured: Mapping
         steps_per_second=rates.steps,
         images_per_second=rates.images,
         share_of_matrix_product=rates.share,
-        devices=here.devices,
+        devices=fit.loop.sharing(len(fit.configs)),
         dataset_fingerprint=fit.session.dataset.fingerprint,
         jax=jax.__version__,
         device=here.device,
@@ -69,8 +69,11 @@ def _rates(record: Record, fit: Fit, seconds: float) -> _Rates:
     steps = len(record.epochs) * prepared.steps_per_epoch / seconds
     images = steps * training.batch_size
     operations = summary.training_operations(prepared.network, prepared.task.image_shape)
-    # Where another machine did a part of the work, no device's rate is the one to compare with.
-    rate = product_rate(fit.session.machine, training.precision) if operations and record.same_machine else None
+    if not operations or not record.same_machine:  # no device's rate is the one to compare with
+        return _Rates(steps, images)
+    rate = product_rate(fit.session.machine, training.precision)
+    if rate is not None and images * operations > rate:
+        rate = product_rate(fit.session.machine, training.precision, refuted=True)
     return _Rates(steps, images, None if rate is None else images * operations / rate)
 
 

@@ -143,8 +143,8 @@ def run_together(
         progress: shows the epochs.
 
     Returns:
-        The outcome of each trial. `train_seconds` is the time of the training steps, without evaluation (and on a CPU
-        without compilation); trials that ran together share the time.
+        The outcome of each trial. `train_seconds` is the time of the training steps, without evaluation and
+        compilation; trials that ran together share the time.
 
     Raises:
         RequestError: a folder holds another trial.
@@ -162,6 +162,7 @@ def run_together(
         with contextlib.ExitStack() as stack:
             for record in missing:
                 stack.enter_context(contextlib.closing(record))
+            session.say_sharing(fit.loop, len(missing), progress)
             _restore(fit, missing, progress)
             if fit.steps == 0:
                 for record, filters in zip(missing, _filters(fit, missing), strict=True):

@@ -47,6 +47,20 @@ def next_process(here=HERE, precision="float32"):
     return product_rate(here, precision)
 
 
+def test_a_rate_that_something_was_faster_than_is_measured_once_more(timed):
+    assert product_rate(HERE, "float32") == 1e12
+    assert [product_rate(HERE, "float32", refuted=True) for _ in range(2)] == [2e12] * 2
+    assert next_process() == 2e12 and len(timed) == 2
+
+
+def test_the_higher_rate_stays(monkeypatch):
+    monkeypatch.setattr(rate, "SHORTEST", 0.0)
+    for gigaflops, expected in ((1000.0, 1e12), (500.0, 1e12), (1500.0, 1.5e12)):
+        monkeypatch.setattr(machine, "matrix_product_rate", lambda *given, own=gigaflops: own)
+        product_rate.cache_clear()
+        assert product_rate(HERE, "float32", refuted=True) == expected
+
+
 @pytest.mark.thorough
 def test_a_rate_is_kept_for_other_processes(folder):
     first = product_rate(HERE, "float32")

@@ -19,23 +19,27 @@ from cnn.training.loops.scan import ScanLoop
 from cnn.training.loops.threads import ThreadsLoop
 from cnn.training.step import Program
 
+SMALL_STEP = 2**24  # multiply-accumulates of a batch forward, of a network without convolutions
 CACHE = 2 * 2**20  # bytes of a layer's output that fit into a core's cache beside everything else
 
 
 def loop(program: Program, machine: Machine, devices: Sequence[jax.Device], pool: ThreadPoolExecutor) -> Loop:
     """The loop that runs a program on a machine and its devices."""
     row = backends.of(machine.backend)
-    steps = (row.loop if _convolves(program) else row.loop_without_convolutions).value
-    if machine.backend == "cpu" and len(devices) == 1:
+    steps = (row.small_loop if _small(program) else row.loop).value
+    if len(devices) == 1 and (machine.backend == "cpu" or steps == "steps"):
         return ThreadsLoop(program, machine.cores, pool, in_pieces=steps == "program")
     return ScanLoop(program, devices, row.together.value)
 
 
-def _convolves(program: Program) -> bool:
-    """Whether a layer of the network multiplies an image by weights."""
-    visits = program.network.visits(Signal(program.task.image_shape))
+def _small(program: Program) -> bool:
+    """Whether the network has no convolution and a step few multiplications, so that to start steps takes the time."""
+    image_shape = program.task.image_shape
+    macs = program.batches.size * summary.cost(program.network, image_shape).macs
+    visits = program.network.visits(Signal(image_shape))
     images = [visit for visit in visits if len(visit.before.shape) == 3]
-    return any(visit.layer.multiply_accumulates(visit.before.shape) for visit in images)
+    convolves = any(visit.layer.multiply_accumulates(visit.before.shape) for visit in images)
+    return macs <= SMALL_STEP and not convolves
 
 
 def largest_group(machine: Machine) -> int:

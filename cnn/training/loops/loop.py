@@ -75,6 +75,9 @@ class Loop(Protocol):
     program: Program
     batch_size: int  # of an evaluation
 
+    def sharing(self, replicas: int) -> int:
+        """How many devices share the work of so many replicas; others do what these do too."""
+
     def start(self, replicas: Sequence[Replica]) -> Any:
         """The states before the first step."""
 
@@ -101,7 +104,7 @@ class Loop(Protocol):
         """For each replica the sums over its part of the data, and the answer to each image in it.
 
         Raises:
-            Stopped: `stop`, which is called between batches, returned True.
+            Stopped: `stop` returned True. It is called between batches, or once before an evaluation in one program.
         """
 
     def unstack(self, states: Any, count: int) -> list[TrainState]:

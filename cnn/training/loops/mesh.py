@@ -28,8 +28,8 @@ class Shape(NamedTuple):
 def shape(replicas: int, devices: int, batch_size: int, images_together: int = 1) -> Shape:
     """The mesh for so many replicas: an axis that has room for all of them, as short as it can be.
 
-    The other axis divides each batch into equal parts. Where the batch has no such parts, that axis is shorter. Then,
-    as where the replicas are fewer than their axis, some devices compute what others compute too.
+    The other axis divides each batch into equal parts; where the batch has no such parts, that axis is shorter. Where
+    the axis of the replicas has more places than there are replicas, the last replica fills them, and is thrown away.
 
     Args:
         replicas: to be trained together.

@@ -55,10 +55,17 @@ class ScanLoop:
         self._compiled: dict[Shape, Compiled] = {}
         self._pieces: defaultdict[int, Pieces] = defaultdict(Pieces)  # by the number of replicas
 
+    def _shape(self, replicas: int) -> Shape:
+        together = summary.images_together(self.program.network, self.program.task.image_shape)
+        return shape(replicas, len(self.devices), self.program.batches.size, together)
+
+    def sharing(self, replicas: int) -> int:
+        chosen = self._shape(replicas)
+        return min(replicas, chosen.replica) * chosen.batch
+
     def compiled(self, replicas: int) -> "Compiled":
         """The programs for so many replicas."""
-        together = summary.images_together(self.program.network, self.program.task.image_shape)
-        chosen = shape(replicas, len(self.devices), self.program.batches.size, together)
+        chosen = self._shape(replicas)
         if chosen not in self._compiled:
             self._compiled[chosen] = Compiled(self.program, self.devices, chosen, self.together)
         return self._compiled[chosen]
@@ -72,7 +79,7 @@ class ScanLoop:
         compiled = self.compiled(len(replicas))
         spare = jax.tree.map(jnp.copy, states)  # a piece donates its states, which are then gone
         totals = compiled.stack([Totals.zero() for _ in replicas])
-        jax.block_until_ready(compiled.steps(spare, totals, compiled.stack(replicas), compiled.all(data), 0, 0))
+        jax.block_until_ready(compiled.steps(spare, totals, compiled.stack(replicas), compiled.everywhere(data), 0, 0))
 
     def epoch(
         self,
@@ -86,7 +93,7 @@ class ScanLoop:
         compiled = self.compiled(len(replicas))
         pieces = self._pieces[len(replicas)]
         stacked = compiled.stack(replicas)
-        on_all = compiled.all(data)
+        on_all = compiled.everywhere(data)
         sums = compiled.stack(totals)
         step = pace.first
         while count := pace.begins(step, pieces.length()):
@@ -109,7 +116,7 @@ class ScanLoop:
         batches = [padded(members(part, self.program.task.objects), self.batch_size) for part in parts]
         indices = compiled.stack([compiled.equal_shares(places) for places, _ in batches], BY_BOTH)
         mask = compiled.put(compiled.equal_shares(batches[0][1]), BY_BATCH)
-        totals, answers = compiled.evaluate(states, compiled.stack(replicas), compiled.all(data), indices, mask)
+        totals, answers = compiled.evaluate(states, compiled.stack(replicas), compiled.everywhere(data), indices, mask)
         rows = [
             jax.tree.map(lambda leaf, n=len(part): leaf.reshape(-1, *leaf.shape[2:])[:n], one)
             for one, part in zip(_unstacked(answers, len(parts)), parts, strict=True)
@@ -139,10 +146,9 @@ class Compiled:
         self.together = together
         self._program = dataclasses.replace(program, forms=program.forms.over(shape.batch))
         by = BY_REPLICA
-        all = EVERYWHERE
         self.init = self._jit(jax.vmap(program.init), (by,), by)
-        self.steps = self._jit(self._steps, (by, by, by, all, all, all), (by, by), donated=(0, 1))
-        self.evaluate = self._jit(self._evaluate, (by, by, all, BY_BOTH, BY_BATCH), (by, BY_BOTH))
+        self.steps = self._jit(self._steps, (by, by, by, EVERYWHERE, EVERYWHERE, EVERYWHERE), (by, by), donated=(0, 1))
+        self.evaluate = self._jit(self._evaluate, (by, by, EVERYWHERE, BY_BOTH, BY_BATCH), (by, BY_BOTH))
 
     def _jit(
         self, function: Callable[..., Any], arguments: Any, results: Any, donated: tuple[int, ...] = ()
@@ -200,7 +206,7 @@ class Compiled:
         columns = self.put([np.stack(leaves) for leaves in zip(*rows, strict=True)], spec)
         return jax.tree.unflatten(jax.tree.structure(trees[0]), columns)
 
-    def all(self, arrays: Any) -> Any:
+    def everywhere(self, arrays: Any) -> Any:
         """The same arrays on each device; where they are there already, nothing is copied."""
         return self.put(arrays, EVERYWHERE)
 

@@ -5,8 +5,8 @@ of such a loop, starting a function costs little. Nor does XLA keep several core
 one core's cache. So each core takes micro-batches of its own. Where a step is too short to be divided, each core takes
 a replica of its own: on two cores, two trainings in threads take 0.74 of the time (digits) that they take one after
 another. Sums are added in a fixed order, whichever thread computes them. A network without convolutions is faster with
-many steps in one program (`pieces`): a step on 28x28x1 takes 0.49 of the time. A step of the digits' ConvNet takes 4.3
-times as long there. benchmarks/lowerings.py measures all of this.
+many steps in one program (`pieces`) if they are short. A step of the digits' ConvNet takes 4.3 times as long there.
+benchmarks/lowerings.py measures all of this.
 """
 
 import functools
@@ -140,6 +140,9 @@ class ThreadsLoop:
             return self.program.step(state, totals, replica, given)
 
         return run_steps(step, state, totals, count)
+
+    def sharing(self, replicas: int) -> int:
+        return 1
 
     def start(self, replicas: Sequence[Replica]) -> list[TrainState]:
         return [self.init(replica) for replica in replicas]

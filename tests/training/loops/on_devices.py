@@ -51,7 +51,7 @@ def collectives(fit):
     """The collectives of the compiled program that trains."""
     compiled = fit.loop.compiled(len(fit.replicas))
     totals = compiled.stack([Totals.zero() for _ in fit.replicas])
-    arguments = (fit._states, totals, compiled.stack(fit.replicas), compiled.all(fit.session.train), 0, 1)
+    arguments = (fit._states, totals, compiled.stack(fit.replicas), compiled.everywhere(fit.session.train), 0, 1)
     return sorted(set(COLLECTIVES.findall(compiled.steps.lower(*arguments).compile().as_text())))
 
 

@@ -1,5 +1,6 @@
 """Replicas and batches over several devices: which device does what, and that the results do not depend on it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -40,6 +41,48 @@ def test_every_device_has_work_and_every_part_is_whole():
                 found = shape(replicas, devices, batch_size)
                 assert found.replica * found.batch == devices and batch_size % found.batch == 0
                 assert found.replica >= min(replicas, devices)
+
+
+def test_two_devices_train_as_one_does(tmp_path):
+    """With batch normalisation and dropout; each batch is divided."""
+    command = [sys.executable, "-W", "error", "-m", "experiments.train", "--validation_fraction=0.1", "--blocks=1"]
+    command += ["--width=4", "--hidden=8", "--normalization=batch", "--dropout=0.2", "--batch_size=128"]
+    found = {}
+    for devices in (1, 2):
+        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        folder = tmp_path / str(devices)
+        subprocess.run([*command, "--epochs=2", f"--workdir={folder}"], env=environment, check=True)
+        found[devices] = json.loads((folder / "result.json").read_text())
+    assert [found[devices]["devices"] for devices in (1, 2)] == [1, 2]
+    assert found[2]["val_accuracy"] == pytest.approx(found[1]["val_accuracy"], abs=0.03)
+    epochs = [json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[0]) for name in ("1", "2")]
+    assert epochs[1]["train_loss"] == pytest.approx(epochs[0]["train_loss"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_a_batch_that_does_not_divide_says_how_many_devices_share_the_work(tmp_path):
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    command = [sys.executable, "-W", "error", "-m", "experiments.train", "--epochs=1", "--blocks=1", "--width=2"]
+    command += ["--batch_size=50", f"--workdir={tmp_path / 'w'}"]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert done.stderr.count("2 of 4 devices share the work of 1 trial with batch_size=50\n") == 1
+    assert json.loads((tmp_path / "w" / "result.json").read_text())["devices"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objects", [1, 2])
+def test_scenes_are_spread_over_devices(tmp_path, objects):
+    found = {}
+    for devices in (1, 2):
+        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        command = [sys.executable, "-W", "error", "-m", "experiments.localize", f"--objects={objects}", "--seeds=1"]
+        command += ["--epochs=1", "--learning_rates=3e-3", "--blocks=1", "--width=4", "--hidden=8"]
+        subprocess.run([*command, f"--workdir={tmp_path / str(devices)}"], env=environment, check=True)
+        rows = (tmp_path / str(devices) / "results.csv").read_text().splitlines()
+        found[devices] = [dict(zip(rows[0].split(","), row.split(","), strict=True)) for row in rows[1:]]
+    for one, two in zip(found[1], found[2], strict=True):
+        assert float(two["val_accuracy"]) == pytest.approx(float(one["val_accuracy"]), abs=0.02)
+        assert (one["devices"], two["devices"]) == ("1", "2")
 
 
 @pytest.fixture(scope="module")
