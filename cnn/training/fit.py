@@ -16,9 +16,11 @@ import numpy as np
 
 from cnn import machine
 from cnn.config import TrialConfig
+from cnn.data import stream as streaming
 from cnn.data.batches import Images, Resident
 from cnn.data.content import Dataset
 from cnn.data.splits import channel_statistics, split
+from cnn.data.stream import HostImages, Stream
 from cnn.errors import RequestError, require
 from cnn.machine import Machine
 from cnn.network import forms, models, summary
@@ -87,14 +89,22 @@ class Session:
     Args:
         dataset: what the trials learn from.
         here: the machine they run on, by default this one.
+        stream: leave the images on the host, and give each step its batch, on one device. Where they would take more
+            than half of a device's memory, they stay there anyway.
+
+    Raises:
+        RequestError: the images stay on the host, and Grain, which reads them, is not installed.
     """
 
-    def __init__(self, dataset: Dataset, here: Machine | None = None) -> None:
+    def __init__(self, dataset: Dataset, here: Machine | None = None, stream: bool = False) -> None:
         self.dataset = dataset
         self.machine = here or machine.here()
-        self._devices = machine.all_devices()[: self.machine.devices]
+        self.streams = stream or streaming.is_too_large(dataset, machine.device_memory())
+        if self.streams:
+            streaming.require_installed(streaming.reason(dataset, machine.device_memory()))
+        self.devices = machine.all_devices()[: 1 if self.streams else self.machine.devices]
         parts = (dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)
-        self.train, self.test = (Images(*on_all(self._devices, part)) for part in parts)
+        self.train, self.test = (self._placed(*part) for part in parts)
         self._pool = ThreadPoolExecutor(self.machine.cores)
         self._loops: dict[TrialConfig, Loop] = {}
         self.traced: set[Loop] = set()  # those whose steps `cnn.training.profile` has traced
@@ -105,10 +115,14 @@ class Session:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._pool.shutdown()
 
+    def _placed(self, images: np.ndarray, labels: np.ndarray) -> Images | HostImages:
+        """A part of the data set where its images stay."""
+        return HostImages(images, labels) if self.streams else Images(*on_all(self.devices, (images, labels)))
+
     @property
     def largest_group(self) -> int:
         """How many trials are best run together."""
-        return choice.largest_group(self.machine)
+        return choice.largest_group(self.machine, self.streams)
 
     def advise(self, precision: str, progress: Progress) -> None:
         """Say in a line where another precision is faster on this machine."""
@@ -120,17 +134,19 @@ class Session:
         """The loop of a program, which compiles once for all seeds and learning rates."""
         shared = replace(prepared.config, seed=0, learning_rate=1.0)
         if shared not in self._loops:
-            self._loops[shared] = choice.loop(program(prepared, self.machine), self.machine, self._devices, self._pool)
+            compiled = program(prepared, self.machine, stream=self.streams)
+            self._loops[shared] = choice.loop(compiled, self.machine, self.devices, self._pool)
         return self._loops[shared]
 
 
-def program(prepared: Prepared, here: Machine, optimizer: Optimizer | None = None) -> Program:
+def program(prepared: Prepared, here: Machine, optimizer: Optimizer | None = None, stream: bool = False) -> Program:
     """What is compiled for a trial on a machine.
 
     Args:
         prepared: the settings.
         here: the machine.
         optimizer: by default AdamW as the settings say.
+        stream: whether the images stay on the host.
     """
     config = prepared.config
     training = config.training
@@ -138,7 +154,7 @@ def program(prepared: Prepared, here: Machine, optimizer: Optimizer | None = Non
     return Program(
         network=prepared.network,
         task=prepared.task,
-        batches=Resident(training.batch_size, prepared.steps_per_epoch, prepared.task.objects),
+        batches=(Stream if stream else Resident)(training.batch_size, prepared.steps_per_epoch, prepared.task.objects),
         optimizer=optimizer or adamw(training, steps),
         forms=forms.fast(here.backend),
         micro_batch=choice.micro_batch(config, prepared.network, prepared.task.image_shape, here),

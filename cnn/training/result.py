@@ -42,7 +42,7 @@ def result(record: Record, fit: Fit, right: np.ndarray | None, measured: Mapping
         steps_per_second=rates.steps,
         images_per_second=rates.images,
         share_of_matrix_product=rates.share,
-        devices=here.devices,
+        devices=len(fit.session.devices),
         dataset_fingerprint=fit.session.dataset.fingerprint,
         jax=jax.__version__,
         device=here.device,

@@ -11,6 +11,7 @@ import jax
 
 from cnn import backends
 from cnn.config import TrialConfig
+from cnn.data.batches import Resident
 from cnn.machine import Machine
 from cnn.network import summary
 from cnn.network.layers import Chain, Shape, Signal
@@ -23,8 +24,13 @@ CACHE = 2 * 2**20  # bytes of a layer's output that fit into a core's cache besi
 
 
 def loop(program: Program, machine: Machine, devices: Sequence[jax.Device], pool: ThreadPoolExecutor) -> Loop:
-    """The loop that runs a program on a machine and its devices."""
+    """The loop that runs a program on a machine and its devices.
+
+    Where the host gives the batches, Python starts each step.
+    """
     row = backends.of(machine.backend)
+    if not isinstance(program.batches, Resident):
+        return ThreadsLoop(program, machine.cores, pool)
     steps = (row.loop if _convolves(program) else row.loop_without_convolutions).value
     if machine.backend == "cpu" and len(devices) == 1:
         return ThreadsLoop(program, machine.cores, pool, in_pieces=steps == "program")
@@ -38,10 +44,16 @@ def _convolves(program: Program) -> bool:
     return any(visit.layer.multiply_accumulates(visit.before.shape) for visit in images)
 
 
-def largest_group(machine: Machine) -> int:
-    """How many replicas are best run together; on one CPU at most one for each core."""
-    most = backends.of(machine.backend).group.value * machine.devices
-    return min(machine.cores, most) if machine.backend == "cpu" and machine.devices == 1 else most
+def largest_group(machine: Machine, stream: bool = False) -> int:
+    """How many replicas are best run together; in threads at most one for each core.
+
+    Args:
+        machine: where they run.
+        stream: whether the host gives them their batches, for which they run in threads, on one device.
+    """
+    group = backends.of(machine.backend).group.value
+    threads = stream or (machine.backend == "cpu" and machine.devices == 1)
+    return min(machine.cores, group) if threads else group * machine.devices
 
 
 def advice(precision: str, machine: Machine) -> str | None:
