@@ -12,6 +12,7 @@ Example:
     (1, True)
 """
 
+import importlib.util
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,6 +86,11 @@ class _Epoch:
         return self.data.take(np.stack(columns, axis=1))
 
 
+def is_installed() -> bool:
+    """Whether Grain is there; nothing is imported."""
+    return importlib.util.find_spec("grain") is not None
+
+
 def require_installed(why: str = "stream=True") -> None:
     """Refuse unless Grain can be imported.
 
@@ -110,6 +116,16 @@ def is_too_large(dataset: Dataset, memory: int | None) -> bool:
         (True, False, False)
     """
     return memory is not None and _bytes(dataset) > SHARE * memory
+
+
+def require_readable(dataset: Dataset, memory: int | None) -> None:
+    """Refuse a data set that is too large for a device's memory, in bytes, unless Grain can be imported.
+
+    Raises:
+        RequestError: it cannot; the message says how to install it.
+    """
+    if is_too_large(dataset, memory):
+        require_installed(reason(dataset, memory))
 
 
 def reason(dataset: Dataset, memory: int | None) -> str:

@@ -62,8 +62,9 @@ def prepare_trials(config: TrialConfig, dataset: Dataset) -> Prepared:
 
     Raises:
         RequestError: the settings name another data set; the network does not fit the images; a batch is larger than
-            the training part, or no whole number of ghost batches; an image could be shifted out of sight; or the
-            number of steps exceeds 32 bits.
+            the training part, or no whole number of ghost batches; an image could be shifted out of sight; the number
+            of steps exceeds 32 bits; or the images do not fit on a device, and Grain, which would read them, is not
+            installed.
     """
     require(config.dataset == dataset.name, "dataset", config.dataset, f"{dataset.name}, which was loaded")
     train, _ = split(dataset.train_labels, config.validation_fraction, config.seed)
@@ -79,6 +80,8 @@ def prepare_trials(config: TrialConfig, dataset: Dataset) -> Prepared:
     steps = len(train) // size
     epochs = config.training.epochs
     require(epochs * steps < 2**31, "epochs", epochs, f"at most {(2**31 - 1) // steps}, with {steps} steps in each")
+    if not streaming.is_installed():  # else nobody need ask for the memory yet, which starts JAX's backend
+        streaming.require_readable(dataset, machine.device_memory())
     asked: Task = task(config, dataset.image_shape, dataset.classes)
     return Prepared(config, models.build(config.network, asked.image_shape, asked.outputs), asked, steps)
 

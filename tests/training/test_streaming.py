@@ -103,7 +103,7 @@ def test_images_of_more_than_half_of_the_memory_stay_on_the_host(digits, monkeyp
             assert session.streams is streams
 
 
-def test_without_grain_one_line_says_how_to_install_it(digits, monkeypatch):
+def test_without_grain_one_line_says_how_to_install_it(digits, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
     install = r": needs grain: pip install '\.\[stream\]' \(.*\)$"
     with pytest.raises(RequestError, match=rf"^stream=True{install}"):
@@ -114,3 +114,6 @@ def test_without_grain_one_line_says_how_to_install_it(digits, monkeypatch):
     too_large = "dataset='digits': its images take more than half of 1,000 bytes of memory"
     with pytest.raises(RequestError, match=rf"^{too_large}{install}"):
         Session(digits)
+    with pytest.raises(RequestError, match=rf"^{too_large}{install}"):
+        run(PLAIN, digits, tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
