@@ -68,7 +68,17 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     "benchmarks": [
         *("processes", "describe", "report", "turns", "problems", "peer_networks", "peers", "peers_mnist", "ours"),
         *("sweep_torch", "sweep_flax", "peers_sweep"),
-        *("machine", "exported", "pages", "import_time", "folder_of_pictures", "convolutions", "lowerings", "forecast"),
+        *(
+            "machine",
+            "exported",
+            "pages",
+            "import_time",
+            "folder_of_pictures",
+            "convolutions",
+            "lowerings",
+            "forecast",
+            "streaming",
+        ),
         *("hlo", "compiled"),
         *("answer_simulation", "sweep_cost", "sweep_beside", "time_to_accuracy", "train_step"),
     ],
