@@ -64,8 +64,10 @@ def forecast(
     speeds = {variant: known_speed(plan, variant, finished) for variant in own}
     unknown = [variant for variant, known in speeds.items() if known is None]
     if unknown:
-        own_session = Session(plan.study.dataset, stream=stream)
-        with own_session as session, progress.task("timing networks", len(unknown)) as task:
+        with (
+            Session(plan.study.dataset, stream=stream) as session,
+            progress.task("timing networks", len(unknown)) as task,
+        ):
             for variant in unknown:
                 configs = [trial.config for trial in own[variant]][: session.largest_group]
                 speeds[variant] = speed.measured(session, plan.prepared[variant], configs)

@@ -20,7 +20,6 @@ from cnn.data import stream as streaming
 from cnn.data.batches import Images, Resident
 from cnn.data.content import Dataset
 from cnn.data.splits import channel_statistics, split
-from cnn.data.stream import HostImages, Stream
 from cnn.errors import RequestError, require
 from cnn.machine import Machine
 from cnn.network import forms, models, summary
@@ -102,9 +101,10 @@ class Session:
     def __init__(self, dataset: Dataset, here: Machine | None = None, stream: bool = False) -> None:
         self.dataset = dataset
         self.machine = here or machine.here()
-        self.streams = stream or streaming.is_too_large(dataset, machine.device_memory())
+        memory = machine.device_memory()
+        self.streams = stream or streaming.is_too_large(dataset, memory)
         if self.streams:
-            streaming.require_installed(streaming.reason(dataset, machine.device_memory()))
+            streaming.require_installed(streaming.reason(dataset, memory))
         self.devices = machine.all_devices()[: 1 if self.streams else self.machine.devices]
         parts = (dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)
         self.train, self.test = (self._placed(*part) for part in parts)
@@ -118,9 +118,11 @@ class Session:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._pool.shutdown()
 
-    def _placed(self, images: np.ndarray, labels: np.ndarray) -> Images | HostImages:
+    def _placed(self, images: np.ndarray, labels: np.ndarray) -> Images | streaming.HostImages:
         """A part of the data set where its images stay."""
-        return HostImages(images, labels) if self.streams else Images(*on_all(self.devices, (images, labels)))
+        if self.streams:
+            return streaming.HostImages(images, labels)
+        return Images(*on_all(self.devices, (images, labels)))
 
     @property
     def largest_group(self) -> int:
@@ -154,10 +156,11 @@ def program(prepared: Prepared, here: Machine, optimizer: Optimizer | None = Non
     config = prepared.config
     training = config.training
     steps = training.epochs * prepared.steps_per_epoch
+    batches = streaming.Stream if stream else Resident
     return Program(
         network=prepared.network,
         task=prepared.task,
-        batches=(Stream if stream else Resident)(training.batch_size, prepared.steps_per_epoch, prepared.task.objects),
+        batches=batches(training.batch_size, prepared.steps_per_epoch, prepared.task.objects),
         optimizer=optimizer or adamw(training, steps),
         forms=forms.fast(here.backend),
         micro_batch=choice.micro_batch(config, prepared.network, prepared.task.image_shape, here),
