@@ -52,7 +52,7 @@ setup(
         "threadpoolctl>=3.1",  # one thread for small fits
         "tensorflow-datasets>=4.9.10",  # every other data set; works without TensorFlow
         # Reads prepared data sets. Windows has no wheels of it; prepared sets in this format cannot be read there.
-        "array_record>=0.5.1; sys_platform != 'win32'",
+        "array_record>=0.8.1; sys_platform != 'win32'",
     ],
     extras_require={
         "test": [

@@ -1,6 +1,10 @@
 """Images that stay on the host: trained to the bit as those on the device, and continued in the middle of an epoch."""
 
 import dataclasses
+import itertools
+import json
+import os
+import signal
 import sys
 
 import jax
@@ -11,6 +15,7 @@ from cnn import machine
 from cnn.config import NetworkConfig, SceneConfig, TrainingConfig, TrialConfig
 from cnn.data.stream import HostImages, Stream
 from cnn.errors import RequestError
+from cnn.training import trial
 from cnn.training.fit import Fit, Session, prepare_trials
 from cnn.training.folder import TrialFolder
 from cnn.training.loops.threads import ThreadsLoop
@@ -68,20 +73,32 @@ def test_the_bits_of_a_resident_data_set_also_when_continued_within_an_epoch(ses
         equal(everything(continued), everything(resident))
 
 
-def test_a_trial_that_began_on_the_device_continues_from_the_host(digits, tmp_path):
+def test_a_trial_that_began_on_the_device_continues_from_the_host(digits, tmp_path, monkeypatch):
+    """It stops in its second epoch, by a signal when it looks at the clock for the eighth time."""
     expected = run(PLAIN, digits).result
-    stops = iter([False, False, False, True])
+    looks = itertools.count(1)
 
-    def watch(begun):
-        if next(stops, False):
-            raise KeyboardInterrupt
+    def monotonic():
+        if next(looks) == 8:
+            os.kill(os.getpid(), signal.SIGINT)
+        return 0.0
 
-    options = Options(checkpoint_seconds=0.0)
+    monkeypatch.setattr(trial, "monotonic", monotonic)
     with pytest.raises(KeyboardInterrupt):
-        run(PLAIN, digits, tmp_path, dataclasses.replace(options, watch=watch))
-    assert 0 < TrialFolder(tmp_path).checkpoints().newest() < 10
-    result = run(PLAIN, digits, tmp_path, dataclasses.replace(options, stream=True)).result
+        run(PLAIN, digits, tmp_path)
+    monkeypatch.undo()
+    (steps,) = TrialFolder(tmp_path).checkpoints().steps()
+    assert 5 < steps < 10  # an epoch has five
+    result = run(PLAIN, digits, tmp_path, Options(stream=True)).result
     assert (result.val_accuracy, result.test_accuracy) == (expected.val_accuracy, expected.test_accuracy)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["train_loss"] for row in rows] == losses(digits)
+
+
+def losses(digits):
+    """The training loss of each epoch of a trial that was never stopped, and had its images on the device."""
+    with Session(digits) as session:
+        return [epoch.train_loss for ((epoch, _),) in start(session, [PLAIN]).epochs()]
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
