@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 PANDAS = "pandas>=2.2.3"
 PROGRESS_BARS = "ipywidgets>=8.1.5"
 TENSORBOARD = "tensorboard>=2.19"
+GRAIN = "grain>=0.2.18"  # reads the batches of a data set that stays on the host, ahead and in threads
 EVENTS = "tensorboardX>=2.6.2.2"  # writes what TensorBoard shows, without TensorFlow
 
 setup(
@@ -51,7 +52,7 @@ setup(
         "threadpoolctl>=3.1",  # one thread for small fits
         "tensorflow-datasets>=4.9.10",  # every other data set; works without TensorFlow
         # Reads prepared data sets. Windows has no wheels of it; prepared sets in this format cannot be read there.
-        "array_record>=0.5.1; sys_platform != 'win32'",
+        "array_record>=0.8.1; sys_platform != 'win32'",
     ],
     extras_require={
         "test": [
@@ -69,6 +70,7 @@ setup(
             "ruff>=0.8",  # lint and format
             TENSORBOARD,  # its own reader, in tests of the events
             EVENTS,
+            GRAIN,
         ],
         "cuda": ["jax[cuda12]>=0.7.2"],  # JAX's own CUDA libraries, for an NVIDIA GPU under Linux
         "tpu": ["jax[tpu]>=0.7.2"],  # the TPU's library, for a Cloud TPU VM
@@ -81,6 +83,7 @@ setup(
             EVENTS,
             TENSORBOARD,  # shows them
         ],
+        "stream": [GRAIN],
         "notebooks": [
             PANDAS,  # tables
             PROGRESS_BARS,

@@ -8,6 +8,7 @@ Example:
     (True, 8)
 """
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -149,9 +150,61 @@ def provenance(machine: Machine) -> dict[str, Any]:
 
 def memory_gib() -> float | None:
     """The memory of this computer in GiB; None where the system does not say."""
+    whole = _memory()
+    return None if whole is None else round(whole / 2**30, 1)
+
+
+def device_memory() -> int | None:
+    """The bytes that this process can have on its device; None where nothing says how many.
+
+    On a CPU they are those of the computer, or fewer where the process or its control group has a limit.
+    """
+    device = all_devices()[0]
+    if device.platform != "cpu":
+        limit: int | None = (device.memory_stats() or {}).get("bytes_limit")
+        return limit
+    known = [limit for limit in (_memory(), _data_limit(), *_group_limits()) if limit is not None]
+    return min(known, default=None)
+
+
+def _memory() -> int | None:
+    """The bytes of this computer; None where the system does not say."""
     if not hasattr(os, "sysconf_names") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return None
-    return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _data_limit() -> int | None:
+    """The bytes of data that this process may have; None without a limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _group_limits(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """The bytes that this process's control group may have, and each group around it, of both versions of Linux's.
+
+    Source: https://docs.kernel.org/admin-guide/cgroup-v2.html
+    """
+    try:
+        lines = [line.split(":", 2) for line in groups.read_text().splitlines()]
+    except OSError:
+        return []
+    limits = []
+    for _, controllers, path in lines:
+        if controllers not in ("", "memory"):
+            continue
+        top = root / controllers
+        own = top / path.lstrip("/")
+        name = "memory.limit_in_bytes" if controllers else "memory.max"
+        for folder in (own, *own.parents):
+            if folder.is_relative_to(top):
+                with contextlib.suppress(OSError, ValueError):  # no such file, or the word max
+                    limits.append(int((folder / name).read_text()))
+    return limits
 
 
 @functools.cache

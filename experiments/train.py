@@ -42,6 +42,7 @@ def train(config: TrialConfig, asked: Asked) -> int:
         keep_networks=(config.seed,),
         checkpoint_seconds=asked.checkpoint_seconds,
         tensorboard=asked.tensorboard,
+        stream=asked.stream,
         profile=asked.profile and asked.profile / config.network.model,
     )
     outcome = trial.run(config, dataset, workdir, options, asked.progress)
@@ -57,7 +58,8 @@ def train(config: TrialConfig, asked: Asked) -> int:
 
 def _rest(config: TrialConfig, dataset: Dataset, workdir: Path, asked: Asked) -> str:
     """How long the training still takes from its last checkpoint on."""
-    return forecast_trial(config, dataset, TrialFolder(workdir).checkpoints().newest(), asked.progress).words()
+    done = TrialFolder(workdir).checkpoints().newest()
+    return forecast_trial(config, dataset, done, asked.progress, asked.stream).words()
 
 
 def said(result: Result) -> str:

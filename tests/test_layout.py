@@ -15,7 +15,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("content", "cache", "pictures"),
         *("sources.fifth", "sources.digits", "sources.npz", "sources.listing", "sources.folder"),
         *("sources.published", "sources.tfds"),
-        *("datasets", "splits", "drawings", "preprocess", "scenes", "batches"),
+        *("datasets", "splits", "drawings", "preprocess", "scenes", "batches", "stream"),
     ],
     "cnn.network": [
         *("geometry", "ops", "spread", "forms", "trace", "layers", "pooling", "normalization", "blocks", "heads"),
@@ -68,7 +68,17 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     "benchmarks": [
         *("processes", "describe", "report", "turns", "problems", "peer_networks", "peers", "peers_mnist", "ours"),
         *("sweep_torch", "sweep_flax", "peers_sweep"),
-        *("machine", "exported", "pages", "import_time", "folder_of_pictures", "convolutions", "lowerings", "forecast"),
+        *(
+            "machine",
+            "exported",
+            "pages",
+            "import_time",
+            "folder_of_pictures",
+            "convolutions",
+            "lowerings",
+            "forecast",
+            "streaming",
+        ),
         *("hlo", "compiled"),
         *("answer_simulation", "sweep_cost", "sweep_beside", "time_to_accuracy", "train_step"),
     ],
@@ -136,7 +146,8 @@ def test_every_import_is_declared():
     owners = packages_distributions()
     installed = [path for path in FILES if "benchmarks" not in path.parts]
     used = {name.split(".")[0] for path in installed for name in imported(path)}
-    extras = {"jax2onnx", "onnx", "tensorboardX"}  # of the extras [onnx] and [tensorboard], where they are installed
+    # Of the extras [onnx], [stream] and [tensorboard], where they are installed.
+    extras = {"jax2onnx", "onnx", "grain", "tensorboardX"}
     foreign = used - set(sys.stdlib_module_names) - {"cnn", "experiments"} - extras
     missing = {name for name in foreign if not {owner.lower().replace("_", "-") for owner in owners[name]} & declared}
     assert not missing

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -120,3 +121,40 @@ def test_a_product_sums_in_float32(precision):
     product = machine.matrix_product(precision, 8)()
     assert product.shape == (8, 8) and product.dtype == "float32"
     assert machine.matrix_product_rate(precision, repeats=2, side=64) > 0
+
+
+@pytest.mark.parametrize("said, expected", [({"bytes_limit": 5}, 5), ({}, None), (None, None)])
+def test_the_memory_of_an_accelerator_is_what_it_says(monkeypatch, said, expected):
+    device = SimpleNamespace(platform="gpu", memory_stats=lambda: said)
+    monkeypatch.setattr(machine, "all_devices", lambda: [device])
+    assert machine.device_memory() == expected
+
+
+@pytest.mark.parametrize(
+    "whole, data, groups, expected",
+    [(9, 8, [7], 7), (9, 6, [7, 8], 6), (5, None, [], 5), (None, None, [], None)],
+)
+def test_the_memory_of_a_cpu_is_the_smallest_limit(monkeypatch, whole, data, groups, expected):
+    for name, value in (("_memory", whole), ("_data_limit", data), ("_group_limits", groups)):
+        monkeypatch.setattr(machine, name, lambda value=value: value)
+    assert machine.device_memory() == expected
+
+
+@pytest.mark.parametrize(
+    "groups, files, expected",
+    [
+        ("0::/a/b\n", {"a/b/memory.max": "max\n", "a/memory.max": "300\n", "memory.max": "400\n"}, [300, 400]),
+        ("0::/\n", {"memory.max": "500\n", "other/memory.max": "1\n"}, [500]),
+        ("0::/gone\n", {}, []),
+        ("5:cpu,cpuacct:/c\n4:memory:/c\n", {"memory/c/memory.limit_in_bytes": "600\n", "memory.max": "1"}, [600]),
+    ],
+)
+def test_a_control_group_and_those_around_it_limit_the_memory(tmp_path, groups, files, expected):
+    named = tmp_path / "groups"
+    named.write_text(groups)
+    for name, content in files.items():
+        path = tmp_path / "root" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    assert machine._group_limits(tmp_path / "root", named) == expected
+    assert machine._group_limits(tmp_path / "root", tmp_path / "none") == []

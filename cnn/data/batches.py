@@ -1,6 +1,7 @@
 """Chooses the images of a training step, and cuts batches for an exact evaluation.
 
-Loops and steps know a data set only through `Batches`. `Resident` serves a data set that lies on the device as a whole.
+Loops and steps know a data set only through `Batches`. `Resident` serves a data set that lies on the device as a whole;
+`cnn.data.stream` serves one that stays on the host.
 
 Random numbers come from named streams, folded with the seed and with the epoch or the step. So a resumed run draws the
 same numbers as an uninterrupted one.
@@ -90,8 +91,8 @@ class Batches(Protocol):
 
 
 @dataclass(frozen=True)
-class Resident:
-    """Batches of a data set that lies on the device as a whole; each image is taken at most once in an epoch."""
+class Shuffled:
+    """Which images make the examples of each step, wherever the data set lies."""
 
     size: int
     steps_per_epoch: int
@@ -103,18 +104,34 @@ class Resident:
         """The training images in the order of an epoch."""
         return jax.random.permutation(jax.random.fold_in(stream(seed, "shuffle"), epoch), train_indices)
 
+    def start(self, batch: int | Int[Array, ""], number: int) -> int | Int[Array, ""]:
+        """Where in the order those images begin that are the first (0), or the second (1), of a batch's examples.
+
+        The second image of each example comes from the batch half an epoch away, one place later.
+
+        Example:
+            >>> [Shuffled(size=4, steps_per_epoch=3, objects=2).start(batch, number=1) for batch in range(3)]
+            [4, 8, 0]
+        """
+        return (batch + number * (self.steps_per_epoch // 2)) % self.steps_per_epoch * self.size
+
+
+@dataclass(frozen=True)
+class Resident(Shuffled):
+    """Batches of a data set that lies on the device as a whole; each image is taken at most once in an epoch."""
+
     def feed(self, data: Images, order: Int[Array, " n_train"], first: int) -> Iterator[tuple[Images, Array]]:
         """The whole data and the order, for each step the same."""
         return itertools.repeat((data, order))
 
     def examples(self, given: tuple[Images, Int[Array, " n_train"]], step: int | Int[Array, ""]) -> Images:
-        """The examples of a step. The second image of each example comes from the batch half an epoch away."""
+        """The examples of a step."""
         data, order = given
         batch = step % self.steps_per_epoch
         columns = []
         for number in range(self.objects):
-            start = (batch + number * (self.steps_per_epoch // 2)) % self.steps_per_epoch * self.size
-            columns.append(jnp.roll(lax.dynamic_slice_in_dim(order, start, self.size), number))
+            part = lax.dynamic_slice_in_dim(order, self.start(batch, number), self.size)
+            columns.append(jnp.roll(part, number))
         return data.take(jnp.stack(columns, axis=1))
 
     def take(self, data: Images, indices: Int[np.ndarray, "batch objects"]) -> Images:

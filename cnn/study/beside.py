@@ -226,7 +226,8 @@ class _Part:
         if done:
             self.progress.line(done_before(done, trials))
         if self.executor is None:  # made only for work: it copies the data set to the device
-            self.executor = self.stack.enter_context(here(self.plan, self.here, self.progress))
+            own = here(self.plan, self.here, self.progress, self.options.stream)
+            self.executor = self.stack.enter_context(own)
 
     def _run_held(self, trials: Sequence[Trial], options: Options) -> None:
         if self.executor is None or not trials:

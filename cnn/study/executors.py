@@ -79,9 +79,12 @@ class Here:
 
 
 @contextlib.contextmanager
-def here(plan: Plan, machine: Machine, progress: Progress) -> Iterator[Here]:
-    """An executor in this process, for a block that runs trials: the data set is copied to the device."""
-    with Session(plan.study.dataset, machine) as session:
+def here(plan: Plan, machine: Machine, progress: Progress, stream: bool = False) -> Iterator[Here]:
+    """An executor in this process, for a block that runs trials: the data set is copied to the device.
+
+    With `stream` it stays on the host; see `Session`.
+    """
+    with Session(plan.study.dataset, machine, stream) as session:
         session.advise(plan.study.config.training.precision, progress)
         yield Here(session)
 

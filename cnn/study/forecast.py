@@ -43,7 +43,11 @@ class Forecast:
 
 
 def forecast(
-    plan: Plan, missing: Mapping[Trial, int], finished: Mapping[Trial, Result], progress: Progress = Progress()
+    plan: Plan,
+    missing: Mapping[Trial, int],
+    finished: Mapping[Trial, Result],
+    progress: Progress = Progress(),
+    stream: bool = False,
 ) -> Forecast:
     """How long the missing trials will take here, one group after another.
 
@@ -52,6 +56,7 @@ def forecast(
         missing: for each trial that has not finished, how many of its steps are done already.
         finished: the results of trials that have.
         progress: shows the networks that are timed.
+        stream: leave the images on the host; see `Session`.
     """
     own: dict[Any, dict[Trial, int]] = {}
     for trial, done in missing.items():
@@ -59,7 +64,10 @@ def forecast(
     speeds = {variant: known_speed(plan, variant, finished) for variant in own}
     unknown = [variant for variant, known in speeds.items() if known is None]
     if unknown:
-        with Session(plan.study.dataset) as session, progress.task("timing networks", len(unknown)) as task:
+        with (
+            Session(plan.study.dataset, stream=stream) as session,
+            progress.task("timing networks", len(unknown)) as task,
+        ):
             for variant in unknown:
                 configs = [trial.config for trial in own[variant]][: session.largest_group]
                 speeds[variant] = speed.measured(session, plan.prepared[variant], configs)
@@ -68,7 +76,9 @@ def forecast(
     return Forecast(seconds, len(unknown), len(own) - len(unknown))
 
 
-def forecast_trial(config: TrialConfig, dataset: Dataset, done: int, progress: Progress = Progress()) -> Forecast:
+def forecast_trial(
+    config: TrialConfig, dataset: Dataset, done: int, progress: Progress = Progress(), stream: bool = False
+) -> Forecast:
     """How long one trial will take here, by itself; its network is timed.
 
     Args:
@@ -76,9 +86,10 @@ def forecast_trial(config: TrialConfig, dataset: Dataset, done: int, progress: P
         dataset: the data set that they name.
         done: how many of its steps are done already.
         progress: shows that the network is timed.
+        stream: leave the images on the host; see `Session`.
     """
     prepared = prepare_trials(config, dataset)
-    with Session(dataset) as session, progress.task("timing networks", 1) as task:
+    with Session(dataset, stream=stream) as session, progress.task("timing networks", 1) as task:
         measured = speed.measured(session, prepared, [config])
         task.advance()
     return Forecast(trial_seconds(prepared, dataset, measured, test=True, done=done), measured=1, known=0)

@@ -80,6 +80,7 @@ def running(
     keep: str = "first",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     tensorboard: bool = False,
+    stream: bool = False,
     profile: Path | None = None,
     progress: Progress = Progress(),
     executor: Executor | None = None,
@@ -97,6 +98,7 @@ def running(
         keep: which of each variant's comparison trials leave their trained network: the `first` seed's, `all`, `none`.
         checkpoint_seconds: time between two checkpoints of a trial.
         tensorboard: trials that run write what TensorBoard shows into their folders.
+        stream: leave the images on the host; see `Session`.
         profile: gets a folder for each variant whose training steps run, with a trace of them.
         progress: shows the trials.
         executor: where the trials run; by default in this process.
@@ -114,6 +116,7 @@ def running(
         keep_networks=tuple(KEEPS[keep](study.config.seeds)),
         checkpoint_seconds=checkpoint_seconds,
         tensorboard=tensorboard,
+        stream=stream,
         profile=profile,
     )
     lock = last(plan, folder, shard, options, progress, executor) if shard else alone(folder.path)
@@ -272,7 +275,8 @@ class _Run:
         if not missing:
             return
         if self.executor is None:  # made only for work: it copies the data set to the device
-            self.executor = self.stack.enter_context(here(self.plan, self.here, self.progress))
+            own = here(self.plan, self.here, self.progress, self.options.stream)
+            self.executor = self.stack.enter_context(own)
         options = replace(self.options, test=missing[0].phase == COMPARE)
         yield from self.executor.run(self.plan, self.folder, missing, options, self.progress)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from cnn import machine
 from cnn.config import TrialConfig
+from cnn.data import stream as streaming
 from cnn.data.batches import Images, Resident
 from cnn.data.content import Dataset
 from cnn.data.splits import channel_statistics, split
@@ -60,16 +61,15 @@ def prepare_trials(config: TrialConfig, dataset: Dataset) -> Prepared:
 
     Raises:
         RequestError: the settings name another data set; the network does not fit the images; a batch is larger than
-            the training part, or no whole number of ghost batches; an image could be shifted out of sight; or the
-            number of steps exceeds 32 bits.
+            the training part, or no whole number of ghost batches; an image could be shifted out of sight; there are
+            2**31 steps or more; or the images do not fit on a device, and Grain is not installed.
     """
     require(config.dataset == dataset.name, "dataset", config.dataset, f"{dataset.name}, which was loaded")
     train, _ = split(dataset.train_labels, config.validation_fraction, config.seed)
     size = config.training.batch_size
     if size > len(train):
-        raise RequestError(
-            f"batch_size={size}: {dataset.name} has {len(train)} training images, so at most {len(train)}"
-        )
+        most = f"{dataset.name} has {len(train)} training images, so at most {len(train)}"
+        raise RequestError(f"batch_size={size}: {most}")
     if "ghost_batch" in models.used(config.network):
         require_parts(config.network.ghost_batch, size)
     side = min(dataset.image_shape[:2])
@@ -77,6 +77,8 @@ def prepare_trials(config: TrialConfig, dataset: Dataset) -> Prepared:
     steps = len(train) // size
     epochs = config.training.epochs
     require(epochs * steps < 2**31, "epochs", epochs, f"at most {(2**31 - 1) // steps}, with {steps} steps in each")
+    if not streaming.is_installed():  # else nobody need ask for the memory yet, which starts JAX's backend
+        streaming.require_readable(dataset, machine.device_memory())
     asked: Task = task(config, dataset.image_shape, dataset.classes)
     return Prepared(config, models.build(config.network, asked.image_shape, asked.outputs), asked, steps)
 
@@ -87,14 +89,22 @@ class Session:
     Args:
         dataset: what the trials learn from.
         here: the machine they run on, by default this one.
+        stream: leave the images on the host, as where they would take more than half of a device's memory.
+
+    Raises:
+        RequestError: the images stay on the host, and Grain, which reads them, is not installed.
     """
 
-    def __init__(self, dataset: Dataset, here: Machine | None = None) -> None:
+    def __init__(self, dataset: Dataset, here: Machine | None = None, stream: bool = False) -> None:
         self.dataset = dataset
         self.machine = here or machine.here()
-        self._devices = machine.all_devices()[: self.machine.devices]
+        memory = machine.device_memory()
+        self.streams = stream or streaming.is_too_large(dataset, memory)
+        if self.streams:
+            streaming.require_installed(streaming.reason(dataset, memory))
+        self.devices = machine.all_devices()[: 1 if self.streams else self.machine.devices]
         parts = (dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)
-        self.train, self.test = (Images(*on_all(self._devices, part)) for part in parts)
+        self.train, self.test = (self._placed(*part) for part in parts)
         self._pool = ThreadPoolExecutor(self.machine.cores)
         self._loops: dict[TrialConfig, Loop] = {}
         self._said: set[int] = set()  # numbers of devices that a line has named
@@ -106,10 +116,16 @@ class Session:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._pool.shutdown()
 
+    def _placed(self, images: np.ndarray, labels: np.ndarray) -> Images | streaming.HostImages:
+        """A part of the data set where its images stay."""
+        if self.streams:
+            return streaming.HostImages(images, labels)
+        return Images(*on_all(self.devices, (images, labels)))
+
     @property
     def largest_group(self) -> int:
         """How many trials are best run together."""
-        return choice.largest_group(self.machine)
+        return choice.largest_group(self.machine, self.streams)
 
     def advise(self, precision: str, progress: Progress) -> None:
         """Say in a line where another precision is faster on this machine."""
@@ -122,33 +138,35 @@ class Session:
         sharing = loop.sharing(replicas)
         if sharing not in (self.machine.devices, *self._said):
             self._said.add(sharing)
-            size = loop.program.batches.size
-            work = f"{replicas} trial{'' if replicas == 1 else 's'} with batch_size={size}"
-            progress.line(f"{sharing} of {self.machine.devices} devices share the work of {work}")
+            why = f"trials together: {replicas}, batch_size={loop.program.batches.size}"
+            progress.line(f"{sharing} of {self.machine.devices} devices share the work ({why})")
 
     def loop(self, prepared: Prepared) -> Loop:
         """The loop of a program, which compiles once for all seeds and learning rates."""
         shared = replace(prepared.config, seed=0, learning_rate=1.0)
         if shared not in self._loops:
-            self._loops[shared] = choice.loop(program(prepared, self.machine), self.machine, self._devices, self._pool)
+            compiled = program(prepared, self.machine, stream=self.streams)
+            self._loops[shared] = choice.loop(compiled, self.machine, self.devices, self._pool)
         return self._loops[shared]
 
 
-def program(prepared: Prepared, here: Machine, optimizer: Optimizer | None = None) -> Program:
+def program(prepared: Prepared, here: Machine, optimizer: Optimizer | None = None, stream: bool = False) -> Program:
     """What is compiled for a trial on a machine.
 
     Args:
         prepared: the settings.
         here: the machine.
         optimizer: by default AdamW as the settings say.
+        stream: whether the images stay on the host.
     """
     config = prepared.config
     training = config.training
     steps = training.epochs * prepared.steps_per_epoch
+    batches = streaming.Stream if stream else Resident
     return Program(
         network=prepared.network,
         task=prepared.task,
-        batches=Resident(training.batch_size, prepared.steps_per_epoch, prepared.task.objects),
+        batches=batches(training.batch_size, prepared.steps_per_epoch, prepared.task.objects),
         optimizer=optimizer or adamw(training, steps),
         forms=forms.fast(here.backend),
         micro_batch=choice.micro_batch(config, prepared.network, prepared.task.image_shape, here),
@@ -174,8 +192,7 @@ class Fit:
         configs: trials that differ from `prepared.config` in seed and learning rate alone.
 
     Attributes:
-        compile_seconds: to make the states and to compile the training step, where nothing has compiled it yet;
-            replicas share the time.
+        compile_seconds: each replica's share of the time to make the states and to compile the training step.
     """
 
     def __init__(self, session: Session, prepared: Prepared, configs: Sequence[TrialConfig]) -> None:

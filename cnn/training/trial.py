@@ -22,6 +22,7 @@ import numpy as np
 
 from cnn import files
 from cnn.config import TrialConfig
+from cnn.data import stream
 from cnn.data.content import Dataset
 from cnn.progress import Progress
 from cnn.trained.network import Trained, class_probabilities
@@ -64,13 +65,15 @@ class Options:
         keep_networks: seeds whose trained network stays in the trial's folder.
         checkpoint_seconds: time between two checkpoints; a shorter trial writes none before its end.
         tensorboard: write into the trial's folder what TensorBoard shows, from this start on.
+        stream: leave the images on the host, which gives each step its batch; see `Session`.
         profile: a folder for a trace of the network's training steps, if this process has not traced them yet and the
             trial still trains.
         watch: told now and then how many steps each trial has begun, from any thread, one call at a time; first when
             the training begins. Whoever watches shows how far it is: no bar is shown for the epochs.
 
     Raises:
-        RequestError: `tensorboard` is set, and what writes for it is not installed; or `profile` cannot be written.
+        RequestError: `tensorboard` or `stream` is set, and what it needs is not installed; or `profile` cannot be
+            written.
     """
 
     test: bool = True
@@ -81,12 +84,15 @@ class Options:
     keep_networks: tuple[int, ...] = ()
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     tensorboard: bool = False
+    stream: bool = False
     profile: Path | None = None
     watch: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
         if self.tensorboard:
             tensorboard.require_installed()
+        if self.stream:
+            stream.require_installed()
         if self.profile is not None:
             profile.require_writable(self.profile)
 
@@ -116,7 +122,7 @@ def run(
         if outcome and own.has_settings() and not own.leftovers(options.keep):
             return outcome
     prepared = prepare_trials(config, dataset)  # first: settings that do not suit the data leave no file
-    with Session(dataset) as session:
+    with Session(dataset, stream=options.stream) as session:
         session.advise(config.training.precision, progress)
         if own is None:
             return run_together(session, prepared, [config], None, options, progress)[0]

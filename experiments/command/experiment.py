@@ -151,6 +151,7 @@ class Experiment(Command[Config]):
         keep: str = "first",
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         tensorboard: bool = False,
+        stream: bool = False,
         profile: Path | None = None,
         progress: Progress = Progress(),
         shard: Shard | None = None,
@@ -164,6 +165,7 @@ class Experiment(Command[Config]):
             keep: which trained networks stay: that of each variant's `first` seed, `all`, or `none`.
             checkpoint_seconds: how much time passes between two checkpoints of a trial.
             tensorboard: whether trials that run write what TensorBoard shows into their folders.
+            stream: whether the images stay on the host, which gives each step its batch.
             profile: gets a folder for each variant whose training steps run, with a trace of them.
             progress: shows how long the work takes.
             shard: the part of the trials that runs here; the last shard to end writes the answer.
@@ -179,6 +181,7 @@ class Experiment(Command[Config]):
             keep=keep,
             checkpoint_seconds=checkpoint_seconds,
             tensorboard=tensorboard,
+            stream=stream,
             profile=profile,
             progress=progress,
             shard=shard,

@@ -88,6 +88,8 @@ def define(command: Command) -> flags.FlagValues:
     _define(values, run, "checkpoint_seconds", float, CHECKPOINT_SECONDS, seconds)
     events = "write what TensorBoard shows of each trial that runs (pip install '.[tensorboard]'; --logdir=WORKDIR)"
     _define(values, run, "tensorboard", bool, False, events)
+    host = "leave the images on the host, as where they would take more than half of a device's memory"
+    _define(values, run, "stream", bool, False, f"{host} (pip install '.[stream]')")
     if issubclass(command.config, StudyConfig):
         kept = "whose trained networks stay, of each variant's comparison trials: first (seed), all or none"
         flags.DEFINE_string("keep", "first", kept, values, module_name=run)

@@ -11,7 +11,7 @@ from absl import flags as absl_flags
 
 import experiments
 from cnn.config import StudyConfig, TrialConfig
-from cnn.data import cache, datasets
+from cnn.data import cache, datasets, stream
 from cnn.data.content import Dataset
 from cnn.errors import RequestError, require, require_known
 from cnn.progress import Progress, automatic
@@ -20,8 +20,8 @@ from cnn.study.beside import UnfinishedError
 from cnn.study.forecast import forecast
 from cnn.study.plan import Plan
 from cnn.study.shards import Shard
+from cnn.training import tensorboard
 from cnn.training.profile import require_writable
-from cnn.training.tensorboard import require_installed
 from experiments.command import compiled, flags, leave, numerics, quiet
 from experiments.command.experiment import Command, Config, Experiment, Options, Tool
 
@@ -36,6 +36,7 @@ class Asked:
     keep: str  # which trained networks stay, of a command that runs a study
     checkpoint_seconds: float
     tensorboard: bool
+    stream: bool
     profile: Path | None
     dry_run: bool
     progress: Progress
@@ -65,7 +66,7 @@ def run_experiment(experiment: Experiment) -> NoReturn:
             planned = run.overview(study, asked.workdir, asked.shard)
             rest = "All trials are done."
             if planned.missing:
-                known = forecast(planned.plan, planned.missing, planned.finished, asked.progress)
+                known = forecast(planned.plan, planned.missing, planned.finished, asked.progress, asked.stream)
                 rest = f"{known.words()}{_not_counted(planned.plan)}"
             part = [f"This is the part of shard {asked.shard} alone."] if asked.shard else []
             folder = f"Folder: {asked.workdir or run.default_workdir(study)}"
@@ -78,6 +79,7 @@ def run_experiment(experiment: Experiment) -> NoReturn:
                 keep=asked.keep,
                 checkpoint_seconds=asked.checkpoint_seconds,
                 tensorboard=asked.tensorboard,
+                stream=asked.stream,
                 profile=asked.profile,
                 progress=asked.progress,
                 shard=asked.shard,
@@ -179,7 +181,9 @@ def _asked(values: absl_flags.FlagValues) -> Asked:
     if shared:
         require(values.shard_wait >= 0, "shard_wait", values.shard_wait, "a number of at least 0")
     if values.tensorboard:
-        require_installed()
+        tensorboard.require_installed()
+    if values.stream:
+        stream.require_installed()
     profile = flags.folder(values, "profile")
     if profile is not None and not values.dry_run:
         require_writable(profile)
@@ -193,6 +197,7 @@ def _asked(values: absl_flags.FlagValues) -> Asked:
         keep=values.keep if "keep" in values else "all",
         checkpoint_seconds=seconds,
         tensorboard=values.tensorboard,
+        stream=values.stream,
         profile=profile,
         dry_run=values.dry_run,
         progress=automatic(),

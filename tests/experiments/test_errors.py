@@ -106,6 +106,7 @@ WRONG = {
     "shard": [(text, "i/n, the number of a part") for text in ("", "1", "0/3", "4/3", "1/0", "a/b", "-1/3", "1/2/3")],
     "shard_wait": [*NO_NUMBERS, ("-1", "at least 0"), ("-inf", "at least 0")],
     "shift": [*NO_INTEGERS, ("-1", "at least 0"), ("8", "at most 7"), (f"{10**12}", "at most 7")],
+    "stream": [("maybe", "true or false"), ("", "true or false"), ("2", "true or false")],
     "tensorboard": [("maybe", "true or false"), ("", "true or false"), ("2", "true or false")],
     "tuning_seeds": [*NO_INTEGERS, ("0", "at least 1"), ("2000000", "at most 1000000")],
     "validation_fraction": [*NO_NUMBERS, ("1", "below 1"), ("-0.1", "0 and below 1"), ("1e-9", "at least one of")],
@@ -226,11 +227,12 @@ runpy.run_module(f"experiments.{sys.argv[0]}", run_name="__main__", alter_sys=Tr
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("flag, package", [("tensorboard", "tensorboardX"), ("stream", "grain")])
 @pytest.mark.parametrize("name", QUICK)
-def test_a_switch_without_what_it_needs(tmp_path, name):
-    arguments = [sys.executable, "-W", "error", "-c", ABSENT, "tensorboardX", name, "--tensorboard"]
+def test_a_switch_without_what_it_needs(tmp_path, name, flag, package):
+    arguments = [sys.executable, "-W", "error", "-c", ABSENT, package, name, f"--{flag}"]
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    refused(done, tmp_path, "tensorboard=True: needs tensorboardX: pip install '.[tensorboard]' (")
+    refused(done, tmp_path, f"{flag}=True: needs {package}: pip install '.[{flag}]' (")
     assert done.stdout == ""
 
 

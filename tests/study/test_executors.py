@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from cnn.data.stream import Stream
 from cnn.errors import RequestError
 from cnn.study import executors
 from cnn.study.executors import Executor, Here, groups
 from cnn.study.folder import StudyFolder
+from cnn.study.shards import Shard
 from cnn.training.trial import Measured
 from tests.faults import harness
 from tests.study.small import CONFIG, Instant, Said, run, study
@@ -105,6 +107,20 @@ def test_a_trial_that_really_fails_is_alone_in_it(digits, tmp_path, whole, measu
     assert len(traces) == len(lost) and all("Traceback" in path.read_text() for path in traces)
     assert timeless(run(study(digits, measure=measures_nothing), tmp_path).rows) == timeless(whole.results.rows)
     assert not list(tmp_path.glob("trials/*/failure.txt"))
+
+
+@pytest.mark.parametrize("shard", [None, Shard(1, 1, wait=0.0)], ids=["whole", "shard"])
+def test_a_study_whose_images_stay_on_the_host_has_the_same_rows(digits, tmp_path, whole, monkeypatch, shard):
+    epochs = []
+    real = Stream.feed
+
+    def feed(batches, data, order, first):
+        epochs.append(first)
+        return real(batches, data, order, first)
+
+    monkeypatch.setattr(Stream, "feed", feed)
+    rows = run(study(digits), tmp_path, stream=True, shard=shard).rows
+    assert timeless(rows) == timeless(whole.results.rows) and len(epochs) >= len(rows)
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RequestError("no")])

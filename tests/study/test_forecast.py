@@ -37,6 +37,22 @@ def test_a_trial_that_tunes_reads_no_test_image(digits, tmp_path):
     assert times[1] - times[0] == pytest.approx(0.1 * 360 / 16 / 3)
 
 
+def test_steps_are_timed_where_the_images_will_lie(digits, tmp_path, monkeypatch):
+    streams = []
+
+    def measured(session, prepared, configs):
+        streams.append(session.streams)
+        return Speed(1.0, 0.01)
+
+    monkeypatch.setattr(speed, "measured", measured)
+    planned = overview(study(digits, dataclasses.replace(CONFIG, blocks=(1,))), tmp_path)
+    config = next(iter(planned.missing)).config
+    for stream in (False, True):
+        forecast(planned.plan, planned.missing, planned.finished, stream=stream)
+        forecast_trial(config, digits, 0, stream=stream)
+    assert streams == [False, False, True, True]
+
+
 @pytest.mark.slow
 @pytest.mark.thorough
 def test_measured_steps_tell_what_a_run_takes(digits, tmp_path):

@@ -11,6 +11,7 @@ import jax
 
 from cnn import backends
 from cnn.config import TrialConfig
+from cnn.data.batches import Resident
 from cnn.machine import Machine
 from cnn.network import summary
 from cnn.network.layers import Chain, Shape, Signal
@@ -24,8 +25,13 @@ CACHE = 2 * 2**20  # bytes of a layer's output that fit into a core's cache besi
 
 
 def loop(program: Program, machine: Machine, devices: Sequence[jax.Device], pool: ThreadPoolExecutor) -> Loop:
-    """The loop that runs a program on a machine and its devices."""
+    """The loop that runs a program on a machine and its devices.
+
+    Where the host gives the batches, Python starts each step.
+    """
     row = backends.of(machine.backend)
+    if not isinstance(program.batches, Resident):
+        return ThreadsLoop(program, machine.cores, pool)
     steps = (row.small_loop if _small(program) else row.loop).value
     if len(devices) == 1 and (machine.backend == "cpu" or steps == "steps"):
         return ThreadsLoop(program, machine.cores, pool, in_pieces=steps == "program")
@@ -42,10 +48,16 @@ def _small(program: Program) -> bool:
     return macs <= SMALL_STEP and not convolves
 
 
-def largest_group(machine: Machine) -> int:
-    """How many replicas are best run together; on one CPU at most one for each core."""
-    most = backends.of(machine.backend).group.value * machine.devices
-    return min(machine.cores, most) if machine.backend == "cpu" and machine.devices == 1 else most
+def largest_group(machine: Machine, stream: bool = False) -> int:
+    """How many replicas are best run together; in threads at most one for each core.
+
+    Args:
+        machine: where they run.
+        stream: whether the host gives them their batches, for which they run in threads, on one device.
+    """
+    group = backends.of(machine.backend).group.value
+    threads = stream or (machine.backend == "cpu" and machine.devices == 1)
+    return min(machine.cores, group) if threads else group * machine.devices
 
 
 def advice(precision: str, machine: Machine) -> str | None:

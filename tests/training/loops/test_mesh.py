@@ -65,7 +65,7 @@ def test_a_batch_that_does_not_divide_says_how_many_devices_share_the_work(tmp_p
     command = [sys.executable, "-W", "error", "-m", "experiments.train", "--epochs=1", "--blocks=1", "--width=2"]
     command += ["--batch_size=50", f"--workdir={tmp_path / 'w'}"]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    assert done.stderr.count("2 of 4 devices share the work of 1 trial with batch_size=50\n") == 1
+    assert done.stderr.count("2 of 4 devices share the work (trials together: 1, batch_size=50)\n") == 1
     assert json.loads((tmp_path / "w" / "result.json").read_text())["devices"] == 2
 
 
