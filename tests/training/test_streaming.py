@@ -72,12 +72,12 @@ def test_the_bits_of_a_resident_data_set_also_when_continued_within_an_epoch(ses
 
 
 def test_a_trial_that_began_on_the_device_continues_from_the_host(digits, tmp_path, monkeypatch):
-    """It saves after each step, and stops in its second epoch, when it looks at the clock for the fourteenth time."""
+    """It saves after each step, and stops in its second epoch, when it looks at the clock for the 26th time."""
     expected = run(PLAIN, digits).result
     looks = itertools.count(1)
 
     def monotonic():
-        if next(looks) == 14:
+        if next(looks) == 26:
             raise KeyboardInterrupt
         return 0.0
 
