@@ -6,6 +6,8 @@ import shlex
 import pandas as pd
 import pytest
 
+from tests.faults.harness import is_time
+
 pytestmark = pytest.mark.thorough
 
 TINY = ("--epochs=1", "--batch_size=512", "--width=4", "--hidden=8", "--blocks=0,1", "--seeds=2", "--tuning_seeds=1")
@@ -13,7 +15,7 @@ TINY = ("--epochs=1", "--batch_size=512", "--width=4", "--hidden=8", "--blocks=0
 
 def timeless(folder):
     table = pd.read_csv(folder / "results.csv")
-    return table[[name for name in table if "seconds" not in name]]
+    return table[[name for name in table if not is_time(name)]]
 
 
 def test_a_shard_whose_others_never_come_leaves_and_names_the_command(ask, tmp_path):

@@ -5,6 +5,7 @@ import gzip
 import json
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -109,8 +110,8 @@ def test_the_loop_for_accelerators_shows_several_pieces(tmp_path):
 def test_replicas_are_traced_together(digits, tmp_path):
     with Session(digits) as session:
         together(session, [CONFIG, dataclasses.replace(CONFIG, seed=1)], options=Options(profile=tmp_path))
-    threads = {(event["args"]["step_num"], event["tid"]) for event in steps(tmp_path)}
-    assert len(threads) == len(numbers(tmp_path)) == 2 * len(set(numbers(tmp_path)))  # each step in two threads
+    assert set(Counter(numbers(tmp_path)).values()) == {2}  # each step of both replicas
+    assert len({event["tid"] for event in steps(tmp_path)}) >= 2
 
 
 def test_a_network_is_traced_once_and_the_next_one_too(digits, tmp_path):
@@ -131,7 +132,7 @@ def test_results_are_those_without_a_trace(digits, tmp_path, rate):
             outcomes.append(alone(session, config, tmp_path / folder, Options(keep=True, profile=given)))
     plain, traced = outcomes
     assert timeless(plain) == timeless(traced)
-    assert len(numbers(tmp_path / "trace")) == 100  # also of a training that diverges
+    assert 10 < len(numbers(tmp_path / "trace")) <= 100  # also of a training that diverges
     if plain.result.status == "done":
         assert_ends_alike(tmp_path / "traced", tmp_path / "plain")
 
