@@ -10,6 +10,7 @@ Example:
 """
 
 import difflib
+import importlib
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -98,6 +99,23 @@ def require_known(name: str, value: Any, known: Iterable[str]) -> None:
     if value not in known:
         nearest = difflib.get_close_matches(str(value), known, n=1, cutoff=0.0)
         raise RequestError(f"{name}={value!r}: must be one of {', '.join(known)}; nearest: {nearest[0]}")
+
+
+def require_extra(module: str, extra: str, why: str) -> None:
+    """Refuse unless a module can be imported that an extra of this project installs.
+
+    Args:
+        module: its name.
+        extra: of `setup.py`.
+        why: what needs the module.
+
+    Raises:
+        RequestError: it cannot be imported; the message says how to install it.
+    """
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise RequestError(f"{why}: needs {module}: pip install '.[{extra}]' ({error})") from None
 
 
 def is_number(value: Any) -> bool:

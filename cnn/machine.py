@@ -89,6 +89,11 @@ class Machine:
         return files.differences(before.to_json(), self.to_json())
 
 
+def elsewhere(folder: Path, differences: list[str]) -> str:
+    """The line on a folder whose work continues on another machine, by what `Machine.differences` found."""
+    return f"{folder}: continued on another machine, so the bits may differ ({'; '.join(differences)})"
+
+
 def here() -> Machine:
     """The machine of this process. This starts JAX's backend where nothing has started it yet."""
     import jax

@@ -24,12 +24,11 @@ from jaxtyping import Array, Int
 
 from cnn.data.batches import Images, Shuffled
 from cnn.data.content import Dataset
-from cnn.errors import RequestError
+from cnn.errors import require_extra
 
 READERS = 2  # threads that read ahead for each replica
 AHEAD = 4  # batches that wait on the device
 SHARE = 0.5  # of a device's memory: the largest data set that lies there as a whole
-INSTALL = "pip install '.[stream]'"
 
 
 class HostImages(NamedTuple):
@@ -100,10 +99,7 @@ def require_installed(why: str = "stream=True") -> None:
     Raises:
         RequestError: it cannot; the message says how to install it.
     """
-    try:
-        import grain  # noqa: F401
-    except ImportError as error:
-        raise RequestError(f"{why}: needs grain: {INSTALL} ({error})") from None
+    require_extra("grain", "stream", why)
 
 
 def is_too_large(dataset: Dataset, memory: int | None) -> bool:

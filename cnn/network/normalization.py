@@ -25,7 +25,7 @@ from cnn.config import NetworkConfig
 from cnn.errors import require
 from cnn.network.forms import PLAIN, Forms
 from cnn.network.layers import Layer, Shape
-from cnn.network.spread import Spread
+from cnn.network.spread import HERE, Spread
 
 EPSILON = 1e-5  # added to a variance
 MOMENTUM = 0.9  # what a running statistic keeps of its value in a step
@@ -136,7 +136,7 @@ class _Standardize(nn.Module):
     running: bool = False
 
     @nn.compact
-    def __call__(self, x: Array, shared: Shared, train: bool, spread: Spread) -> Array:
+    def __call__(self, x: Array, shared: Shared, train: bool, spread: Spread = HERE) -> Array:
         channels = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, channels)
         bias = self.param("bias", nn.initializers.zeros, channels)
@@ -215,7 +215,7 @@ class GroupNorm(_Norm):
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
-        return _Standardize(name="norm")(x, Shared(x.shape[0], groups(x.shape[-1])), train, forms.spread)
+        return _Standardize(name="norm")(x, Shared(x.shape[0], groups(x.shape[-1])), train)
 
 
 class LayerNorm(_Norm):
@@ -223,7 +223,7 @@ class LayerNorm(_Norm):
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
-        return _Standardize(name="norm")(x, Shared(x.shape[0], 1), train, forms.spread)
+        return _Standardize(name="norm")(x, Shared(x.shape[0], 1), train)
 
 
 def groups(channels: int) -> int:

@@ -221,8 +221,7 @@ class _Part:
         """Show the bar, say what was done before and whether that was on another machine, and make the executor."""
         self.stack.enter_context(self.progress)
         if self.elsewhere:
-            changed = "; ".join(self.elsewhere)
-            self.progress.line(f"{self.folder.path}: continued on another machine, so the bits may differ ({changed})")
+            self.progress.line(machine.elsewhere(self.folder.path, self.elsewhere))
         if done:
             self.progress.line(done_before(done, trials))
         if self.executor is None:  # made only for work: it copies the data set to the device

@@ -255,8 +255,7 @@ class _Run:
             own.remove_leftovers(keep=False)
         missing = [trial for trial in trials if trial not in known]
         if missing and self.elsewhere:
-            changed = "; ".join(self.elsewhere)
-            self.progress.line(f"{self.folder.path}: continued on another machine, so the bits may differ ({changed})")
+            self.progress.line(machine.elsewhere(self.folder.path, self.elsewhere))
             self.elsewhere = []
         if missing and self.before:
             self.progress.line(self.before)

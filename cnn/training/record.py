@@ -126,7 +126,7 @@ class Record:
         changed = here.differences(standing.machine)
         self.same_machine = standing.same_machine and not changed
         if changed:
-            progress.line(f"{folder.path}: continued on another machine, so the bits may differ ({'; '.join(changed)})")
+            progress.line(machine.elsewhere(folder.path, changed))
 
     def add(self, epoch: Epoch, bad_step: int | None, filters: Picture | None = None) -> None:
         """One more epoch, and the filters at its end; after the epoch in which a trial diverged, no more are kept."""

@@ -26,7 +26,7 @@ from jaxtyping import Float, UInt8
 
 from cnn import files
 from cnn.config import TrialConfig, to_json
-from cnn.errors import RequestError
+from cnn.errors import require_extra
 from cnn.network import models
 from cnn.trained.network import Trained
 from cnn.trained.patches import first_kernel
@@ -55,10 +55,7 @@ def require_installed() -> None:
     Raises:
         RequestError: it cannot; the message says how to install it.
     """
-    try:
-        import tensorboardX  # noqa: F401
-    except ImportError as error:
-        raise RequestError(f"tensorboard=True: needs tensorboardX: pip install '.[tensorboard]' ({error})") from None
+    require_extra("tensorboardX", "tensorboard", "tensorboard=True")
 
 
 class Events:

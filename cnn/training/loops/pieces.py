@@ -2,9 +2,9 @@
 
 Example:
     >>> pieces = Pieces()
-    >>> pieces.length()
+    >>> pieces.length
     1
-    >>> pieces.timed(1, lambda: jax.numpy.ones(2)).tolist(), 1 <= pieces.length() <= GROWTH
+    >>> pieces.timed(1, lambda: jax.numpy.ones(2)).tolist(), 1 <= pieces.length <= GROWTH
     ([1.0, 1.0], True)
 """
 
@@ -30,19 +30,15 @@ def run_steps(
 
 
 class Pieces:
-    """How many steps the next piece may have, by the speed of the last one; the first piece has one step."""
+    """How many steps the next piece may have, by the speed of the last one: `length`. The first piece has one step."""
 
     def __init__(self) -> None:
-        self._length = 1
-
-    def length(self) -> int:
-        """How many steps the next piece may have."""
-        return self._length
+        self.length = 1
 
     def timed(self, steps: int, run: Callable[..., State], *arguments: Any) -> State:
         """Call a function that does so many steps, wait for what it returns, and learn from the time."""
         started = time.perf_counter()
         done = jax.block_until_ready(run(*arguments))
         seconds = time.perf_counter() - started
-        self._length = max(int(min(SECONDS * steps / max(seconds, 1e-9), GROWTH * steps)), 1)
+        self.length = max(int(min(SECONDS * steps / max(seconds, 1e-9), GROWTH * steps)), 1)
         return done

@@ -96,7 +96,7 @@ class ScanLoop:
         on_all = compiled.everywhere(data)
         sums = compiled.stack(totals)
         step = pace.first
-        while count := pace.begins(step, pieces.length()):
+        while count := pace.begins(step, pieces.length):
             with named(epoch * self.program.batches.steps_per_epoch + step):
                 states, sums = pieces.timed(count, compiled.steps, states, sums, stacked, on_all, epoch, count)
             step += count

@@ -170,7 +170,7 @@ class ThreadsLoop:
             given = self.program.batches.feed(data, self.order(replica, epoch), pace.first)
             step = pace.first
             before = epoch * self.program.batches.steps_per_epoch
-            while not stop.is_set() and (count := pace.begins(step, self.pieces.length() if self.pieces else 1)):
+            while not stop.is_set() and (count := pace.begins(step, self.pieces.length if self.pieces else 1)):
                 with named(before + step):
                     if self.pieces is None:
                         state, totals = self.step(state, totals, replica, next(given))

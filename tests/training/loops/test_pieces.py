@@ -47,7 +47,7 @@ def test_a_piece_takes_at_most_about_a_second(monkeypatch, seconds_of_a_step, le
     own = Pieces()
     found = []
     for _ in lengths:
-        found.append(own.length())
+        found.append(own.length)
         assert own.timed(found[-1], run, found[-1]) == found[-1]
     assert found == lengths
 
@@ -62,4 +62,4 @@ def test_what_becomes_slower_becomes_shorter(monkeypatch):
 
     own.timed(1000, run, 1.0)
     own.timed(1000, run, 8.0)
-    assert own.length() == 125
+    assert own.length == 125
