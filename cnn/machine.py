@@ -162,12 +162,20 @@ def memory_gib() -> float | None:
 def device_memory() -> int | None:
     """The bytes that this process can have on its device; None where nothing says how many.
 
-    On a CPU they are those of the computer, or fewer where the process or its control group has a limit.
+    On a CPU they are those of `memory`.
     """
     device = all_devices()[0]
     if device.platform != "cpu":
         limit: int | None = (device.memory_stats() or {}).get("bytes_limit")
         return limit
+    return memory()
+
+
+def memory() -> int | None:
+    """The bytes that this process can have: the computer's, or fewer where it or its control group has a limit.
+
+    None where nothing says how many.
+    """
     known = [limit for limit in (_memory(), _data_limit(), *_group_limits()) if limit is not None]
     return min(known, default=None)
 

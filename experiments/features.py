@@ -93,7 +93,7 @@ class FewShot:
                 values |= {f"{kind}, {k}": accuracy for k, accuracy in accuracies.items()}
                 task.advance(note=f"seed {trained.config.seed}, {kind}")
             if pictured:
-                shown = patches.shown(trained, self.known.test_images, SHOWN_FILTERS, PATCHES)
+                shown = patches.shown(trained, np.asarray(self.known.test_images), SHOWN_FILTERS, PATCHES)
                 task.advance(note=f"seed {trained.config.seed}, pictures")
         return Measured(values, shown)
 

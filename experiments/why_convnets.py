@@ -12,6 +12,8 @@ their side (mean over up, down, left and right). So it must recognise at one pla
 import functools
 from dataclasses import replace
 
+import numpy as np
+
 from cnn.config import StudyConfig
 from cnn.data.content import Dataset
 from cnn.data.preprocess import moved
@@ -61,7 +63,7 @@ def study(config: StudyConfig, dataset: Dataset) -> Study:
 def measure(dataset: Dataset, trained: Trained, answers: Answers, progress: Progress) -> Measured:
     """Accuracy of a network on the test images moved by 0, 1, ... pixels: `moved_0`, `moved_1`, ..."""
     farthest = distance(dataset)
-    images = dataset.test_images
+    images = np.asarray(dataset.test_images)
     values = {"moved_0": float(answers.right.mean())}
     with progress.task("moved test images", farthest * len(DIRECTIONS)) as task:
         for pixels in range(1, farthest + 1):

@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[1]
 ROOMS = {  # from the ground up; a file imports only from those before it
     "cnn": ["errors", "bars", "progress", "places", "files", "backends", "machine", "config", "recipes"],
     "cnn.data": [
-        *("content", "cache", "pictures"),
+        *("records", "content", "cache", "pictures"),
         *("sources.fifth", "sources.digits", "sources.npz", "sources.listing", "sources.folder"),
-        *("sources.published", "sources.tfds"),
+        *("sources.published", "sources.prepared", "sources.tfds"),
         *("datasets", "splits", "drawings", "preprocess", "scenes", "batches", "stream"),
     ],
     "cnn.network": [

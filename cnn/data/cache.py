@@ -27,6 +27,7 @@ import numpy as np
 
 from cnn import files
 from cnn.data.content import Content, fingerprint
+from cnn.data.records import Records, Reopen, has_room, never
 from cnn.progress import Progress
 
 ARRAYS = Content._fields[:4]
@@ -45,16 +46,20 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "conv-relu-pool"
 
 
-def load(root: Path, key: str, build: Callable[[], Content], progress: Progress = Progress()) -> tuple[Content, str]:
+def load(
+    root: Path, key: str, build: Callable[[], Content], progress: Progress = Progress(), reopen: Reopen = never
+) -> tuple[Content, str]:
     """The content and the fingerprint of entry `key` under `root`; a missing or damaged entry is built and kept.
 
     Images are read-only memory maps. Where the folder cannot be written the arrays stay in memory, and a line says so.
     An error of `build` is passed on, and nothing is kept. What a killed process left half-written is removed.
+
+    Of `Records` only the shape is kept, and `reopen` gives them again; where they have room now, all is built anew.
     """
     entry = root / key
     _remove_leftovers(root)
     try:
-        cached = _read(entry)
+        cached = _read(entry, reopen)
     except _Damaged as damage:
         progress.line(f"the cache entry {entry} is damaged ({damage}): building it again")
         cached = None
@@ -63,14 +68,14 @@ def load(root: Path, key: str, build: Callable[[], Content], progress: Progress 
     content = build()
     mark = fingerprint(content)
     try:
-        return _keep(entry, content, mark, progress)
+        return _keep(entry, content, mark, progress, reopen)
     except (OSError, _Damaged) as error:
         progress.line(f"the cache folder {root} cannot be used ({error}): the arrays stay in memory")
         return content, mark
 
 
-def _read(entry: Path) -> tuple[Content, str] | None:
-    """The checked entry; None where there is none."""
+def _read(entry: Path, reopen: Reopen) -> tuple[Content, str] | None:
+    """The checked entry; None where there is none, or where its `Records` have room now."""
     if not os.path.lexists(entry):
         return None
     try:
@@ -79,7 +84,13 @@ def _read(entry: Path) -> tuple[Content, str] | None:
             raise _Damaged("manifest.json has another CRC-32")
         if manifest["format"] != FORMAT:
             raise _Damaged(f"format {manifest['format']}, now {FORMAT}")
-        arrays = {name: _read_array(entry / f"{name}.npy", **manifest["files"][name]) for name in ARRAYS}
+        shapes = {name: tuple(shape) for name, shape in manifest.get("records", {}).items()}
+        if shapes and any(has_room(entry.parent, shape) for shape in shapes.values()):
+            return None
+        arrays: dict[str, Any] = {name: reopen(name, shape) for name, shape in shapes.items()}
+        for name in ARRAYS:
+            if name not in shapes:
+                arrays[name] = _read_array(entry / f"{name}.npy", **manifest["files"][name])
         content = Content(**arrays, class_names=tuple(manifest["class_names"]), note=manifest.get("note", ""))
         return _checked(content), str(manifest["fingerprint"])
     except _Damaged:
@@ -113,7 +124,7 @@ def _checked(content: Content) -> Content:
     if content.train_images.shape[1:] != content.test_images.shape[1:]:
         raise _Damaged("the images of the two parts differ in shape")
     for images, labels in (content[:2], content[2:4]):
-        if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
+        if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
             raise _Damaged(
                 f"images are {images.dtype} {list(images.shape)}, must be uint8 [n, height, width, channels]"
             )
@@ -134,7 +145,7 @@ def _remove_leftovers(root: Path) -> None:
         files.remove_temporary(root)
 
 
-def _keep(entry: Path, content: Content, mark: str, progress: Progress) -> tuple[Content, str]:
+def _keep(entry: Path, content: Content, mark: str, progress: Progress, reopen: Reopen) -> tuple[Content, str]:
     """Write the entry whole and read it back; where another process was first with a good one, that one serves."""
     failure: Exception = _Damaged("the entry vanished")
     waiting = f"waiting for another process that writes into {entry.parent}"
@@ -142,10 +153,10 @@ def _keep(entry: Path, content: Content, mark: str, progress: Progress) -> tuple
         try:
             with files.whole_folder(entry) as folder:
                 _write(folder, content, mark)
-                _remove_damaged(entry)
+                _remove_damaged(entry, reopen)
         except OSError as error:  # also where a good entry stands in the place
             failure = error
-        kept = _read(entry)
+        kept = _read(entry, reopen)
     if kept is None:
         raise failure
     return kept
@@ -153,7 +164,9 @@ def _keep(entry: Path, content: Content, mark: str, progress: Progress) -> tuple
 
 def _write(folder: Path, content: Content, mark: str) -> None:
     sizes = {}
-    for name in ARRAYS:
+    images = {"train_images": content.train_images, "test_images": content.test_images}
+    records = {name: part.shape for name, part in images.items() if isinstance(part, Records)}
+    for name in [each for each in ARRAYS if each not in records]:
         path = folder / f"{name}.npy"
         with path.open("wb") as file:
             np.save(file, getattr(content, name), allow_pickle=False)
@@ -163,6 +176,7 @@ def _write(folder: Path, content: Content, mark: str) -> None:
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "files": sizes,
+        **({"records": records} if records else {}),
         "class_names": list(content.class_names),
         **({"note": content.note} if content.note else {}),  # an entry of older versions has none
         "fingerprint": mark,
@@ -170,11 +184,16 @@ def _write(folder: Path, content: Content, mark: str) -> None:
     files.write_json(folder / "manifest.json", {**manifest, "crc32": _json_crc32(manifest)})
 
 
-def _remove_damaged(entry: Path) -> None:
-    """Make room for a good entry: a damaged one is removed, unless another process has just done it."""
+def _remove_damaged(entry: Path, reopen: Reopen) -> None:
+    """Make room for a good entry: a damaged one is removed, unless another process has just done it.
+
+    So is an entry that keeps no images, which have room now.
+    """
     try:
-        _read(entry)
+        useless = _read(entry, reopen) is None
     except _Damaged:
+        useless = True
+    if useless:
         with contextlib.suppress(FileNotFoundError):
             files.remove(files.set_aside(entry))
 

@@ -22,15 +22,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cnn.data.records import IN_MEMORY, Records, Reopen, Room, chunks, never
 from cnn.progress import Progress
 
 
 class Content(NamedTuple):
     """The arrays that a source reads, the names of the classes, and what is to be said of them at each load."""
 
-    train_images: np.ndarray  # uint8 [n, height, width, channels]
+    train_images: np.ndarray | Records  # uint8 [n, height, width, channels]
     train_labels: np.ndarray  # int32 [n], from 0 to classes - 1
-    test_images: np.ndarray  # uint8 [n, height, width, channels]
+    test_images: np.ndarray | Records  # uint8 [n, height, width, channels]
     test_labels: np.ndarray  # int32 [n]
     class_names: tuple[str, ...]
     note: str = ""  # what was read, and what was done to it; of no meaning for what is learnt
@@ -38,12 +39,12 @@ class Content(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels in a training and a test part; images may be read-only memory maps."""
+    """Images and labels in a training and a test part; images may be read-only memory maps, or `Records`."""
 
     name: str
-    train_images: np.ndarray  # uint8 [n, height, width, channels]
+    train_images: np.ndarray | Records  # uint8 [n, height, width, channels]
     train_labels: np.ndarray  # int32 [n], from 0 to classes - 1
-    test_images: np.ndarray  # uint8 [n, height, width, channels]
+    test_images: np.ndarray | Records  # uint8 [n, height, width, channels]
     test_labels: np.ndarray  # int32 [n]
     class_names: tuple[str, ...]
     fingerprint: str  # identifies the content, and is recorded with results; see `fingerprint`
@@ -53,7 +54,8 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels)."""
-        return self.train_images.shape[1:]
+        _, height, width, channels = self.train_images.shape
+        return height, width, channels
 
     @property
     def classes(self) -> int:
@@ -68,6 +70,7 @@ class Options:
     data_dir: str | os.PathLike | None
     image_size: tuple[int, ...]  # (height, width); empty where nobody asks for a size
     progress: Progress
+    room: Room = IN_MEMORY  # for decoded images
 
 
 class Entry(NamedTuple):
@@ -76,6 +79,7 @@ class Entry(NamedTuple):
     slug: str
     read: Callable[[], Content]
     key: str | None = None  # names its decoded arrays in the cache; None where decoding is so quick that none are kept
+    reopen: Reopen = never  # gives the images again that `read` gave as `Records`
     largest_pixel: int | None = 255  # the value of white; None where nobody declares it; see `largest_pixel`
 
 
@@ -114,7 +118,8 @@ def fingerprint(content: Content) -> str:
     digest = hashlib.sha256(json.dumps(content.class_names).encode())
     for array in content[:4]:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
+        for chunk in chunks(array):
+            digest.update(np.ascontiguousarray(chunk).data)
     return digest.hexdigest()[:12]
 
 
@@ -128,7 +133,7 @@ def largest_pixel(content: Content) -> int:
         >>> largest_pixel(Content(*part, *part, ("no", "yes")))
         16
     """
-    largest = int(content.train_images.max())
+    largest = max(int(chunk.max()) for chunk in chunks(content.train_images))
     return largest if 0 < largest < 128 else 255
 
 

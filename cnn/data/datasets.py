@@ -11,11 +11,13 @@ Example:
 """
 
 import difflib
+import functools
 import os
+from pathlib import Path
 from typing import NoReturn
 
-from cnn.data import cache
-from cnn.data.content import Dataset, Entry, Options, Source, fingerprint, largest_pixel
+from cnn.data import cache, records
+from cnn.data.content import Content, Dataset, Entry, Options, Source, fingerprint, largest_pixel
 from cnn.data.sources import digits, folder, npz, tfds
 from cnn.errors import RequestError
 from cnn.places import user_path
@@ -60,21 +62,36 @@ def load(
         >>> digits.image_shape, digits.class_names[:3], digits.largest_pixel
         ((8, 8, 1), ('0', '1', '2'), 16)
     """
-    root = user_path("cache_dir", cache_dir) if cache_dir else None
+    root = user_path("cache_dir", cache_dir) if cache_dir else cache.default_folder()
+    options = Options(data_dir, image_size, progress, functools.partial(records.room, root))
     for source in SOURCES:
-        entry = _found(source, name, Options(data_dir, image_size, progress)) if source.takes(name) else None
+        entry = _found(source, name, options) if source.takes(name) else None
         if entry is None:
             continue
-        if entry.key is None:
-            content = entry.read()
-            mark = fingerprint(content)
-        else:
-            content, mark = cache.load(root or cache.default_folder(), entry.key, entry.read, progress)
+        content, mark = _read(name, entry, root, progress)
         if content.note:
             progress.line(f"{name}: {content.note}")
         white = largest_pixel(content) if entry.largest_pixel is None else entry.largest_pixel
         return Dataset(name, *content[:5], mark, entry.slug, white)
     _refuse_unknown(name)
+
+
+def _read(name: str, entry: Entry, root: Path, progress: Progress) -> tuple[Content, str]:
+    """The content of a data set and its fingerprint, from the cache where it is kept there."""
+    try:
+        if entry.key is None:
+            content = entry.read()
+            return content, fingerprint(content)
+        content, mark = cache.load(root, entry.key, entry.read, progress, entry.reopen)
+    except records.NoRoomError as error:
+        fault = f"its decoded images take {error}, for which neither the memory nor cache_dir={str(root)!r} has room"
+        accepted = "smaller, or have a cache_dir on a disk with twice that free"
+        raise RequestError(f"dataset={name!r}: {fault}; must be {accepted}") from None
+    for part in (content.train_images, content.test_images):
+        if isinstance(part, records.Records):
+            no_room = f"no room for {part.nbytes:,} bytes in memory or, twice, in {root}"
+            progress.line(f"{name}: {no_room}; so {len(part):,} images are decoded whenever a step takes them")
+    return content, mark
 
 
 def _found(source: Source, name: str, options: Options) -> Entry | None:

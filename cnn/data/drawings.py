@@ -16,6 +16,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from cnn.data.records import Records
+
 MOST_IMAGES = 2000  # that are looked at, evenly spaced
 FAINT = 1 / 8  # a share of ink up to which a cell counts as ground
 PLAIN = 0.9  # share of the images whose four corners must be ground
@@ -35,7 +37,7 @@ class Drawing:
     centre: tuple[float, float]  # (row, column) where this centre lies, from the top left corner of the image
 
 
-def measure(images: UInt8[np.ndarray, "n height width c"]) -> Drawing | None:
+def measure(images: UInt8[np.ndarray, "n height width c"] | Records) -> Drawing | None:
     """What the images have in common as drawings; `None` for colours, photographs, solid shapes and empty images.
 
     The ground is the pixel value that corners have. The ink is the value farthest from it. The width of a stroke is its

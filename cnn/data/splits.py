@@ -19,6 +19,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from cnn.data.content import Dataset, file_name
+from cnn.data.records import Records
 from cnn.errors import RequestError, require
 
 
@@ -99,10 +100,12 @@ def subset(dataset: Dataset, classes: Iterable[int]) -> Dataset:
     renumbered = np.full(dataset.classes, -1, np.int32)
     renumbered[classes] = np.arange(len(classes), dtype=np.int32)
 
-    def part(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def part(images: np.ndarray | Records, labels: np.ndarray) -> tuple[np.ndarray | Records, np.ndarray]:
         labels = renumbered[labels]
         kept = labels >= 0
-        return images if kept.all() else images[kept], labels[kept]
+        if kept.all():
+            return images, labels
+        return images.at(kept) if isinstance(images, Records) else images[kept], labels[kept]
 
     train = part(dataset.train_images, dataset.train_labels)
     test = part(dataset.test_images, dataset.test_labels)
@@ -129,7 +132,9 @@ def _runs(numbers: list[int]) -> str:
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs)
 
 
-def channel_statistics(images: np.ndarray, indices: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def channel_statistics(
+    images: np.ndarray | Records, indices: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each channel over all pixels of uint8 images [n, height, width, channels].
 
     The sums are integers, so they are exact and do not depend on the order of the images.

@@ -24,6 +24,7 @@ from jaxtyping import Array, Int
 
 from cnn.data.batches import Images, Shuffled
 from cnn.data.content import Dataset
+from cnn.data.records import Records
 from cnn.errors import require_extra
 
 READERS = 2  # threads that read ahead for each replica
@@ -34,7 +35,7 @@ SHARE = 0.5  # of a device's memory: the largest data set that lies there as a w
 class HostImages(NamedTuple):
     """A part of a data set that stays on the host; the images may be a memory map."""
 
-    images: np.ndarray  # uint8 [n, height, width, channels]
+    images: np.ndarray | Records  # uint8 [n, height, width, channels]
     labels: np.ndarray  # int32 [n]
 
     def take(self, indices: Int[np.ndarray, "*batch"]) -> tuple[Array, Array]:
@@ -102,16 +103,26 @@ def require_installed(why: str = "stream=True") -> None:
     require_extra("grain", "stream", why)
 
 
-def is_too_large(dataset: Dataset, memory: int | None) -> bool:
-    """Whether a data set's images take more than `SHARE` of a device's memory, in bytes; None is unknown memory.
+def too_large(dataset: Dataset, memory: int | None) -> str:
+    """Why a data set's images stay on the host, as a message begins; empty where they fit on a device.
+
+    They fit if they take at most `SHARE` of its memory, in bytes, or if nobody knows how much it has. Images that have
+    no room on the host, decoded, fit nowhere.
 
     Example:
         >>> from cnn.data import datasets
-        >>> digits = datasets.load("digits")  # 115,008 bytes
-        >>> is_too_large(digits, 200_000), is_too_large(digits, 2**30), is_too_large(digits, None)
-        (True, False, False)
+        >>> digits = datasets.load("digits")
+        >>> too_large(digits, 2**17)
+        "dataset='digits': its images take more than half of 131,072 bytes of memory"
+        >>> too_large(digits, 2**30), too_large(digits, None)
+        ('', '')
     """
-    return memory is not None and _bytes(dataset) > SHARE * memory
+    parts = (dataset.train_images, dataset.test_images)
+    if any(isinstance(part, Records) for part in parts):
+        return f"dataset={dataset.name!r}: its images have no room, decoded"
+    if memory is not None and sum(part.nbytes for part in parts) > SHARE * memory:
+        return f"dataset={dataset.name!r}: its images take more than half of {memory:,} bytes of memory"
+    return ""
 
 
 def require_readable(dataset: Dataset, memory: int | None) -> None:
@@ -120,22 +131,6 @@ def require_readable(dataset: Dataset, memory: int | None) -> None:
     Raises:
         RequestError: it cannot; the message says how to install it.
     """
-    if is_too_large(dataset, memory):
-        require_installed(reason(dataset, memory))
-
-
-def reason(dataset: Dataset, memory: int | None) -> str:
-    """Why a data set is streamed, as an error begins: it is too large for a device's memory, or that is asked for.
-
-    Example:
-        >>> from cnn.data import datasets
-        >>> reason(datasets.load("digits"), 2**17)
-        "dataset='digits': its images take more than half of 131,072 bytes of memory"
-    """
-    if is_too_large(dataset, memory):
-        return f"dataset={dataset.name!r}: its images take more than half of {memory:,} bytes of memory"
-    return "stream=True"
-
-
-def _bytes(dataset: Dataset) -> int:
-    return dataset.train_images.nbytes + dataset.test_images.nbytes
+    why = too_large(dataset, memory)
+    if why:
+        require_installed(why)

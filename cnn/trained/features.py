@@ -143,5 +143,5 @@ def few_shot_accuracies(
     """
     drawn = draw_examples(dataset.train_labels, max(examples), seed)
     rows = extract(dataset.train_images[drawn.ravel()]).reshape(*drawn.shape, -1)
-    test = extract(dataset.test_images)
+    test = extract(np.asarray(dataset.test_images))
     return {k: few_shot_accuracy(rows[:, :k], test, dataset.test_labels) for k in examples}

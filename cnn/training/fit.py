@@ -19,6 +19,7 @@ from cnn.config import TrialConfig
 from cnn.data import stream as streaming
 from cnn.data.batches import Images, Resident
 from cnn.data.content import Dataset
+from cnn.data.records import Records
 from cnn.data.splits import channel_statistics, split
 from cnn.errors import RequestError, require
 from cnn.machine import Machine
@@ -98,10 +99,10 @@ class Session:
     def __init__(self, dataset: Dataset, here: Machine | None = None, stream: bool = False) -> None:
         self.dataset = dataset
         self.machine = here or machine.here()
-        memory = machine.device_memory()
-        self.streams = stream or streaming.is_too_large(dataset, memory)
+        self._too_large = streaming.too_large(dataset, machine.device_memory())
+        self.streams = stream or bool(self._too_large)
         if self.streams:
-            streaming.require_installed(streaming.reason(dataset, memory))
+            streaming.require_installed(self._too_large or "stream=True")
         self.devices = machine.all_devices()[: 1 if self.streams else self.machine.devices]
         parts = (dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)
         self.train, self.test = (self._placed(*part) for part in parts)
@@ -116,11 +117,9 @@ class Session:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._pool.shutdown()
 
-    def _placed(self, images: np.ndarray, labels: np.ndarray) -> Images | streaming.HostImages:
+    def _placed(self, images: np.ndarray | Records, labels: np.ndarray) -> Images | streaming.HostImages:
         """A part of the data set where its images stay."""
-        if self.streams:
-            return streaming.HostImages(images, labels)
-        return Images(*on_all(self.devices, (images, labels)))
+        return streaming.HostImages(images, labels) if self.streams else Images(*on_all(self.devices, (images, labels)))
 
     @property
     def largest_group(self) -> int:
@@ -128,10 +127,10 @@ class Session:
         return choice.largest_group(self.machine, self.streams)
 
     def advise(self, precision: str, progress: Progress) -> None:
-        """Say in a line where another precision is faster on this machine."""
-        advice = choice.advice(precision, self.machine)
-        if advice:
-            progress.line(advice)
+        """Say in a line where another precision is faster on this machine, and where the images stay on the host."""
+        why = f"{self._too_large}; so the host reads those of each step ahead" if self._too_large else ""
+        for line in filter(None, (choice.advice(precision, self.machine), why)):
+            progress.line(line)
 
     def say_sharing(self, loop: Loop, replicas: int, progress: Progress) -> None:
         """Say in a line, once for each number, where only some of the devices share the work."""

@@ -10,15 +10,15 @@ import pytest
 
 from tests.training import in_little_memory
 
-LIMIT = 900 * 2**20  # bytes; JAX alone takes most of them
+LIMIT = 900 * 2**20  # bytes of data; JAX alone takes most of them
 IMAGES = in_little_memory.COUNT * 3072
 
 
-def train(cache, *arguments, **more):
+def train(cache, *arguments):
     """A process that trains on the data set of the cache, and makes that first where it is not there."""
     command = [sys.executable, "-W", "error", "-m", in_little_memory.__name__, str(cache), *arguments]
-    environment = {**os.environ, "NPROC": "2", **more}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    environment = {**os.environ, "NPROC": "2"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
 
 
 def learnt(done):
@@ -29,12 +29,9 @@ def learnt(done):
 
 @pytest.mark.long
 def test_less_memory_than_a_data_set_gives_the_bits_of_enough_memory():
-    """The process has two devices, of which each would have a copy of the images; one would have the memory map."""
-    assert LIMIT < IMAGES
-    two = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    assert LIMIT < IMAGES / 2
     with tempfile.TemporaryDirectory() as cache:
         streams, expected = learnt(train(cache, "resident"))
         assert not streams and expected["steps"] == in_little_memory.STEPS
-        streams, found = learnt(train(cache, "chosen", str(LIMIT), **two))
+        streams, found = learnt(train(cache, "chosen", str(LIMIT)))
         assert streams and found == expected
-        assert train(cache, "resident", str(LIMIT), **two).returncode != 0

@@ -32,6 +32,7 @@ import numpy as np
 
 from cnn import machine
 from cnn.data.content import Content, Entry, Options, Source, file_name
+from cnn.data.records import IN_MEMORY, Room
 from cnn.data.sources.fifth import without_fifth
 from cnn.data.sources.listing import LAYOUT, PARTS, Listing, listed, refuse
 from cnn.errors import require
@@ -50,7 +51,13 @@ _TREATED = {
 }
 
 
-def read(name: str, listing: Listing, image_size: tuple[int, ...] = (), progress: Progress = Progress()) -> Content:
+def read(
+    name: str,
+    listing: Listing,
+    image_size: tuple[int, ...] = (),
+    progress: Progress = Progress(),
+    room: Room = IN_MEMORY,
+) -> Content:
     """Decode the pictures of a folder. The note says what they are, and what was done to them.
 
     Args:
@@ -58,6 +65,7 @@ def read(name: str, listing: Listing, image_size: tuple[int, ...] = (), progress
         listing: the pictures.
         image_size: (height, width) that each picture gets; empty where they have one size.
         progress: shows how far the work is.
+        room: for the decoded pictures.
 
     Raises:
         RequestError: a picture cannot be read, or there are several sizes and no `image_size`.
@@ -77,7 +85,7 @@ def read(name: str, listing: Listing, image_size: tuple[int, ...] = (), progress
         channels = 1 if all(header.grey for header in headers.values()) else 3
         arrays: list[np.ndarray] = []
         for part, (examples, labels) in zip(PARTS, _examples(listing), strict=True):
-            images = np.zeros((len(examples), *(image_size or next(iter(sizes))), channels), np.uint8)
+            images = room((len(examples), *(image_size or next(iter(sizes))), channels))
             with progress.task(f"decoding {name} {part}", total=len(examples)) as task:
                 decode = functools.partial(pictures.pixels, channels=channels, size=image_size)
                 for place, decoded in _each(decode, examples, damaged, task):
@@ -191,7 +199,7 @@ def _find(name: str, options: Options) -> Entry | None:
     if listing.skipped:
         options.progress.line(f"{name}: some files are not read{listing.left_out()}")
     size = "x".join(map(str, options.image_size)) or "own"
-    read_it = functools.partial(read, name, listing, options.image_size, options.progress)
+    read_it = functools.partial(read, name, listing, options.image_size, options.progress, options.room)
     return Entry(file_name(listing.root.name) or "folder", read_it, f"folder-{listing.key}-{size}")
 
 
