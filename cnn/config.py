@@ -90,7 +90,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a network learns: AdamW under a one-cycle schedule, with random flips and shifts of the images."""
+    """How a network learns: AdamW under a one-cycle schedule, with images that are changed at random."""
 
     epochs: int = setting(10, "passes over the training images")
     batch_size: int = setting(64, "images in a training step")
@@ -98,6 +98,9 @@ class TrainingConfig:
     label_smoothing: float = setting(0.0, "share of the target spread evenly over the classes")
     flip: bool = setting(False, "mirror each training image left to right with probability one half")
     shift: int = setting(0, "move each training image by up to this many pixels on each axis")
+    turn: float = setting(0.0, "turn each training image by up to this many degrees, either way")
+    zoom: float = setting(0.0, "enlarge or shrink each training image by up to this share of its size")
+    cutout: int = setting(0, "hide a square of this many pixels' side of each training image")
     precision: str = setting(
         "float32",
         f"precision inside a step; sums and stored weights stay float32: {', '.join(PRECISIONS)}",
@@ -106,7 +109,10 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         require_integer("epochs", self.epochs, 1, 1_000_000)
         require_integer("batch_size", self.batch_size, 1)
-        require_integer("shift", self.shift, 0)
+        for name in ("shift", "cutout"):
+            require_integer(name, getattr(self, name), 0)
+        require_number("turn", self.turn, 0, 180, "from 0 to 180")
+        require_share("zoom", self.zoom)
         decays = is_number(self.weight_decay) and 0 <= self.weight_decay < FLOAT32[1]
         require(decays, "weight_decay", self.weight_decay, f"at least 0.0 and below {FLOAT32[1]}")
         require_share("label_smoothing", self.label_smoothing)

@@ -152,7 +152,12 @@ def report(results: Results) -> Report:
 
 
 EXPERIMENT = Experiment(
-    name="localize", doc=__doc__, config=StudyConfig, fixed=("model", "shift"), study=study, report=report
+    name="localize",
+    doc=__doc__,
+    config=StudyConfig,
+    fixed=("model", "shift", "turn", "zoom", "cutout"),
+    study=study,
+    report=report,
 )
 
 if __name__ == "__main__":

@@ -74,7 +74,8 @@ def prepare_trials(config: TrialConfig, dataset: Dataset) -> Prepared:
     if "ghost_batch" in models.used(config.network):
         require_parts(config.network.ghost_batch, size)
     side = min(dataset.image_shape[:2])
-    require(config.training.shift < side, "shift", config.training.shift, f"at most {side - 1}, or no image is left")
+    for name, pixels in (("shift", config.training.shift), ("cutout", config.training.cutout)):
+        require(pixels < side, name, pixels, f"at most {side - 1}, or no image is left")
     steps = len(train) // size
     epochs = config.training.epochs
     require(epochs * steps < 2**31, "epochs", epochs, f"at most {(2**31 - 1) // steps}, with {steps} steps in each")

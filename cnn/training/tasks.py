@@ -69,7 +69,7 @@ class Classification:
     def training_examples(
         self, key: Key[Array, ""], batch: Images
     ) -> tuple[UInt8[Array, "n height width c"], Int[Array, " n"]]:
-        images = preprocess.augment(key, batch.images[:, 0], self.training.flip, self.training.shift)
+        images = preprocess.augment(key, batch.images[:, 0], self.training)
         return images, batch.labels[:, 0]
 
     def test_examples(
@@ -120,7 +120,7 @@ class Localization:
         place, mirror = jax.random.split(key)
         n, objects = batch.labels.shape
         flat = batch.images.reshape(n * objects, *self.source_shape)
-        images = preprocess.augment(mirror, flat, self.training.flip, 0)  # the random place is shift enough
+        images = preprocess.augment(mirror, flat, TrainingConfig(flip=self.training.flip))  # moved by its random place
         return self._scenes(jax.random.split(place, n), batch.replace(images=images.reshape(batch.images.shape)))
 
     def test_examples(

@@ -257,7 +257,8 @@ def _refuse_unused(config: Any, given: Mapping[str, Any]) -> None:
     unused = {name: f"with {' and '.join(chosen)} {listed}" for name in network}
     objects = config.scene.objects
     if objects:
-        unused["shift"] = f"with objects={objects} places are random anyway; it is used with objects=0"
+        why = f"with objects={objects} objects are placed at random, and no more; it is used with objects=0"
+        unused |= dict.fromkeys(("shift", "turn", "zoom", "cutout"), why)
     else:
         unused["canvas"] = "with objects=0 there is no scene; it is used with objects=1 or objects=2"
     for name, why in unused.items():
