@@ -37,9 +37,9 @@ PACKAGES = ("jax", "jax2onnx", "onnxruntime")
 
 
 def untrained() -> Trained:
-    """The network of MNIST's recipe before training."""
+    """The network of MNIST's quick recipe before training."""
     known = {field.name for field in dataclasses.fields(NetworkConfig)}
-    recipe = recipes.defaults("train", "mnist", "convnet")
+    recipe = recipes.defaults("train", "mnist", "convnet", "quick")
     config = NetworkConfig(**{name: value for name, value in recipe.items() if name in known})
     network = models.build(config, SHAPE, 10)
     variables = jax.jit(network.init)(jax.random.key(0), jnp.ones((1, *SHAPE)))

@@ -10,6 +10,7 @@ import pytest
 
 from cnn import recipes
 from cnn.config import NetworkConfig, SceneConfig, StudyConfig, SweepConfig, TrainingConfig, TrialConfig
+from cnn.errors import RequestError
 from cnn.network import models
 from experiments import train
 from experiments.command import flags
@@ -33,14 +34,35 @@ def test_defaults_are_settings(experiment, dataset):
     assert recipes.defaults(experiment, dataset).keys() <= SETTINGS
 
 
-@pytest.mark.parametrize("place", recipes.RECIPES, ids=" on ".join)
+NAMED = [(*place, name) for place, named in recipes.RECIPES.items() for name in named]
+
+
+@pytest.mark.parametrize("place", NAMED, ids=" ".join)
 def test_a_recipe_is_for_the_model_it_was_searched_for(place):
-    recipe = recipes.RECIPES[place]
+    *owner, name = place
+    recipe = recipes.RECIPES[tuple(owner)][name]
     unused = {field.name for field in dataclasses.fields(NetworkConfig)} - {*models.known(recipe.model).settings}
     assert recipe.settings.keys() <= SETTINGS - unused
-    assert recipe.settings.items() <= recipes.defaults(*place, recipe.model).items()
-    others = [model for model in models.MODELS if model != recipe.model]
-    assert all(recipes.defaults(*place, model) == recipes.defaults(*place) for model in others)
+    assert recipe.settings.items() <= recipes.defaults(*owner, recipe.model, name).items()
+    for model in models.MODELS:
+        if model != recipe.model:
+            assert recipes.defaults(*owner, model) == recipes.defaults(*owner)
+            with pytest.raises(RequestError, match=f"^recipe='{name}': must be given with model={recipe.model}"):
+                recipes.defaults(*owner, model, name)
+
+
+@pytest.mark.parametrize("place", recipes.RECIPES, ids=" on ".join)
+def test_the_first_recipe_is_the_default(place):
+    first, *_ = recipes.RECIPES[place]
+    model = recipes.RECIPES[place][first].model
+    assert recipes.defaults(*place, model) == recipes.defaults(*place, model, first)
+
+
+def test_an_unknown_recipe_is_refused():
+    with pytest.raises(RequestError, match=r"^recipe='quik': must be one of .*quick"):
+        recipes.defaults("train", "mnist", "convnet", "quik")
+    with pytest.raises(RequestError, match=r"^recipe='quick': must be left out: train has no recipe for digits"):
+        recipes.defaults("train", "digits", "convnet", "quick")
 
 
 @pytest.mark.parametrize("model", models.MODELS)
@@ -53,10 +75,10 @@ def test_train_takes_its_recipe_for_its_own_model_alone(model):
     assert (training.epochs, training.batch_size, config.learning_rate, config.network.width) == expected
 
 
-def test_help_says_for_which_model_a_default_is():
+def test_help_says_for_which_recipe_a_default_is():
     said = " ".join(flags.help_text(flags.define(train.COMMAND), train.COMMAND, full=False).split())
-    assert "default: 0.001; mnist with model=convnet: 0.03)" in said
-    assert "mnist: 5; cifar10: 20; mnist with model=convnet: 2)" in said
+    assert "default: 0.001; mnist with recipe=quick: 0.03)" in said
+    assert "mnist: 5; cifar10: 20; mnist with recipe=quick: 2)" in said
 
 
 def test_the_special_comes_before_the_general():

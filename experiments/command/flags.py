@@ -97,6 +97,12 @@ def define(command: Command) -> flags.FlagValues:
         flags.DEFINE_string("shard", None, part, values, module_name=run)
         wait = "seconds for which a shard waits for the tuning results of the others, before it leaves (0: none)"
         _define(values, run, "shard_wait", float, shards.WAIT, wait)
+    named = [
+        f"{dataset}: {', '.join(own)}" for (owner, dataset), own in recipes.RECIPES.items() if owner == command.name
+    ]
+    if named:
+        which = f"settings that a search found, for a convnet; the first is the default ({'; '.join(named)})"
+        flags.DEFINE_string("recipe", None, which, values, module_name=f"settings of {command.name}")
     _define(values, run, "dry_run", bool, False, "print the plan, and write nothing")
     return values
 
@@ -155,9 +161,10 @@ def _help(experiment: str, name: str, setting: Setting) -> str:
     own = {dataset: recipes.defaults(experiment, dataset).get(name, general) for dataset in recipes.DATASETS}
     parts = [f"default: {_text(general)}"] if general != () else []
     parts += [f"{dataset}: {_text(value)}" for dataset, value in own.items() if value != general]
-    for (owner, dataset), recipe in recipes.RECIPES.items():
-        if owner == experiment and recipe.settings.get(name, own[dataset]) != own[dataset]:
-            parts.append(f"{dataset} with model={recipe.model}: {_text(recipe.settings[name])}")
+    for (owner, dataset), named in recipes.RECIPES.items():
+        for title, recipe in named.items() if owner == experiment else ():
+            if recipe.settings.get(name, own[dataset]) != own[dataset]:
+                parts.append(f"{dataset} with recipe={title}: {_text(recipe.settings[name])}")
     defaults = f" ({'; '.join(parts)})" if parts else ""
     return f"{setting.help}{': ' + ', '.join(known) if known else ''}{defaults}"
 
@@ -228,7 +235,9 @@ def configure(values: flags.FlagValues, command: Command[Config]) -> Config:
     given = {name: values[name].value for name in names if values[name].value is not None}
     dataset = str(given.get("dataset", default.dataset))
     model = str(given.get("model", default.network.model))
-    config = _filled(default, {**recipes.defaults(command.name, datasets.base_name(dataset), model), **given})
+    recipe = values.recipe or "" if "recipe" in values else ""
+    usual = recipes.defaults(command.name, datasets.base_name(dataset), model, recipe)
+    config = _filled(default, {**usual, **given})
     models.check_names(config.network)
     _refuse_unused(config, given)
     return config
