@@ -80,7 +80,7 @@ def as_text(trained: Trained, answers: list[Prediction]) -> str:
     rows = [
         [
             printable(str(answer.path)),
-            *(f"{printable(likely.name)} {likely.probability:.1%}" for likely in answer.likeliest),
+            *(f"{printable(likely.name)} {100 * likely.probability:.1f} %" for likely in answer.likeliest),
         ]
         for answer in answers
         if answer.problem is None

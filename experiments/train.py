@@ -67,7 +67,7 @@ def said(result: Result) -> str:
 
     Example:
         >>> said(Result("done", test_accuracy=0.975, test_examples=360, epochs=1))
-        'Test accuracy 0.9750 on 360 images after 1 epoch.'
+        'Test accuracy 97.50 % on 360 images after 1 epoch.'
     """
     if result.status == "diverged":
         return f"Diverged: the loss was not finite at step {result.bad_step}."
@@ -75,7 +75,7 @@ def said(result: Result) -> str:
     collapsed = (
         " The training collapsed: this is no better than always the commonest class." if result.collapsed else ""
     )
-    accuracy = f"Test accuracy {result.test_accuracy:.4f} on {result.test_examples:,} images after {epochs}."
+    accuracy = f"Test accuracy {100 * result.test_accuracy:.2f} % on {result.test_examples:,} images after {epochs}."
     return f"{accuracy}{collapsed}"
 
 

@@ -33,9 +33,9 @@ SAYS = {
         "within reach",
         "pick_share",
         "validation: the paired deviation is the smaller one for ",
-        "95% interval",
+        "95 % interval",
     ],
-    "03_anywhere": ["JAX ", "Test accuracy 0.9", "on 360 images", "True", "On digits, use"],
+    "03_anywhere": ["JAX ", "Test accuracy 9", "on 360 images", "True", "On digits, use"],
     "04_your_own_pictures": [
         "1,437 pictures (1,437 grey) as images of 1 channel",
         "1,149 images to learn from, 288 to test on",

@@ -66,7 +66,8 @@ def with_equal_cost(configs: list[NetworkConfig], kind: str, image_shape: Shape,
     if error > TOLERANCE:
         possible = _nearest_possible(setting, given, lambda value: matched(value)[1])
         raise RequestError(
-            f"match={kind!r} with {setting}={given}: costs differ by {error:.1%}, more than {TOLERANCE:.0%}; {possible}"
+            f"match={kind!r} with {setting}={given}: costs differ by {100 * error:.1f} %, "
+            f"more than {100 * TOLERANCE:.0f} %; {possible}"
         )
     return networks
 
@@ -106,7 +107,7 @@ def with_cost(config: NetworkConfig, kind: str, wanted: int, image_shape: Shape,
         settings = " and ".join(size.setting for size in _sizes(config))
         raise RequestError(
             f"{kind}={wanted:,}: the nearest that {config.model} with another {settings} can reach is {reached:,},"
-            f" more than {TOLERANCE:.0%} away"
+            f" more than {100 * TOLERANCE:.0f} % away"
         )
     return nearest
 

@@ -262,7 +262,7 @@ def _picks(answer: Answer) -> list[_Line]:
     """How often the rule takes each depth on resampled data."""
 
     def share(depth: Depth) -> str | None:
-        return None if depth.pick_share is None else f"{depth.pick_share:.0%}"
+        return None if depth.pick_share is None else f"{100 * depth.pick_share:.0f} %"
 
     return [_line(answer, "taken on resampled data", share)]
 

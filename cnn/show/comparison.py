@@ -298,11 +298,11 @@ def _axis_of_variants(axes: "Axes", comparison: Comparison) -> None:
 
 
 def _marks(comparison: Comparison, column: str) -> str:
-    """What the marks are, and how many seeds they rest on: `mean and 95% interval, n=5`; for one seed just `n=1`."""
+    """What the marks are, and how many seeds they rest on: `mean and 95 % interval, n=5`; for one seed just `n=1`."""
     estimates = [variant.measured[column] for variant in comparison.variants]
     counts = sorted({estimate.n for estimate in estimates if estimate.n} or {0})
     seeds = f"n={counts[0]}" if len(counts) == 1 else f"n={counts[0]} to {counts[-1]}"
     if counts[-1] < 2:
         return seeds
     intervals = any(estimate.low is not None for estimate in estimates)
-    return f"mean and 95% interval, {seeds}" if intervals else f"mean, {seeds}"
+    return f"mean and 95 % interval, {seeds}" if intervals else f"mean, {seeds}"

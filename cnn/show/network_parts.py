@@ -141,7 +141,7 @@ def _mistake(dataset: Dataset, place: int, classes: np.ndarray, sure: np.ndarray
     said = dataset.class_names[classes[seed, place]]
     count = int((sure[:, place] > 0).sum())
     of = f"{count} of {len(sure)} seeds wrong" if len(sure) > 1 else ""
-    lines = (f"is {truth}", f"taken for {said}, {sure[seed, place]:.0%}", *([of] if of else []))
+    lines = (f"is {truth}", f"taken for {said}, {100 * sure[seed, place]:.0f} %", *([of] if of else []))
     step = -(-max(dataset.image_shape[:2]) // MOST_PIXELS)
     png = image_png(dataset.test_images[place, ::step, ::step], dataset.largest_pixel)
     return Image(png, f"test image {place}: {'; '.join(lines)}", lines)

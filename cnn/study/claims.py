@@ -85,7 +85,7 @@ def stated(statement: str, dataset: str, expected: Sequence[Expected]) -> str:
         seen = _listed([(each.place, each.variant) for each in undecided])
         return (
             f'By these tests, the statement "{statement}" is not decided on {dataset}: {seen}; the intervals leave '
-            f"room for differences above {NEGLIGIBLE:.0%} of the error, and more seeds would decide."
+            f"room for differences above {100 * NEGLIGIBLE:.0f} % of the error, and more seeds would decide."
         )
     return f'By these tests, the statement "{statement}" holds on {dataset}.'
 

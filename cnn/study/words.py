@@ -5,7 +5,7 @@ Accuracies are written in percent and their differences in points, both with two
 Example:
     >>> from cnn.study.statistics import Estimate
     >>> mean_in_words(Estimate(n=5, mean=0.98, low=0.97, high=0.99))
-    '98.00 % (95% interval 97.00 to 99.00, n=5)'
+    '98.00 % (95 % interval 97.00 to 99.00, n=5)'
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def mean_in_words(estimate: Estimate) -> str:
         return "an unknown share (no trial succeeded)"
     known = [f"n={estimate.n}"]
     if estimate.low is not None and estimate.high is not None:
-        known.insert(0, f"95% interval {points(estimate.low):.2f} to {points(estimate.high):.2f}")
+        known.insert(0, f"95 % interval {points(estimate.low):.2f} to {points(estimate.high):.2f}")
     return f"{points(estimate.mean):.2f} % ({', '.join(known)})"
 
 
@@ -133,11 +133,11 @@ def _on_test_images(answer: Answer) -> str:
 
 
 def direction(difference: Estimate) -> str:
-    """A difference of accuracies as `worse by 0.23 points (95% interval 0.12 to 0.34)`."""
+    """A difference of accuracies as `worse by 0.23 points (95 % interval 0.12 to 0.34)`."""
     size = abs(points(difference.mean or 0.0))
     word = "better" if (difference.mean or 0.0) > 0 else "worse"
     ends = _towards(difference)
-    return f"{word} by {f'{size:.2f}' if size else 'less than 0.01'} points{f' (95% interval {ends})' if ends else ''}"
+    return f"{word} by {f'{size:.2f}' if size else 'less than 0.01'} points{f' (95 % interval {ends})' if ends else ''}"
 
 
 def _towards(difference: Estimate) -> str:
@@ -175,7 +175,7 @@ def _why(answer: Answer) -> str:
         falls = f"{variant_name('blocks', best.blocks)} {'falls' if best.blocks == 1 else 'fall'} {short} points short"
         parts.append(f"{falls} of the best on validation data, where {allowed} are allowed.")
     if best is not None and best.pick_share is not None:
-        takes = f"the rule takes {variant_name('blocks', best.blocks)} in {best.pick_share:.0%} of draws"
+        takes = f"the rule takes {variant_name('blocks', best.blocks)} in {100 * best.pick_share:.0f} % of draws"
         parts.append(f"On resampled seeds and validation images, {takes}.")
     return " ".join(parts)
 
@@ -266,7 +266,7 @@ def joined(words: Sequence[str]) -> str:
 def versus(comparison: Comparison, name: Any) -> str:
     """How a variant differs from the reference, in words: points, interval and p-value.
 
-    The interval counts in the direction of the words: `2.00 points less (95% interval 1.00 to 3.00, p = 0.004)` stands
+    The interval counts in the direction of the words: `2.00 points less (95 % interval 1.00 to 3.00, p = 0.004)` stands
     for a difference of -0.02. Where the interval reaches below 0, the data allow the opposite direction too.
     """
     variant = comparison[name]
@@ -278,7 +278,7 @@ def versus(comparison: Comparison, name: Any) -> str:
     known = []
     ends = _towards(difference)
     if ends:
-        known.append(f"95% interval {ends}")
+        known.append(f"95 % interval {ends}")
     if variant.p_adjusted is not None:
         known.append(f"p = {variant.p_adjusted:.2g}")
     return f"{abs(in_points):.2f} points {word}" + (f" ({', '.join(known)})" if known else "")
@@ -292,7 +292,7 @@ def accuracy(comparison: Comparison, name: Any, measured: str = ACCURACY) -> str
 def share(comparison: Comparison, name: Any) -> str:
     """A variant's cost as shares of the reference's cost. The time has an interval, paired by seed.
 
-    For example `50% of the parameters, 120% of the multiply-accumulates and 80% of the training time (3 timings)`.
+    For example `50 % of the parameters, 120 % of the multiply-accumulates and 80 % of the training time (3 timings)`.
     """
     own = comparison[name]
     reference = comparison[comparison.reference].summary
@@ -303,15 +303,15 @@ def share(comparison: Comparison, name: Any) -> str:
         return f"{parameters} of the parameters and {macs} of the multiply-accumulates"
     known = [f"{time.n} timing{'' if time.n == 1 else 's'}"]
     if time.low is not None and time.high is not None:
-        known.insert(0, f"95% interval {100 * time.low:.0f} to {100 * time.high:.0f}")
+        known.insert(0, f"95 % interval {100 * time.low:.0f} to {100 * time.high:.0f}")
     return (
-        f"{parameters} of the parameters, {macs} of the multiply-accumulates and {time.mean:.0%} of the "
+        f"{parameters} of the parameters, {macs} of the multiply-accumulates and {100 * time.mean:.0f} % of the "
         f"training time ({', '.join(known)})"
     )
 
 
 def _ratio(own: int | None, reference: int | None) -> str:
-    return f"{own / reference:.0%}" if own is not None and reference else "an unknown share"
+    return f"{100 * own / reference:.0f} %" if own is not None and reference else "an unknown share"
 
 
 def verdict(comparison: Comparison, reference: str) -> str:

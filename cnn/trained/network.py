@@ -83,7 +83,7 @@ class Trained:
     @property
     def words(self) -> str:
         """Which network it is, such as `convnet, trained on digits with seed 0`, and its test accuracy if known."""
-        accuracy = "" if self.test_accuracy is None else f", test accuracy {self.test_accuracy:.2%}"
+        accuracy = "" if self.test_accuracy is None else f", test accuracy {100 * self.test_accuracy:.2f} %"
         return f"{self.config.network.model}, trained on {self.config.dataset} with seed {self.config.seed}{accuracy}"
 
     @functools.cached_property

@@ -90,5 +90,5 @@ def _label(network: NetworkConfig, trials: int) -> str:
 
 def _note(epoch: Epoch) -> str:
     if epoch.val_accuracy is None:
-        return f"train accuracy {epoch.train_accuracy:.4f}"
-    return f"val accuracy {epoch.val_accuracy:.4f}"
+        return f"train accuracy {100 * epoch.train_accuracy:.2f} %"
+    return f"val accuracy {100 * epoch.val_accuracy:.2f} %"

@@ -163,7 +163,7 @@ CASES = [
     ("sweep_blocks", "--validation_fraction=0", ["validation_fraction=0", "above 0"]),
     ("sweep_blocks", "--batch_size=2000", ["batch_size=2000", "at most 1293"]),
     ("sweep_blocks", "--pooling=stride --filter_size=1", ["filter_size=1", "at least 2 with pooling='stride'"]),
-    ("sweep_blocks", "--match=parameters --width=1 --hidden=1", ["width=1", "costs differ", "more than 2%"]),
+    ("sweep_blocks", "--match=parameters --width=1 --hidden=1", ["width=1", "costs differ", "more than 2 %"]),
     ("sweep_blocks", "--epoch=3", ["flag='epoch': must be a flag of this command", "; nearest: epochs\n"]),
     ("sweep_blocks", "--epochs", ["Missing value for flag --epochs"]),
     ("sweep_blocks", "--noflip=1", ["--noflip=1", "does not take an argument"]),
@@ -201,7 +201,7 @@ CASES = [
     ("downsampling", "--filter_size=1", ["filter_size=1", "pooling='stride'"]),
     ("convolutions", "--blocks=0", ["blocks=0", "at least 1"]),
     ("convolutions", "--convolutions=2", ["flag='convolutions'"]),
-    ("convolutions", "--match=macs --width=1 --head=average", ["width=1", "costs differ", "more than 2%"]),
+    ("convolutions", "--match=macs --width=1 --head=average", ["width=1", "costs differ", "more than 2 %"]),
     ("one_by_one", "--blocks=1", ["blocks=1", "at least 2"]),
     ("lenet5", "--blocks=2", ["flag='blocks'", "nearest: "]),
 ]

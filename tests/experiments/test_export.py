@@ -70,7 +70,10 @@ def test_what_train_leaves_is_handed_on(ask, tmp_path):
     assert ask("train", "--dataset=digits", "--epochs=2", "--width=4", "--workdir=kept").returncode == 0
     first, lines = printed_lines(ask("export", "--workdir=kept", "--to=stablehlo"))
     trained = Trained.load(tmp_path / "kept")
-    assert f"convnet, trained on digits with seed 0, test accuracy {trained.test_accuracy:.2%}. It is read so:" in first
+    assert (
+        f"convnet, trained on digits with seed 0, test accuracy {100 * trained.test_accuracy:.2f} %. It is read so:"
+        in first
+    )
     images = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1), np.uint8)
     np.save(tmp_path / "images.npy", images)
     code = f"import numpy as np; images = np.load('images.npy')\n{lines}"

@@ -19,7 +19,7 @@ def test_train_leaves_its_files(ask, tmp_path, flags, parameters):
     folder = tmp_path / "w"
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "done" and result["parameters"] == parameters and result["test_examples"] == 360
-    assert f"{result['test_accuracy']:.4f}" in done.stdout
+    assert f"Test accuracy {100 * result['test_accuracy']:.2f} % on 360 images" in done.stdout
     epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [epoch["epoch"] for epoch in epochs] == [1, 2] and epochs[0]["val_accuracy"] is None
     assert json.loads((folder / "config.json").read_text())["training"]["batch_size"] == 128

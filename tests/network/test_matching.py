@@ -169,7 +169,7 @@ def test_no_size_beyond_the_largest_is_tried(settings):
 
 def test_a_cost_that_cannot_be_reached_is_refused():
     with pytest.raises(
-        RequestError, match=r"^parameters=1,000: the nearest that mlp .* can reach is 807, more than 2%"
+        RequestError, match=r"^parameters=1,000: the nearest that mlp .* can reach is 807, more than 2 %"
     ):
         matching.with_cost(NetworkConfig(model="mlp"), "parameters", 1000, (28, 28, 1), 10)
 

@@ -104,7 +104,7 @@ def test_only_what_is_known_has_a_row():
     assert not any("diverged" in name or "resampled" in name for name in names)
     right = np.ones((2, 100), bool)
     resampled = figure_of({1: [0.98, 0.98], 2: [0.98, 0.98]}, val_correct={1: right, 2: right})
-    assert cells(resampled, "taken on resampled data") == ["100%", "0%"]
+    assert cells(resampled, "taken on resampled data") == ["100 %", "0 %"]
 
 
 def test_the_bars_are_the_shortfalls_beside_what_is_allowed():

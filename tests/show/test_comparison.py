@@ -74,10 +74,10 @@ def test_true_boxes_are_green_and_found_ones_vermilion():
 @pytest.mark.parametrize(
     "accuracies, words",
     [
-        ("five seeds", "mean and 95% interval, n=5"),
+        ("five seeds", "mean and 95 % interval, n=5"),
         ("one seed", "n=1"),
-        ("a diverged trial", "mean and 95% interval, n=2 to 3"),
-        ("a variant without a result", "mean and 95% interval, n=2"),
+        ("a diverged trial", "mean and 95 % interval, n=2 to 3"),
+        ("a variant without a result", "mean and 95 % interval, n=2"),
     ],
 )
 def test_the_title_of_a_panel_says_how_many_seeds_there_are(accuracies, words):

@@ -55,7 +55,7 @@ def test_the_worst_mistakes_come_first():
     seen = [said([0, 1, 0, 1], [0.9, 0.6, 0.9, 0.8]), said([0, 1, 0, 0], [0.9, 0.7, 0.9, 0.9])]
     shown = mistakes(dataset([0, 0, 0, 0]), seen).images
     assert [image.description.partition(":")[0] for image in shown] == ["test image 1", "test image 3"]
-    assert shown[0].lines == ("is class 0", "taken for class 1, 70%", "2 of 2 seeds wrong")
+    assert shown[0].lines == ("is class 0", "taken for class 1, 70 %", "2 of 2 seeds wrong")
     assert shown[1].lines[-1] == "1 of 2 seeds wrong"
 
 

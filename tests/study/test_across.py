@@ -111,7 +111,7 @@ def test_the_answer_depends_where_every_depth_is_ruled_out():
     text = across_words.sentence(found)
     assert text.startswith(
         "The answer depends on the data: the recommended numbers of blocks differ (digits: 1; mnist: 3), and none does "
-        "for all sweeps. On test images, 1 block is worse by 6.00 points (95% interval "
+        "for all sweeps. On test images, 1 block is worse by 6.00 points (95 % interval "
     )
     assert "in sweep mnist, p < 0.001; 3 blocks are worse by 6.00 points" in text and "in sweep digits, p" in text
     assert text.endswith("Every other depth is ruled out by a sweep too.")

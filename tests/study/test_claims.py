@@ -10,7 +10,7 @@ WORSE = [0.5, 0.49, 0.5]
 # of 0.1 and 0.01 points, and intervals of 4.30265 / sqrt 3 = 2.48 times as much around 0: 0.25 and 0.02 points.
 NEAR = [0.981, 0.969, 0.99]
 SAME = [0.9801, 0.9699, 0.99]
-ROOM = "the intervals leave room for differences above 5% of the error, and more seeds would decide."
+ROOM = "the intervals leave room for differences above 5 % of the error, and more seeds would decide."
 BETTER = [0.9851, 0.975, 0.995]
 
 

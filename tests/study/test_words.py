@@ -25,7 +25,7 @@ def sentence(accuracies, dataset="mnist"):
         (
             {1: [0.96, 0.97, 0.98]},
             "mnist",
-            ["use 1 block: mean test accuracy 97.00 % (95% interval 94.52 to 99.48, n=3)", "no other depth"],
+            ["use 1 block: mean test accuracy 97.00 % (95 % interval 94.52 to 99.48, n=3)", "no other depth"],
         ),
         (
             {1: [0.97, 0.96], 2: [0.97, 0.97], 3: [0.96, 0.97]},
@@ -59,7 +59,7 @@ def test_sentence_of_depths_that_are_told_apart():
     assert sentence({1: [0.921, 0.92, 0.919], 2: [0.97, 0.97, 0.97]}) == (
         "On mnist, use 2 blocks: mean test accuracy 97.00 % (n=3). "
         "1 block fell 5.00 points short of the best on validation data, where 0.15 were allowed. "
-        "On test images, 1 block is worse by 5.00 points (95% interval 4.75 to 5.25)."
+        "On test images, 1 block is worse by 5.00 points (95 % interval 4.75 to 5.25)."
     )
 
 
@@ -67,8 +67,11 @@ def test_sentence_of_depths_that_are_told_apart():
     "other, said",
     [
         # as simulated for 3 blocks on MNIST: better by 0.15 points, with an interval of 4.30265 x 0.01 / sqrt 3
-        ([0.9915 + 0.0001, 0.9915, 0.9915 - 0.0001], "2 blocks are better by 0.15 points (95% interval 0.13 to 0.17)."),
-        ([0.9885 + 0.0001, 0.9885, 0.9885 - 0.0001], "2 blocks are worse by 0.15 points (95% interval 0.13 to 0.17)."),
+        (
+            [0.9915 + 0.0001, 0.9915, 0.9915 - 0.0001],
+            "2 blocks are better by 0.15 points (95 % interval 0.13 to 0.17).",
+        ),
+        ([0.9885 + 0.0001, 0.9885, 0.9885 - 0.0001], "2 blocks are worse by 0.15 points (95 % interval 0.13 to 0.17)."),
     ],
 )
 def test_sentence_says_in_which_direction_depths_differ(other, said):
@@ -131,7 +134,7 @@ def test_sentence_says_why_a_depth_was_taken_that_is_not_the_best_and_how_sure()
     right = np.ones((2, 100), bool)
     text = words.answer_sentence(answered(rows, val_correct={1: right, 2: right}))
     assert "1 block falls 0.10 points short of the best on validation data, where 0.20 are allowed." in text
-    assert "On resampled seeds and validation images, the rule takes 1 block in 100% of draws." in text
+    assert "On resampled seeds and validation images, the rule takes 1 block in 100 % of draws." in text
     assert "draws" not in words.answer_sentence(answered(rows))  # which images are right is not known
 
 
@@ -209,7 +212,7 @@ def test_notes_of_a_comparison():
 def test_what_is_unknown_is_said(other):
     comparison = compared_pooling({"max": [0.9, None], "stride": other})
     assert words.versus(comparison, "stride").endswith("(no common seed succeeded)")
-    assert words.share(comparison, "stride") == "100% of the parameters and 100% of the multiply-accumulates"
+    assert words.share(comparison, "stride") == "100 % of the parameters and 100 % of the multiply-accumulates"
     assert words.verdict(comparison, "max pooling") == (
         "Not to be told apart from max pooling: stride (fewer than two common seeds allow no test)."
     )
@@ -219,19 +222,19 @@ def test_one_seed_has_a_mean_and_no_interval():
     comparison = compared_pooling({"max": [0.98], "stride": [0.96]})
     assert words.accuracy(comparison, "stride") == "96.00 % (n=1)"
     assert words.versus(comparison, "stride") == "2.00 points less"
-    assert words.share(comparison, "stride").endswith("and 100% of the training time (1 timing)")
+    assert words.share(comparison, "stride").endswith("and 100 % of the training time (1 timing)")
 
 
 @pytest.mark.parametrize(
     "mean, low, high, said",
     [
-        (-0.011, -0.0125, -0.0096, "1.10 points less (95% interval 0.96 to 1.25, p = 0.03)"),
-        (0.011, 0.0096, 0.0125, "1.10 points more (95% interval 0.96 to 1.25, p = 0.03)"),
-        (0.0004, -0.0011, 0.0019, "0.04 points more (95% interval -0.11 to 0.19, p = 0.03)"),
-        (-0.0004, -0.0019, 0.0011, "0.04 points less (95% interval -0.11 to 0.19, p = 0.03)"),
-        (-0.00004, -0.00004, 0.001, "0.00 points apart (95% interval 0.00 to 0.10, p = 0.03)"),
-        (0.00004, -0.0018, 0.0017, "0.00 points apart (95% interval -0.18 to 0.17, p = 0.03)"),
-        (-0.01, -0.02, 0.00004, "1.00 points less (95% interval 0.00 to 2.00, p = 0.03)"),
+        (-0.011, -0.0125, -0.0096, "1.10 points less (95 % interval 0.96 to 1.25, p = 0.03)"),
+        (0.011, 0.0096, 0.0125, "1.10 points more (95 % interval 0.96 to 1.25, p = 0.03)"),
+        (0.0004, -0.0011, 0.0019, "0.04 points more (95 % interval -0.11 to 0.19, p = 0.03)"),
+        (-0.0004, -0.0019, 0.0011, "0.04 points less (95 % interval -0.11 to 0.19, p = 0.03)"),
+        (-0.00004, -0.00004, 0.001, "0.00 points apart (95 % interval 0.00 to 0.10, p = 0.03)"),
+        (0.00004, -0.0018, 0.0017, "0.00 points apart (95 % interval -0.18 to 0.17, p = 0.03)"),
+        (-0.01, -0.02, 0.00004, "1.00 points less (95 % interval 0.00 to 2.00, p = 0.03)"),
     ],
 )
 def test_the_interval_has_the_sign_of_the_words(mean, low, high, said):
@@ -244,7 +247,7 @@ def test_a_share_is_of_the_references_cost():
     large = row(blocks="large", seconds=10.0)
     comparison = compare([large, small], column="size", reference="large")
     assert words.share(comparison, "small") == (
-        "100% of the parameters, 100% of the multiply-accumulates and 80% of the training time (1 timing)"
+        "100 % of the parameters, 100 % of the multiply-accumulates and 80 % of the training time (1 timing)"
     )
 
 
@@ -256,7 +259,7 @@ def test_a_share_is_of_the_references_cost():
             {1: [0.97, 0.96], 2: [0.97, 0.97]},
             [
                 "1 block is the smallest depth that is good enough on validation images: mean test accuracy 96.50 % "
-                "(95% interval 90.15 to 100.00, n=2).",
+                "(95 % interval 90.15 to 100.00, n=2).",
                 "On test images, 1 block cannot be told apart from 2 blocks (a true difference below ",
             ],
         ),
@@ -284,8 +287,8 @@ def test_the_interval_of_a_time_is_said():
     logs = np.log([0.5, 0.6, 0.7])
     low, high = np.exp(stats.t.interval(0.95, 2, loc=logs.mean(), scale=stats.sem(logs)))
     assert words.share(comparison, "stride") == (
-        "100% of the parameters, 100% of the multiply-accumulates and 59% of the training time "
-        f"(95% interval {100 * low:.0f} to {100 * high:.0f}, 3 timings)"
+        "100 % of the parameters, 100 % of the multiply-accumulates and 59 % of the training time "
+        f"(95 % interval {100 * low:.0f} to {100 * high:.0f}, 3 timings)"
     )
 
 

@@ -52,7 +52,7 @@ def test_a_bar_counts_the_epochs_of_trials_together():
         ("convnet of 1 block, 2 trials", 1, 2),
         ("convnet of 1 block, 2 trials", 2, 2),
     ]
-    assert seen.tasks[-1][3] == f"val accuracy {outcomes[0].result.val_accuracy:.4f}"
+    assert seen.tasks[-1][3] == f"val accuracy {100 * outcomes[0].result.val_accuracy:.2f} %"
 
 
 @pytest.mark.parametrize("trials", [1, 2])
