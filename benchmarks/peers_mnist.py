@@ -46,6 +46,7 @@ def network(image_shape: tuple[int, int, int], classes: int) -> "torch.nn.Sequen
 
 def train(dataset: str, seed: int, target: float, epochs: int) -> list[dict[str, Any]]:
     """For each epoch until the target is reached: the seconds of training since the start, and the test accuracy."""
+    import numpy as np
     import torch
 
     from cnn.data import datasets, splits
