@@ -92,21 +92,21 @@ def planned():
     """The command lines of the plan: the name of an experiment, and its flags."""
     text = (ROOT / "benchmarks" / "README.md").read_text()
     section = text.split("## What is to be measured next\n")[1].split("\n## ")[0]
-    return re.findall(r"^python -m experiments\.(\w+) (.+)$", section, re.MULTILINE)
+    return re.findall(r"python -m experiments\.(\w+) ([^`\n]+)", section)
 
 
 def test_what_is_planned_can_be_run_on_the_default_grid():
-    """Of every data set with published images and every comparison; no command fixes rates, seeds or the margin."""
+    """Of MNIST and CIFAR-10, and of every comparison; no command fixes rates, tuning seeds or the margin."""
     commands = planned()
     for name, arguments in commands:
         experiment = importlib.import_module(f"experiments.{name}").EXPERIMENT
         values = flags.define(experiment)
         flags.parse(values, [name, *arguments.split()])
         config = flags.configure(values, experiment)
-        assert (config.learning_rates, config.seeds, config.tuning_seeds) == ((), 5, 2)
+        assert config.learning_rates == () and config.tuning_seeds == 2 and config.seeds in (5, 10)
         assert name != "sweep_blocks" or config.margin == SweepConfig().margin
     swept = Counter(arguments.split()[0] for name, arguments in commands if name == "sweep_blocks")
-    assert swept == {f"--dataset={name}": 4 for name in recipes.DATASETS if name != "digits"}
+    assert swept == {"--dataset=mnist": 9, "--dataset=cifar10": 4}
     comparisons = {path.stem for path in (ROOT / "experiments").glob("*.py") if "StudyConfig" in path.read_text()}
     assert {name for name, _ in commands} >= comparisons
 
