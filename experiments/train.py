@@ -69,7 +69,7 @@ def said(result: Result) -> str:
         >>> said(Result("done", test_accuracy=0.975, test_examples=360, epochs=1))
         'Test accuracy 97.50 % on 360 images after 1 epoch.'
     """
-    if result.status == "diverged":
+    if result.status == "diverged" or result.test_accuracy is None:
         return f"Diverged: the loss was not finite at step {result.bad_step}."
     epochs = f"{result.epochs} epoch{'' if result.epochs == 1 else 's'}"
     collapsed = (

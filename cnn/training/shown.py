@@ -89,6 +89,6 @@ def _label(network: NetworkConfig, trials: int) -> str:
 
 
 def _note(epoch: Epoch) -> str:
-    if epoch.val_accuracy is None:
-        return f"train accuracy {100 * epoch.train_accuracy:.2f} %"
-    return f"val accuracy {100 * epoch.val_accuracy:.2f} %"
+    name = "train" if epoch.val_accuracy is None else "val"
+    accuracy = epoch.train_accuracy if epoch.val_accuracy is None else epoch.val_accuracy
+    return "" if accuracy is None else f"{name} accuracy {100 * accuracy:.2f} %"
