@@ -108,7 +108,7 @@ def running(
         RequestError: the request cannot be met; in that case nothing has been written.
         UnfinishedError: the shard has ended, and other trials of the study are missing; so there are no results yet.
     """
-    plan, folder, _ = _checked(study, workdir)  # before the lock, so that nothing is written if it is refused
+    plan, folder, finished = _checked(study, workdir)  # before the lock, so that nothing is written if it is refused
     require_known("keep", keep, KEEPS)
     options = Options(
         measure=study.measure,
@@ -119,9 +119,11 @@ def running(
         stream=stream,
         profile=profile,
     )
+    elsewhere = executor if executor is not None and ahead(plan, finished).missing else None
+    here = machine.here() if elsewhere is None else elsewhere.runs_on()
     lock = last(plan, folder, shard, options, progress, executor) if shard else alone(folder.path)
     with lock:
-        yield _Run(plan, folder, options, progress, executor).results()
+        yield _Run(plan, folder, here, options, progress, executor).results()
 
 
 def overview(study: Study, workdir: Path | None = None, shard: Shard | None = None) -> Overview:
@@ -167,13 +169,19 @@ class _Run:
     """A study while it runs: what its phases share, and the results so far."""
 
     def __init__(
-        self, plan: Plan, folder: StudyFolder, options: Options, progress: Progress, executor: Executor | None
+        self,
+        plan: Plan,
+        folder: StudyFolder,
+        here: Machine,
+        options: Options,
+        progress: Progress,
+        executor: Executor | None,
     ) -> None:
         self.plan = plan
         self.folder = folder
         self.options = options
         self.executor = executor
-        self.here: Machine = machine.here()
+        self.here = here
         opened = folder.open(plan, self.here)
         self.begun_on = opened.begun_on.digest()
         self.elsewhere = self.here.differences(opened.begun_on)
