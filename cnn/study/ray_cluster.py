@@ -15,14 +15,12 @@ import secrets
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from cnn import files, machine
+from cnn import machine
 from cnn.errors import RequestError, require, require_extra, require_integer
 
 ANSWERS = 10.0  # seconds in which the machine of an address must accept a connection
@@ -36,14 +34,16 @@ _OF_THIS_MACHINE = {
 }
 _JOIN = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False)"
 # A process of its own has the cluster of this machine. To start one forks, which JAX's threads forbid here; and the
-# cluster ends when this pipe closes, in whatever way this process ends. One without a guard of memory, as this process.
+# cluster ends when a pipe closes, in whatever way this process ends. One without a guard of memory, as this process.
+# A socket's path has a hundred bytes at most, so it lies in no long folder.
 _HEAD = """
-import sys, ray
+import os, sys, tempfile, ray
 guard = {"memory_monitor_refresh_ms": 0}
-kept = {"include_dashboard": False, "log_to_driver": False, "_temp_dir": sys.argv[2], "_system_config": guard}
-print(ray.init("local", num_cpus=int(sys.argv[1]), **kept).address_info["gcs_address"], flush=True)
-sys.stdin.read()
-ray.shutdown()
+with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp" if os.name == "posix" else None) as folder:
+    kept = {"include_dashboard": False, "log_to_driver": False, "_temp_dir": folder, "_system_config": guard}
+    print(ray.init("local", num_cpus=int(sys.argv[1]), **kept).address_info["gcs_address"], flush=True)
+    sys.stdin.read()
+    ray.shutdown()
 """
 
 
@@ -113,9 +113,7 @@ def _require_room(name: str, asked: int, most: float) -> None:
 @contextlib.contextmanager
 def _head(cores: int) -> Iterator[str]:
     """A cluster of this machine, as long as the block or this process runs; gives its address."""
-    # A socket's path has a hundred bytes at most, so it lies in no long folder.
-    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp" if os.name == "posix" else None))
-    command = [sys.executable, "-c", _HEAD, str(cores), str(folder)]
+    command = [sys.executable, "-c", _HEAD, str(cores)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, start_new_session=True, **pipes) as head:  # without the terminal's Ctrl-C
         assert head.stdin is not None and head.stdout is not None and head.stderr is not None
@@ -129,7 +127,6 @@ def _head(cores: int) -> Iterator[str]:
         finally:
             head.stdin.close()
             head.wait()
-            files.remove(folder)
 
 
 def _last(text: str) -> str:
