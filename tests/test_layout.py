@@ -79,6 +79,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
             "lowerings",
             "forecast",
             "streaming",
+            "scaling",
         ),
         *("hlo", "compiled"),
         *("answer_simulation", "sweep_cost", "sweep_beside", "time_to_accuracy", "train_step"),

@@ -22,7 +22,7 @@ from cnn.progress import Progress
 from cnn.study import ray_worker
 from cnn.study.executors import groups, record_failure
 from cnn.study.folder import StudyFolder
-from cnn.study.outlook import Outlook
+from cnn.study.outlook import Outlook, Watch
 from cnn.study.plan import Plan, Trial
 from cnn.study.ray_cluster import Cluster, joined
 from cnn.study.ray_worker import Begun, Board, Message, Order, Reached, Work
@@ -183,7 +183,7 @@ class _Running:
         progress: shows it.
     """
 
-    def __init__(self, submit: Callable[[Sequence[Trial]], Any], board: Any, progress: Outlook) -> None:
+    def __init__(self, submit: Callable[[Sequence[Trial]], Any], board: Any, progress: Watch) -> None:
         self.tasks: dict[Any, Sequence[Trial]] = {}
         self._submit = submit
         self._board = board

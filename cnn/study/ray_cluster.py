@@ -26,6 +26,7 @@ from cnn.errors import RequestError, require, require_extra, require_integer
 ANSWERS = 10.0  # seconds in which the machine of an address must accept a connection
 JOINS = 60.0  # seconds in which a process must have joined the cluster there
 _QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": "CRITICAL"}
+_NO_LINES = {"RAY_DEDUP_LOGS_SKIP_REGEX": "."}  # else Ray prints on standard output that a worker was lost
 _TOKEN = "RAY_AUTH_TOKEN"  # without it nobody else on this machine gets into the cluster
 _OF_THIS_MACHINE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # despite its name: then every port of a cluster is one of 127.0.0.1
@@ -70,7 +71,8 @@ class Cluster:
         require_integer("trial_cpus", self.cpus, minimum=1, maximum=4096)
         if self.gpus is not None:
             require_integer("trial_gpus", self.gpus, minimum=0, maximum=64)
-        with _variables({} if self.address else _OF_THIS_MACHINE):  # Ray reads them when it is imported
+        own = {} if self.address else _OF_THIS_MACHINE
+        with _variables({**own, **_NO_LINES}):  # Ray reads them when it is imported
             require_extra("ray", "ray", "launcher='ray'")
 
     @property

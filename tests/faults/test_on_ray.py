@@ -92,7 +92,12 @@ from cnn.data import datasets
 from cnn.study import ray_worker
 from cnn.study.plan import plan_study
 from cnn.training.trial import Options
-from tests.study.small import CONFIG, study
+from tests.study.small import study
+held = ray_worker.StudyFolder.held
+def noted(*arguments):
+    pathlib.Path(sys.argv[2]).touch()
+    return held(*arguments)
+ray_worker.StudyFolder.held = noted
 ray_worker._worker = ray_worker._Worker  # outside Ray an order holds the work itself
 plan = plan_study(study(datasets.load("digits")))
 trials = tuple(plan.comparing()[:2])
@@ -103,8 +108,9 @@ print(*(outcome.result.to_json() for outcome in ray_worker.run_group(order).valu
 """
 
 
-def attempt(folder):
-    command = [sys.executable, "-W", "error", "-c", ATTEMPT, str(folder)]
+def attempt(folder, reached):
+    """Run two trials in a process, which leaves a file where it asks for the first one's lock."""
+    command = [sys.executable, "-W", "error", "-c", ATTEMPT, str(folder), str(reached)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     STARTED.append(process)
     return process
@@ -118,12 +124,11 @@ def times(folder):
 @pytest.mark.parametrize("ends", ["well", "killed"])
 def test_a_second_attempt_while_the_first_still_lives(tmp_path, ends):
     """As where a machine was taken for lost: the second one waits, writes nothing, and reads or continues."""
-    first = attempt(tmp_path)
+    first = attempt(tmp_path, tmp_path / "first")
     wait_for(first, lambda: saved(tmp_path))
     os.kill(first.pid, signal.SIGSTOP)
-    second = attempt(tmp_path)
-    locks = list(tmp_path.glob("trials/*/.lock"))
-    wait_for(second, lambda: any(ray_nodes.has_open(second.pid, lock) for lock in locks))
+    second = attempt(tmp_path, tmp_path / "second")
+    wait_for(second, (tmp_path / "second").exists)
     there = times(tmp_path)
     time.sleep(2)
     assert second.poll() is None and times(tmp_path) == there
