@@ -162,9 +162,7 @@ def extrapolated(row: Row, table: float, trials: int, machines: int, cores: int)
     workers = math.ceil(trials / (machines * cores)) * row.each
     driver = trials * table
     asked = f"{trials} trials on {machines} machines of {cores} cores"
-    ground = (
-        f"{begin:.0f} s to begin; then workers {workers:.0f} s, the driver {driver:.0f} s at {table:.3f} s a result"
-    )
+    ground = f"begin {begin:.0f} s; workers {workers:.0f} s; the driver {driver:.0f} s, {table:.3f} s a result"
     return f"{asked}: {max(begin + workers, driver):.0f} s ({ground})"
 
 

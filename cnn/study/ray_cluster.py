@@ -9,6 +9,7 @@ Example:
 
 import contextlib
 import errno
+import functools
 import os
 import re
 import secrets
@@ -93,7 +94,7 @@ def joined(cluster: Cluster) -> Iterator[int]:
         if cluster.address:
             _require_answer(cluster)
         else:
-            stack.enter_context(_variables({**_OF_THIS_MACHINE, _TOKEN: secrets.token_hex(32)}))
+            stack.enter_context(_variables({**_OF_THIS_MACHINE, _TOKEN: _token()}))
         address = cluster.address or stack.enter_context(_head(machine.cores()))
         import ray
 
@@ -106,6 +107,11 @@ def joined(cluster: Cluster) -> Iterator[int]:
             _require_room("cpus", cluster.cpus, most["CPU"])
             _require_room("gpus", gpus, most.get("GPU", 0))
         yield gpus
+
+
+@functools.cache  # Ray reads it once in a process
+def _token() -> str:
+    return secrets.token_hex(32)
 
 
 def _require_room(name: str, asked: int, most: float) -> None:
