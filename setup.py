@@ -8,7 +8,7 @@ PANDAS = "pandas>=2.2.3"
 PROGRESS_BARS = "ipywidgets>=8.1.5"
 TENSORBOARD = "tensorboard>=2.19"
 GRAIN = "grain>=0.2.18"  # reads the batches of a data set that stays on the host, ahead and in threads
-RAY = "ray>=2.50"  # runs trials on the machines of a cluster
+RAY = "ray>=2.60"  # runs trials on the machines of a cluster
 EVENTS = "tensorboardX>=2.6.2.2"  # writes what TensorBoard shows, without TensorFlow
 
 setup(

@@ -200,6 +200,8 @@ class _Running:
         """End the tasks that run, whose trials save their state, and those that wait."""
         import ray
 
+        if not ray.is_initialized():  # else Ray would start anew
+            return
         for task in self.tasks:
             ray.cancel(task)
         if self.tasks:
