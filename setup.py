@@ -8,6 +8,7 @@ PANDAS = "pandas>=2.2.3"
 PROGRESS_BARS = "ipywidgets>=8.1.5"
 TENSORBOARD = "tensorboard>=2.19"
 GRAIN = "grain>=0.2.18"  # reads the batches of a data set that stays on the host, ahead and in threads
+RAY = "ray>=2.60"  # runs trials on the machines of a cluster
 EVENTS = "tensorboardX>=2.6.2.2"  # writes what TensorBoard shows, without TensorFlow
 
 setup(
@@ -71,6 +72,7 @@ setup(
             TENSORBOARD,  # its own reader, in tests of the events
             EVENTS,
             GRAIN,
+            RAY,
         ],
         "cuda": ["jax[cuda12]>=0.7.2"],  # JAX's own CUDA libraries, for an NVIDIA GPU under Linux
         "tpu": ["jax[tpu]>=0.7.2"],  # the TPU's library, for a Cloud TPU VM
@@ -84,6 +86,7 @@ setup(
             TENSORBOARD,  # shows them
         ],
         "stream": [GRAIN],
+        "ray": [RAY],
         "notebooks": [
             PANDAS,  # tables
             PROGRESS_BARS,

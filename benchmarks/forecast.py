@@ -21,6 +21,7 @@ from absl import flags
 
 from benchmarks import report
 from cnn.data import datasets
+from cnn.machine import Machine
 from cnn.study.executors import Here
 from cnn.study.folder import StudyFolder
 from cnn.study.forecast import forecast
@@ -54,6 +55,10 @@ class Stopping:
     def __init__(self, here: Here, trials: int) -> None:
         self.here = here
         self.left = trials
+
+    def runs_on(self) -> Machine:
+        """The machine of this process."""
+        return self.here.runs_on()
 
     def run(
         self, plan: Plan, folder: StudyFolder, trials: Sequence[Trial], options: Options, progress: Outlook

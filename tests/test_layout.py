@@ -41,7 +41,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     ],
     "cnn.study": [
         *("statistics", "tuning", "results", "plan", "shards", "folder", "finished", "ahead"),
-        *("forecast", "outlook", "executors", "beside", "run"),
+        *("forecast", "outlook", "executors", "ray_cluster", "ray_worker", "on_ray", "beside", "run"),
         *("rule", "stability", "answer", "comparison", "words", "advice", "claims", "tables"),
         *("swept", "chosen", "across", "across_words"),
     ],
@@ -60,6 +60,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
             "command.quiet",
             "command.numerics",
             "command.compiled",
+            "command.process",
         ),
         *("command.flags", "command.run"),
         *("sweep_blocks", "train", "why_convnets", "localize", "features"),
@@ -67,6 +68,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     ],
     "benchmarks": [
         *("processes", "describe", "report", "turns", "problems", "peer_networks", "peers", "peers_mnist", "ours"),
+        "peers_recipe",
         *("sweep_torch", "sweep_flax", "peers_sweep"),
         *(
             "machine",
@@ -78,6 +80,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
             "lowerings",
             "forecast",
             "streaming",
+            "scaling",
         ),
         *("hlo", "compiled"),
         *("answer_simulation", "sweep_cost", "sweep_beside", "time_to_accuracy", "train_step"),
@@ -146,8 +149,8 @@ def test_every_import_is_declared():
     owners = packages_distributions()
     installed = [path for path in FILES if "benchmarks" not in path.parts]
     used = {name.split(".")[0] for path in installed for name in imported(path)}
-    # Of the extras [onnx], [stream] and [tensorboard], where they are installed.
-    extras = {"jax2onnx", "onnx", "grain", "tensorboardX"}
+    # Of the extras [onnx], [ray], [stream] and [tensorboard], where they are installed.
+    extras = {"jax2onnx", "onnx", "ray", "grain", "tensorboardX"}
     foreign = used - set(sys.stdlib_module_names) - {"cnn", "experiments"} - extras
     missing = {name for name in foreign if not {owner.lower().replace("_", "-") for owner in owners[name]} & declared}
     assert not missing

@@ -123,14 +123,11 @@ def _study_lock(workdir: Path) -> Iterator[None]:
         yield
 
 
-def _hold(stack: contextlib.ExitStack, folder: Path) -> bool:
-    """Lock a trial's folder until the stack is closed; whether nobody else has the lock."""
-    import filelock
-
-    folder.mkdir(parents=True, exist_ok=True)
+def _hold(stack: contextlib.ExitStack, folder: StudyFolder, trial: Trial) -> bool:
+    """Keep others out of a trial's folder until the stack is closed; whether nobody else is there."""
     try:
-        stack.enter_context(filelock.FileLock(folder / files.LOCK).acquire(timeout=0))
-    except filelock.Timeout:
+        stack.enter_context(folder.held(trial))
+    except files.InUseError:
         return False
     return True
 
@@ -201,7 +198,7 @@ class _Part:
     def _held(self, trial: Trial) -> bool:
         """Whether another process has a trial's lock: it may still write there."""
         with contextlib.ExitStack() as stack:
-            return not _hold(stack, self.folder.trial(trial).path)
+            return not _hold(stack, self.folder, trial)
 
     def _run(self, found: Ahead, trials: Sequence[Trial]) -> None:
         """Run trials of one phase, those of one variant after those of another; leave what other processes hold."""
@@ -214,7 +211,7 @@ class _Part:
         for _, same in itertools.groupby(trials, key=lambda trial: trial.variant):
             for chunk in _chunks(list(same)):
                 with contextlib.ExitStack() as held:
-                    free = [trial for trial in chunk if _hold(held, self.folder.trial(trial).path)]
+                    free = [trial for trial in chunk if _hold(held, self.folder, trial)]
                     self._run_held([trial for trial in free if not self._has_finished(trial)], options)
 
     def _begin(self, done: int, trials: int) -> None:

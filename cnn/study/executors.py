@@ -14,7 +14,7 @@ from cnn.errors import RequestError
 from cnn.machine import Machine
 from cnn.progress import Progress
 from cnn.study.folder import StudyFolder, settings_of
-from cnn.study.outlook import Outlook
+from cnn.study.outlook import Outlook, Watch
 from cnn.study.plan import Plan, Trial
 from cnn.training.fit import Session
 from cnn.training.folder import Outcome, Result
@@ -24,6 +24,13 @@ from cnn.training.trial import Options, run_together
 @runtime_checkable
 class Executor(Protocol):
     """Runs the trials of a study: in this process, or elsewhere."""
+
+    def runs_on(self) -> Machine:
+        """The machine that the trials run on, or one of several; asked before anything is written.
+
+        Raises:
+            RequestError: there is none.
+        """
 
     def run(
         self, plan: Plan, folder: StudyFolder, trials: Sequence[Trial], options: Options, progress: Outlook
@@ -51,8 +58,12 @@ class Here:
     def __init__(self, session: Session) -> None:
         self.session = session
 
+    def runs_on(self) -> Machine:
+        """The machine of this process."""
+        return self.session.machine
+
     def run(
-        self, plan: Plan, folder: StudyFolder, trials: Sequence[Trial], options: Options, progress: Outlook
+        self, plan: Plan, folder: StudyFolder, trials: Sequence[Trial], options: Options, progress: Watch
     ) -> Iterator[Mapping[Trial, Outcome]]:
         """Run trials of one phase, group by group, and yield each group's outcomes; see `Executor`."""
         for group in groups(folder, trials, self.session.largest_group):
@@ -60,7 +71,7 @@ class Here:
             yield dict(zip(group, outcomes, strict=True))
 
     def _run_group(
-        self, plan: Plan, folder: StudyFolder, group: Sequence[Trial], options: Options, progress: Outlook
+        self, plan: Plan, folder: StudyFolder, group: Sequence[Trial], options: Options, progress: Watch
     ) -> list[Outcome]:
         """The outcomes of trials that run together; where the group fails, each of its trials runs alone."""
         prepared = plan.prepared[group[0].variant]
@@ -74,7 +85,7 @@ class Here:
             raise
         except Exception as error:
             if len(group) == 1:
-                return [_record_failure(plan, folder, group[0], error, progress)]
+                return [record_failure(plan, folder, group[0], error, progress)]
         return [outcome for trial in group for outcome in self._run_group(plan, folder, [trial], options, progress)]
 
 
@@ -98,8 +109,8 @@ def groups(folder: StudyFolder, trials: Sequence[Trial], size: int) -> Iterator[
             yield from (waiting[start : start + size] for start in range(0, len(waiting), size))
 
 
-def _record_failure(plan: Plan, folder: StudyFolder, trial: Trial, error: Exception, progress: Progress) -> Outcome:
-    """Write the reason into the trial's folder, and show it."""
+def record_failure(plan: Plan, folder: StudyFolder, trial: Trial, error: Exception, progress: Progress) -> Outcome:
+    """Write into a trial's folder that it failed, and why, and show it."""
     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     cost = plan.prepared[trial.variant].cost
     result = Result("failed", parameters=cost.parameters, macs=cost.macs, reason=reason)

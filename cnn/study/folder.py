@@ -4,9 +4,10 @@
 for people and other programs; this project never reads it back.
 """
 
+import contextlib
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +50,26 @@ class StudyFolder:
     def trial(self, trial: Trial) -> TrialFolder:
         """The folder of one trial."""
         return TrialFolder(self.path / "trials" / trial.name)
+
+    @contextlib.contextmanager
+    def held(self, trial: Trial, seconds: float = 0.0) -> Iterator[None]:
+        """Keep others out of a trial's folder; wait so long for one who is in it.
+
+        Raises:
+            InUseError: somebody is still there.
+            OSError: the folder cannot be locked.
+        """
+        import filelock
+
+        path = self.trial(trial).path
+        with contextlib.ExitStack() as stack:
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                lock = filelock.FileLock(path / files.LOCK)
+                stack.enter_context(lock.acquire(timeout=seconds, poll_interval=0.2))
+            except filelock.Timeout:
+                raise files.InUseError(f"{path}: in use by another process: wait, or choose another workdir") from None
+            yield
 
     def begun(self, trials: Sequence[Trial]) -> dict[Trial, int]:
         """How many steps the newest checkpoint of each trial has done; 0 without one."""

@@ -46,7 +46,15 @@ class _Pace:
         return (self.seconds + PRIOR * before) / (self.work + PRIOR)
 
 
-class Outlook(Progress):
+class Watch(Progress):
+    """A progress that is also told of the trials that begin. This class shows nothing."""
+
+    def begin(self, trials: Sequence[Trial]) -> Callable[[int], None]:
+        """A group of trials begins. Returns a function to call now and then with the steps that each has begun."""
+        return lambda steps: None
+
+
+class Outlook(Watch):
     """The progress of a study. Groups of trials may run side by side, in threads.
 
     Lines, and bars of work that is no training, pass to the display that it is given.
@@ -114,7 +122,6 @@ class Outlook(Progress):
             self._count()
 
     def begin(self, trials: Sequence[Trial]) -> Callable[[int], None]:
-        """A group of trials begins. Returns a function to call now and then with the steps that each has begun."""
         with self._lock:
             self._spend()
             self._waiting |= set(trials)

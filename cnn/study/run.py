@@ -5,9 +5,11 @@ passed in memory, keyed by the trial; a file is read only if an earlier process 
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from cnn import machine
@@ -28,6 +30,7 @@ from cnn.training import folder as trial_folder
 from cnn.training.folder import FINISHED, Outcome, Result
 from cnn.training.trial import CHECKPOINT_SECONDS, Options
 
+TABLE_SHARE = 0.1  # of the time: what may go into the table while trials run, since each time it is written as a whole
 KEEPS: Mapping[str, Callable[[int], range]] = {  # from the number of comparison seeds to those whose networks stay
     "first": lambda seeds: range(1),
     "all": range,
@@ -108,7 +111,7 @@ def running(
         RequestError: the request cannot be met; in that case nothing has been written.
         UnfinishedError: the shard has ended, and other trials of the study are missing; so there are no results yet.
     """
-    plan, folder, _ = _checked(study, workdir)  # before the lock, so that nothing is written if it is refused
+    plan, folder, finished = _checked(study, workdir)  # before the lock, so that nothing is written if it is refused
     require_known("keep", keep, KEEPS)
     options = Options(
         measure=study.measure,
@@ -119,9 +122,11 @@ def running(
         stream=stream,
         profile=profile,
     )
+    elsewhere = executor if executor is not None and ahead(plan, finished).missing else None
+    here = machine.here() if elsewhere is None else elsewhere.runs_on()
     lock = last(plan, folder, shard, options, progress, executor) if shard else alone(folder.path)
     with lock:
-        yield _Run(plan, folder, options, progress, executor).results()
+        yield _Run(plan, folder, here, options, progress, executor).results()
 
 
 def overview(study: Study, workdir: Path | None = None, shard: Shard | None = None) -> Overview:
@@ -167,13 +172,19 @@ class _Run:
     """A study while it runs: what its phases share, and the results so far."""
 
     def __init__(
-        self, plan: Plan, folder: StudyFolder, options: Options, progress: Progress, executor: Executor | None
+        self,
+        plan: Plan,
+        folder: StudyFolder,
+        here: Machine,
+        options: Options,
+        progress: Progress,
+        executor: Executor | None,
     ) -> None:
         self.plan = plan
         self.folder = folder
         self.options = options
         self.executor = executor
-        self.here: Machine = machine.here()
+        self.here = here
         opened = folder.open(plan, self.here)
         self.begun_on = opened.begun_on.digest()
         self.elsewhere = self.here.differences(opened.begun_on)
@@ -186,6 +197,8 @@ class _Run:
         self.done: dict[Trial, Result] = {}
         self.outcomes: dict[Trial, Outcome] = {}
         self.stack = contextlib.ExitStack()
+        self.written = -math.inf  # when the table was
+        self.writing = 0.0  # seconds that it took
 
     def results(self) -> Results:
         """Run what is missing of both phases."""
@@ -244,6 +257,7 @@ class _Run:
     def _run_phase(self, trials: Sequence[Trial], after: Mapping[Trial, Result] | None = None) -> None:
         """Run what is missing of a phase. Then the table has a line for each trial of the phase, in order.
 
+        While trials run, it is written after each group, unless that would take more than `TABLE_SHARE` of the time.
         Until the study ends, the table also keeps the lines of `after`: trials that an earlier run has finished.
         """
         if not trials:
@@ -265,7 +279,8 @@ class _Run:
             results = {trial: outcome.result for trial, outcome in outcomes.items()}
             known |= results
             self.finished |= {trial: result for trial, result in results.items() if result.status in FINISHED}
-            self._write(trials, known, after or {})
+            if monotonic() - self.written >= self.writing / TABLE_SHARE:
+                self._write(trials, known, after or {})
             self.progress.end(results)
         self._write(trials, known, after or {})
         self.done |= self._said(trials, known)
@@ -280,7 +295,10 @@ class _Run:
         yield from self.executor.run(self.plan, self.folder, missing, options, self.progress)
 
     def _write(self, trials: Sequence[Trial], results: Mapping[Trial, Result], after: Mapping[Trial, Result]) -> None:
+        begun = monotonic()
         self.folder.write_results({**self.done, **self._said(trials, results), **self._said(list(after), after)})
+        self.written = monotonic()
+        self.writing = self.written - begun
 
     def _said(self, trials: Sequence[Trial], results: Mapping[Trial, Result]) -> dict[Trial, Result]:
         """The results so far, in the order of the trials; `same_machine` is true on the study's first machine alone."""

@@ -18,6 +18,7 @@ from cnn.show.parts import Page
 from cnn.study import run
 from cnn.study.answer import Answer
 from cnn.study.comparison import ComparisonAnswer
+from cnn.study.executors import Executor
 from cnn.study.finished import Results
 from cnn.study.plan import Study
 from cnn.study.shards import Shard
@@ -154,6 +155,7 @@ class Experiment(Command[Config]):
         stream: bool = False,
         profile: Path | None = None,
         progress: Progress = Progress(),
+        executor: Executor | None = None,
         shard: Shard | None = None,
     ) -> Finished:
         """Run the trials that are missing; write `answer.json`, the pictures and `report.html` into the work folder.
@@ -168,6 +170,7 @@ class Experiment(Command[Config]):
             stream: whether the images stay on the host, which gives each step its batch.
             profile: gets a folder for each variant whose training steps run, with a trace of them.
             progress: shows how long the work takes.
+            executor: where the trials run; by default in this process.
             shard: the part of the trials that runs here; the last shard to end writes the answer.
 
         Raises:
@@ -184,6 +187,7 @@ class Experiment(Command[Config]):
             stream=stream,
             profile=profile,
             progress=progress,
+            executor=executor,
             shard=shard,
         ) as results:
             report = self.report(results)

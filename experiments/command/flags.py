@@ -35,6 +35,15 @@ FOLDERS = {
     "profile": "folder for a trace of each network's training steps, in a folder of its name (default: no trace)",
     "compiled_dir": "where compiled programs are kept (default: the user's cache folder; '': nowhere)",
 }
+LAUNCHERS = ("local", "ray")
+OF_RAY = {  # flags that need --launcher=ray
+    "ray_address": (
+        str,
+        "HOST:PORT of a Ray cluster's head (default: a cluster of this machine, which ends with the run)",
+    ),
+    "trial_cpus": (int, "cores of a worker, which on a CPU trains so many trials at once (default: 1)"),
+    "trial_gpus": (int, "GPUs of a worker (default: 1 where the cluster has any, else 0)"),
+}
 DEEPEST = 100  # missing folders above a work folder: Python makes them one within another
 _KINDS = {int: "an integer", float: "a number"}
 
@@ -97,6 +106,10 @@ def define(command: Command) -> flags.FlagValues:
         flags.DEFINE_string("shard", None, part, values, module_name=run)
         wait = "seconds for which a shard waits for the tuning results of the others, before it leaves (0: none)"
         _define(values, run, "shard_wait", float, shards.WAIT, wait)
+        where = "where trials run: local (in this process), or ray (pip install '.[ray]'; in workers of a Ray cluster)"
+        flags.DEFINE_string("launcher", LAUNCHERS[0], where, values, module_name=run)
+        for name, (kind, help) in OF_RAY.items():
+            _define(values, run, name, kind, None, help)
     named = [
         f"{dataset}: {', '.join(own)}" for (owner, dataset), own in recipes.RECIPES.items() if owner == command.name
     ]

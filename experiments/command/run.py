@@ -1,11 +1,14 @@
 """From a command line to an exit status: parse the flags, load the data set, run, print."""
 
+import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import flags as absl_flags
 
@@ -18,11 +21,13 @@ from cnn.progress import Progress, automatic
 from cnn.study import advice, run, tables
 from cnn.study.beside import UnfinishedError
 from cnn.study.forecast import forecast
+from cnn.study.on_ray import OnRay
 from cnn.study.plan import Plan
+from cnn.study.ray_cluster import Cluster
 from cnn.study.shards import Shard
 from cnn.training import tensorboard
 from cnn.training.profile import require_writable
-from experiments.command import compiled, flags, leave, numerics, quiet
+from experiments.command import flags, leave, process, quiet
 from experiments.command.experiment import Command, Config, Experiment, Options, Tool
 
 
@@ -40,7 +45,16 @@ class Asked:
     profile: Path | None
     dry_run: bool
     progress: Progress
+    compiled_dir: Path | None = None  # where compiled programs are kept; None: nowhere
     shard: Shard | None = None  # the part of a study that runs here
+    cluster: Cluster | None = None  # where the trials of a study run, if not here
+
+    def executor(self) -> AbstractContextManager[OnRay | None]:
+        """Where the trials of a study run; None: in this process."""
+        if self.cluster is None:
+            return contextlib.nullcontext()
+        around = functools.partial(process.prepared, self.compiled_dir)
+        return OnRay(self.cluster, self.stream, around, self.progress)
 
     def load(self, config: TrialConfig | StudyConfig) -> Dataset:
         """The data set that the settings name, found and cached where the flags say."""
@@ -69,21 +83,26 @@ def run_experiment(experiment: Experiment) -> NoReturn:
                 known = forecast(planned.plan, planned.missing, planned.finished, asked.progress, asked.stream)
                 rest = f"{known.words()}{_not_counted(planned.plan)}"
             part = [f"This is the part of shard {asked.shard} alone."] if asked.shard else []
+            part += (
+                ["Ray shares this among its workers; the time is that of this process alone."] if asked.cluster else []
+            )
             folder = f"Folder: {asked.workdir or run.default_workdir(study)}"
             return leave.say("\n\n".join([tables.overview_table(planned), *part, rest, folder]))
         try:
-            finished = experiment.run(
-                config,
-                dataset,
-                asked.workdir,
-                keep=asked.keep,
-                checkpoint_seconds=asked.checkpoint_seconds,
-                tensorboard=asked.tensorboard,
-                stream=asked.stream,
-                profile=asked.profile,
-                progress=asked.progress,
-                shard=asked.shard,
-            )
+            with asked.executor() as executor:
+                finished = experiment.run(
+                    config,
+                    dataset,
+                    asked.workdir,
+                    keep=asked.keep,
+                    checkpoint_seconds=asked.checkpoint_seconds,
+                    tensorboard=asked.tensorboard,
+                    stream=asked.stream,
+                    profile=asked.profile,
+                    progress=asked.progress,
+                    executor=executor,
+                    shard=asked.shard,
+                )
         except UnfinishedError as left:
             printed = leave.say(f"{left}; this continues: {experiments.again()}" if left.continues else str(left))
             return leave.FAILED if left.failed else printed
@@ -162,13 +181,26 @@ def _help(values: absl_flags.FlagValues, command: Command | Tool) -> int:
 
 def _with_programs_kept(values: absl_flags.FlagValues, main: Callable[[], int]) -> int:
     """Call `main` with JAX's settings fixed; what it compiles is kept where the flag says."""
-    numerics.fix()
-    if values.compiled_dir == "":
+    if "launcher" in values and values.launcher == "ray" and not values.dry_run:
+        _leave_devices_to_workers()
+    with process.prepared(_compiled_dir(values)):
         return main()
+
+
+def _leave_devices_to_workers() -> None:
+    """Compute on the CPU in this process: JAX would take most of a GPU's memory."""
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+
+
+def _compiled_dir(values: absl_flags.FlagValues) -> Path | None:
+    """The folder of compiled programs; None: they are not kept."""
+    if values.compiled_dir == "":
+        return None
     folder = flags.folder(values, "compiled_dir") or cache.default_folder() / "compiled"
     flags.require_utf8("compiled_dir", folder)
-    with compiled.kept(folder):
-        return main()
+    return folder.absolute()
 
 
 def _asked(values: absl_flags.FlagValues) -> Asked:
@@ -201,5 +233,28 @@ def _asked(values: absl_flags.FlagValues) -> Asked:
         profile=profile,
         dry_run=values.dry_run,
         progress=automatic(),
+        compiled_dir=_compiled_dir(values),
         shard=Shard.parse(values.shard, values.shard_wait) if shared and values.shard is not None else None,
+        cluster=_cluster(values) if shared else None,
     )
+
+
+def _cluster(values: absl_flags.FlagValues) -> Cluster | None:
+    """The Ray cluster on which the trials run; None: they run in this process.
+
+    Raises:
+        RequestError: a value is refused, or does not go with the launcher; or Ray is not installed.
+    """
+    require_known("launcher", values.launcher, flags.LAUNCHERS)
+    given: dict[str, Any] = {name: values[name].value for name in flags.OF_RAY if values[name].value is not None}
+    if values.launcher != "ray":
+        for name, value in given.items():
+            raise RequestError(
+                f"{name}={value!r}: with launcher={values.launcher!r} there is no cluster; needs launcher='ray'"
+            )
+        return None
+    for name, why in (("shard", "Ray divides the trials"), ("profile", "a trace is of one process")):
+        value = values[name].value
+        require(value is None, name, value, f"given without launcher='ray': {why}")
+    fields = {name.rpartition("_")[2]: value for name, value in given.items()}
+    return Cluster(**fields)

@@ -82,6 +82,7 @@ WRONG = {
     ],
     "keep": [("frist", "nearest: first"), ("", "first, all, none"), ("2", "first, all, none")],
     "label_smoothing": [*NO_NUMBERS, ("1", "below 1"), ("-0.1", "at least 0")],
+    "launcher": [("rey", "nearest: ray"), ("", "local, ray"), ("slurm", "local, ray")],
     "learning_rate": [*NO_NUMBERS, ("0", "above 0"), ("-1", "above 0"), ("inf", "finite"), ("1e-60", "float32")],
     "learning_rates": [
         *NO_NUMBERS,
@@ -101,6 +102,7 @@ WRONG = {
     "pooling": [("mean", KNOWN["pooling"]), ("", KNOWN["pooling"]), ("maximum", "nearest: max")],
     "precision": [("float16", "float32, tensorfloat32, bfloat16"), ("", "float32, tensorfloat32, bfloat16")],
     "profile": [*NO_FOLDERS, ("/proc/nowhere", "must be a folder")],
+    "ray_address": [("", "needs launcher='ray'"), ("10.0.0.1:6379", "needs launcher='ray'")],
     "recipe": [("quick", "must be left out: train has no recipe for digits"), ("none", "must be left out")],
     "seed": [*NO_INTEGERS, ("-1", "at least 0"), (f"{2**31}", "at most 2147483647")],
     "seeds": [*NO_INTEGERS, ("0", "at least 1"), ("2000000", "at most 1000000"), ("1,2", "an integer")],
@@ -112,6 +114,8 @@ WRONG = {
     "zoom": [*NO_NUMBERS, ("-0.1", "at least 0"), ("1", "below 1")],
     "cutout": [*NO_INTEGERS, ("-1", "at least 0"), ("8", "at most 7")],
     "tensorboard": [("maybe", "true or false"), ("", "true or false"), ("2", "true or false")],
+    "trial_cpus": [*NO_INTEGERS[:-1], ("2", "needs launcher='ray'")],
+    "trial_gpus": [*NO_INTEGERS[:-1], ("1", "needs launcher='ray'")],
     "tuning_seeds": [*NO_INTEGERS, ("0", "at least 1"), ("2000000", "at most 1000000")],
     "validation_fraction": [*NO_NUMBERS, ("1", "below 1"), ("-0.1", "0 and below 1"), ("1e-9", "at least one of")],
     "weight_decay": [*NO_NUMBERS, ("-1", "at least 0"), ("inf", "below"), ("1e300", "below")],
@@ -190,6 +194,21 @@ CASES = [
     ("train", "--batch_size=2000", ["batch_size=2000", "at most 1437"]),
     ("why_convnets", "--permute", ["flag='permute'", "nearest: "]),
     ("why_convnets", "--blocks=0", ["blocks=0", "at least 1"]),
+    ("sweep_blocks", "--launcher=ray --shard=1/2", ["shard='1/2'", "without launcher='ray'", "Ray divides the trials"]),
+    (
+        "sweep_blocks",
+        "--launcher=ray --profile=p",
+        ["profile='p'", "without launcher='ray'", "a trace is of one process"],
+    ),
+    ("sweep_blocks", "--launcher=ray --ray_address=head", ["ray_address='head'", "HOST:PORT of the head"]),
+    (
+        "sweep_blocks",
+        "--launcher=ray --ray_address=127.0.0.1:1",
+        ["ray_address='127.0.0.1:1'", "a running Ray cluster"],
+    ),
+    ("sweep_blocks", "--launcher=ray --trial_cpus=0", ["trial_cpus=0", "at least 1"]),
+    ("sweep_blocks", "--launcher=ray --trial_gpus=-1", ["trial_gpus=-1", "at least 0"]),
+    ("train", "--launcher=ray", ["flag='launcher'", "must be a flag of this command"]),
     ("sweep_blocks", "--model=mlp", ["model='mlp'", "one that has blocks: convnet"]),
     ("sweep_blocks", "--model=resnet --blocks=1,5", ["blocks=5", "8 -> 4 -> 2 -> 1", "at most 4"]),
     ("features", "--model=mlp", ["model='mlp'", "convnet"]),
@@ -240,6 +259,13 @@ def test_a_switch_without_what_it_needs(tmp_path, name, flag, package):
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     refused(done, tmp_path, f"{flag}=True: needs {package}: pip install '.[{flag}]' (")
     assert done.stdout == ""
+
+
+@pytest.mark.thorough
+def test_ray_where_it_is_not_installed(tmp_path):
+    arguments = [sys.executable, "-W", "error", "-c", ABSENT, "ray", "sweep_blocks", "--launcher=ray"]
+    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    refused(done, tmp_path, "launcher='ray': needs ray: pip install '.[ray]' (")
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

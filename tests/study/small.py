@@ -78,6 +78,9 @@ class Instant:
         self.machine = machine.here().digest()
         self.ran = []
 
+    def runs_on(self):
+        return machine.here()
+
     def run(self, plan, folder, trials, options, progress):
         for trial in trials:
             value = self.accuracy(trial)

@@ -182,12 +182,37 @@ def test_finished_rows_stay_while_a_grown_grid_tunes_again(digits, tmp_path, mon
         seen.append(table(tmp_path))
 
     monkeypatch.setattr(StudyFolder, "write_results", write_results)
+    monkeypatch.setattr("cnn.study.run.TABLE_SHARE", math.inf)  # as where the table takes no time
     grown = dataclasses.replace(CONFIG, learning_rates=(1e-3, 3e-3, 1e-2))
     after = run(study(digits, grown), tmp_path, executor=Instant())
     assert len(seen) >= 3
     for lines in seen[:3]:  # a new rate for each of two depths, and the end of the phase
         assert [line for line in lines if line["phase"] == "compare"] == compared
     assert len(after.rows) == 6 + 4
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(0.0, 4 + 1 + 4 + 1), (0.3, 2 + 1 + 2 + 1), (9.0, 1 + 1 + 0 + 1)])
+def test_a_long_table_is_written_in_a_tenth_of_the_time(digits, tmp_path, monkeypatch, seconds, times):
+    """Each group takes two seconds, of four in both phases; at the end of a phase the table is always written."""
+    clock = [0.0]
+    written = []
+    real = StudyFolder.write_results
+
+    def write_results(self, results):
+        real(self, results)
+        written.append(len(results))
+        clock[0] += seconds
+
+    class Slow(Instant):
+        def run(self, *arguments):
+            for outcomes in super().run(*arguments):
+                clock[0] += 2.0
+                yield outcomes
+
+    monkeypatch.setattr(StudyFolder, "write_results", write_results)
+    monkeypatch.setattr("cnn.study.run.monotonic", lambda: clock[0])
+    run(study(digits), tmp_path, executor=Slow())
+    assert len(written) == times and written[-1] == len(table(tmp_path)) == 4 + 4
 
 
 def test_nobody_else_writes_until_the_answer_is_made(digits, tmp_path, monkeypatch):
