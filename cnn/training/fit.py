@@ -25,9 +25,11 @@ from cnn.machine import Machine
 from cnn.network import forms, models, summary
 from cnn.network.layers import Chain
 from cnn.network.normalization import require_parts
+from cnn.processes import Crew, crew
 from cnn.progress import Progress
 from cnn.trained.network import Trained
 from cnn.training.loops import choice
+from cnn.training.loops.leading import Leading
 from cnn.training.loops.loop import Loop, Pace, Stopped
 from cnn.training.loops.mesh import on_all
 from cnn.training.metrics import Epoch
@@ -83,8 +85,16 @@ def prepare_trials(config: TrialConfig, dataset: Dataset) -> Prepared:
     return Prepared(config, models.build(config.network, asked.image_shape, asked.outputs), asked, steps)
 
 
+def _led() -> Crew | None:
+    """The processes that do what this one does; None where there are none, or this one is one of them."""
+    found = crew()
+    return found if found is not None and found.leads else None
+
+
 class Session:
     """What the trials of one process share: the data on the device, threads, and what is compiled.
+
+    Where a program has several processes, process 0 tells the others of its sessions and of all that it runs.
 
     Args:
         dataset: what the trials learn from.
@@ -92,7 +102,8 @@ class Session:
         stream: leave the images on the host, as where they would take more than half of a device's memory.
 
     Raises:
-        RequestError: the images stay on the host, and Grain, which reads them, is not installed.
+        RequestError: the images stay on the host, and Grain, which reads them, is not installed, or the program has
+            several processes.
     """
 
     def __init__(self, dataset: Dataset, here: Machine | None = None, stream: bool = False) -> None:
@@ -102,6 +113,10 @@ class Session:
         self.streams = stream or streaming.is_too_large(dataset, memory)
         if self.streams:
             streaming.require_installed(streaming.reason(dataset, memory))
+            require(crew() is None, "num_processes", self.machine.processes, "1 where images stay on the host")
+        self._led = _led()
+        if self._led is not None:
+            self._led.tell("session", {"machine": self.machine.to_json()})
         self.devices = machine.all_devices()[: 1 if self.streams else self.machine.devices]
         parts = (dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)
         self.train, self.test = (self._placed(*part) for part in parts)
@@ -146,7 +161,10 @@ class Session:
         shared = replace(prepared.config, seed=0, learning_rate=1.0)
         if shared not in self._loops:
             compiled = program(prepared, self.machine, stream=self.streams)
-            self._loops[shared] = choice.loop(compiled, self.machine, self.devices, self._pool)
+            loop = choice.loop(compiled, self.machine, self.devices, self._pool)
+            if self._led is not None:
+                loop = Leading(loop, self._led, shared, (self.train, self.test))
+            self._loops[shared] = loop
         return self._loops[shared]
 
 

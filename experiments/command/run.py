@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,9 +20,9 @@ from cnn.study.beside import UnfinishedError
 from cnn.study.forecast import forecast
 from cnn.study.plan import Plan
 from cnn.study.shards import Shard
-from cnn.training import tensorboard
+from cnn.training import following, tensorboard
 from cnn.training.profile import require_writable
-from experiments.command import compiled, flags, leave, numerics, quiet
+from experiments.command import compiled, flags, leave, numerics, quiet, shared
 from experiments.command.experiment import Command, Config, Experiment, Options, Tool
 
 
@@ -131,8 +131,15 @@ def _called(command: Command[Config], main: Main) -> int:
         return _help(values, command)
     flags.parse(values, sys.argv)
     config = flags.configure(values, command)
+    place = shared.place(values.coordinator_address, values.num_processes, values.process_id)
     asked = _asked(values)
-    return _with_programs_kept(values, lambda: main(config, asked))
+    crew = None if values.coordinator_address is None else shared.join(place)
+    if crew is None:
+        return _with_programs_kept(values, lambda: main(config, asked))
+    if crew.leads:
+        return _with_programs_kept(values, lambda: main(config, replace(asked, progress=automatic())))
+    silent = replace(asked, progress=Progress())
+    return _with_programs_kept(values, lambda: following.follow(crew, silent.load(config)))
 
 
 def _tool_called(tool: Tool[Options], main: Callable[[Options], int]) -> int:
@@ -184,6 +191,8 @@ def _asked(values: absl_flags.FlagValues) -> Asked:
         tensorboard.require_installed()
     if values.stream:
         stream.require_installed()
+        accepted = "false with coordinator_address: the devices of several processes hold the whole data set"
+        require(values.coordinator_address is None, "stream", True, accepted)
     profile = flags.folder(values, "profile")
     if profile is not None and not values.dry_run:
         require_writable(profile)
