@@ -20,7 +20,6 @@ import contextlib
 import io
 import json
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -29,24 +28,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnn.errors import RequestError
-
-CONNECTING = 120  # seconds in which all processes must have come
 LOOK = 0.25  # seconds between two signs of life
 PATIENCE = 8.0  # seconds without a sign of life, after which a process counts as gone
 SUSPENDED = 2.0  # seconds between two looks after which this process itself has slept, and blames nobody
-HEARTBEAT = 100  # seconds of JAX's own, which ends processes with a trace: it must not come first
 CHUNK = 4 * 2**20  # bytes that the store takes at once
 _NOW = "conv-relu-pool/now/"  # in the store: `alive/NUMBER`, `left/NUMBER`, `stop` and `end`
 _SAID = "conv-relu-pool/said"  # in the store: the messages
-
-
-class Place(NamedTuple):
-    """Where the processes of a program meet, how many they are, and which of them this one is."""
-
-    address: str  # host and port of process 0
-    processes: int
-    number: int
 
 
 class Message(NamedTuple):
@@ -305,52 +292,7 @@ def stop_asked() -> int | None:
     return None if _crew is None else _crew.stop
 
 
-def join(place: Place | None, events: Events, seconds: int = CONNECTING) -> Crew | None:
-    """Meet the other processes of this program. Must come before any use of a backend.
-
-    A failure to meet ends the process by `abort`: so does JAX's coordinator.
-
-    Args:
-        place: where; None: JAX finds this out from Slurm, Open MPI, Cloud TPU or Kubernetes.
-        events: what to do when another process asks for something.
-        seconds: in which all must have come.
-
-    Returns:
-        The crew; None where there is only one process.
-
-    Raises:
-        RequestError: the address cannot be found, or nothing tells where to meet.
-    """
+def enlist(joined: Crew) -> None:
+    """From now on this process is one of this crew."""
     global _crew
-    import jax
-    from jax._src import distributed  # the store and the numbers have no public name
-
-    with contextlib.suppress(AttributeError):  # an older version has no such setting
-        jax.config.update("jax_enable_preemption_service", False)  # it takes the signal of a stop for itself
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    times: dict[str, Any] = {"initialization_timeout": seconds, "heartbeat_timeout_seconds": HEARTBEAT}
-    if place is None:
-        try:
-            jax.distributed.initialize(**times)
-        except ValueError as error:
-            accepted = "must be HOST:PORT where there is no job of Slurm, Open MPI, Cloud TPU or Kubernetes"
-            raise RequestError(f"coordinator_address='auto': {accepted} ({error})") from error
-    else:
-        _require_host(place)
-        jax.distributed.initialize(*place, **times)
-    for number, handler in handlers.items():
-        if handler is not None:
-            signal.signal(number, handler)
-    state = distributed.global_state
-    if state.num_processes > 1:
-        _crew = Crew(state.client, state.process_id, state.num_processes, events)
-    return _crew
-
-
-def _require_host(place: Place) -> None:
-    host, _, port = place.address.rpartition(":")
-    try:
-        socket.getaddrinfo(host.strip("[]"), int(port))
-    except OSError as error:
-        said = f"must be HOST:PORT of process 0 ({error.strerror})"
-        raise RequestError(f"coordinator_address={place.address!r}: {said}") from None
+    _crew = joined

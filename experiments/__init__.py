@@ -114,16 +114,20 @@ def _try(seconds: float, function: Callable[[], None]) -> None:
         thread.join(timeout=seconds)
 
 
-def share(errors: int, forward: Callable[[int], None] | None, before_end: Callable[[int], None]) -> None:
+def move_errors(descriptor: int) -> None:
+    """Let the lines that end this process go to another descriptor than that of standard error."""
+    global _errors
+    _errors = descriptor
+
+
+def share(forward: Callable[[int], None] | None, before_end: Callable[[int], None]) -> None:
     """Make this command's process one of several of one program.
 
     Args:
-        errors: the descriptor of standard error.
         forward: is told of the first stop, which then has no other effect here; None: stops work as before.
         before_end: is called with the status before the process ends.
     """
-    global _errors, _forward, _before_end
-    _errors = errors
+    global _forward, _before_end
     _forward = forward
     _before_end = before_end
     if forward is not None:

@@ -10,7 +10,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {  # from the ground up; a file imports only from those before it
-    "cnn": ["errors", "processes", "bars", "progress", "places", "files", "backends", "machine", "config", "recipes"],
+    "cnn": [
+        "errors",
+        "processes",
+        "meeting",
+        "bars",
+        "progress",
+        "places",
+        "files",
+        "backends",
+        "machine",
+        "config",
+        "recipes",
+    ],
     "cnn.data": [
         *("content", "cache", "pictures"),
         *("sources.fifth", "sources.digits", "sources.npz", "sources.listing", "sources.folder"),

@@ -133,7 +133,7 @@ def _called(command: Command[Config], main: Main) -> int:
     config = flags.configure(values, command)
     place = shared.place(values.coordinator_address, values.num_processes, values.process_id)
     asked = _asked(values)
-    crew = None if values.coordinator_address is None else shared.join(place)
+    crew = None if place is None else shared.join(place)
     if crew is None:
         return _with_programs_kept(values, lambda: main(config, asked))
     if crew.leads:

@@ -12,9 +12,10 @@ import tempfile
 from typing import Any, NoReturn
 
 import experiments
-from cnn import processes
+from cnn import meeting, processes
 from cnn.errors import RequestError, require
-from cnn.processes import CONNECTING, Crew, Events, Place
+from cnn.meeting import Place
+from cnn.processes import Crew, Events
 from experiments.command import leave
 
 AUTO = "auto"
@@ -25,10 +26,10 @@ _kept: list[Any] = []  # what the system may call, as long as the process lives
 
 
 def place(address: str | None, count: int | None, number: int | None) -> Place | None:
-    """Where the processes meet, by the values of the flags; None where each finds that out, or there is only one.
+    """Where the processes meet, by the values of the flags; None where there is only one.
 
     Raises:
-        RequestError: a value is missing or wrong.
+        RequestError: a value is missing or wrong, or nothing tells where to meet.
 
     Example:
         >>> place("localhost:1234", 2, 1)
@@ -40,7 +41,7 @@ def place(address: str | None, count: int | None, number: int | None) -> Place |
         for name, value in given.items():
             said = "must come with coordinator_address=HOST:PORT of process 0"
             raise RequestError(f"{name}={value!r}: {said}")
-        return None
+        return meeting.found() if address == AUTO else None
     host, _, port = address.rpartition(":")
     valid = bool(host) and port.isascii() and port.isdecimal() and 1 <= int(port) <= _PORTS and address.isprintable()
     require(valid, "coordinator_address", address, f"HOST:PORT of process 0, or {AUTO}")
@@ -52,19 +53,20 @@ def place(address: str | None, count: int | None, number: int | None) -> Place |
     return Place(address, count, number)
 
 
-def join(place: Place | None) -> Crew | None:
+def join(place: Place) -> Crew | None:
     """Meet the other processes; None where there is only one.
 
     Where they do not meet, this process ends with one line and status 1.
 
     Raises:
-        RequestError: nothing tells where to meet, or the address cannot be found.
+        RequestError: the address cannot be found, or process 0 cannot listen there.
     """
-    aborts = _Aborts(AUTO if place is None else place.address)
-    crew = processes.join(place, Events(_lost, _ended, _stop))
-    aborts.met()
+    if place.processes == 1:
+        return None
+    _kept.append(_Aborts(place.address))
+    crew = meeting.meet(place, Events(_lost, _ended, _stop))
     if crew is not None:
-        experiments.share(aborts.errors, None if crew.leads else crew.forward, crew.end)
+        experiments.share(None if crew.leads else crew.forward, crew.end)
     return crew
 
 
@@ -100,40 +102,30 @@ class _Aborts:
             self._written = os.dup(file.fileno())  # open as long as the process lives
         sys.stdout, _ = _moved(sys.stdout, 1, self._written)
         sys.stderr, self.errors = _moved(sys.stderr, 2, self._written)
-        _kept.append(self)
+        experiments.move_errors(self.errors)
         if sys.platform != "win32":
             self._called = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._aborted)
-            self._on(signal.SIGABRT, self._called)
-            self._on(signal.SIGSEGV, self._called)  # so ends a coordinator whose port is in use
+            self._at_abort(self._called)
 
-    def met(self) -> None:
-        """The processes have met."""
-        if sys.platform != "win32":
-            self._on(signal.SIGSEGV, None)
-
-    def _on(self, number: int, called: Any) -> None:
-        """Let the system call a function at a signal, in the thread that caused the signal; None: end the process."""
-        handler = ctypes.cast(called, ctypes.c_void_p)
+    def _at_abort(self, called: Any) -> None:
+        """Let the system call a function in the thread that aborts; None: end the process, as without this class."""
         system = ctypes.CDLL(None).signal
         system.argtypes = [ctypes.c_int, ctypes.c_void_p]
         system.restype = ctypes.c_void_p
-        system(number, handler)
+        system(signal.SIGABRT, ctypes.cast(called, ctypes.c_void_p))
 
     def _aborted(self, number: int) -> None:
         written = os.pread(self._written, _MUCH, 0).decode(errors="replace")
-        if "oordination" not in written and "distributed service" not in written and number == signal.SIGABRT:
+        if "oordination" not in written and "distributed service" not in written:  # of something else
             os.write(self.errors, written.encode())
-            self._on(signal.SIGABRT, None)
+            self._at_abort(None)
             os.abort()
         crew = processes.crew()
         if crew is not None:
             crew.give_up()
             _lost(f"process 0 of {crew.count} has ended")
-        if number == signal.SIGSEGV or "Failed to add port" in written:
-            said = "process 0 cannot listen there; the port must be free"
-        elif "DEADLINE" in written:
-            said = f"the processes have not met there within {CONNECTING} seconds"
-        else:
+        said = f"the processes have not met there within {meeting.SECONDS} seconds"
+        if "DEADLINE" not in written:
             said = f"the processes cannot meet there ({_reason(written)})"
         experiments.end_with(f"error: coordinator_address={self.address!r}: {said}", leave.FAILED)
 
