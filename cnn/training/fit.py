@@ -25,11 +25,9 @@ from cnn.machine import Machine
 from cnn.network import forms, models, summary
 from cnn.network.layers import Chain
 from cnn.network.normalization import require_parts
-from cnn.processes import Crew, crew
 from cnn.progress import Progress
 from cnn.trained.network import Trained
-from cnn.training.loops import choice
-from cnn.training.loops.leading import Leading
+from cnn.training.loops import choice, leading
 from cnn.training.loops.loop import Loop, Pace, Stopped
 from cnn.training.loops.mesh import on_all
 from cnn.training.metrics import Epoch
@@ -85,16 +83,8 @@ def prepare_trials(config: TrialConfig, dataset: Dataset) -> Prepared:
     return Prepared(config, models.build(config.network, asked.image_shape, asked.outputs), asked, steps)
 
 
-def _led() -> Crew | None:
-    """The processes that do what this one does; None where there are none, or this one is one of them."""
-    found = crew()
-    return found if found is not None and found.leads else None
-
-
 class Session:
     """What the trials of one process share: the data on the device, threads, and what is compiled.
-
-    Where a program has several processes, process 0 tells the others of its sessions and of all that it runs.
 
     Args:
         dataset: what the trials learn from.
@@ -102,8 +92,7 @@ class Session:
         stream: leave the images on the host, as where they would take more than half of a device's memory.
 
     Raises:
-        RequestError: the images stay on the host, and Grain, which reads them, is not installed, or the program has
-            several processes.
+        RequestError: the images stay on the host, and Grain is not installed, or there are several processes.
     """
 
     def __init__(self, dataset: Dataset, here: Machine | None = None, stream: bool = False) -> None:
@@ -113,13 +102,10 @@ class Session:
         self.streams = stream or streaming.is_too_large(dataset, memory)
         if self.streams:
             streaming.require_installed(streaming.reason(dataset, memory))
-            require(crew() is None, "num_processes", self.machine.processes, "1 where images stay on the host")
-        self._led = _led()
-        if self._led is not None:
-            self._led.tell("session", {"machine": self.machine.to_json()})
+        leading.begin(self.machine, self.streams)
         self.devices = machine.all_devices()[: 1 if self.streams else self.machine.devices]
-        parts = (dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)
-        self.train, self.test = (self._placed(*part) for part in parts)
+        self.train = self._placed(dataset.train_images, dataset.train_labels)
+        self.test = self._placed(dataset.test_images, dataset.test_labels)
         self._pool = ThreadPoolExecutor(self.machine.cores)
         self._loops: dict[TrialConfig, Loop] = {}
         self._said: set[int] = set()  # numbers of devices that a line has named
@@ -144,8 +130,7 @@ class Session:
 
     def advise(self, precision: str, progress: Progress) -> None:
         """Say in a line where another precision is faster on this machine."""
-        advice = choice.advice(precision, self.machine)
-        if advice:
+        if advice := choice.advice(precision, self.machine):
             progress.line(advice)
 
     def say_sharing(self, loop: Loop, replicas: int, progress: Progress) -> None:
@@ -160,11 +145,9 @@ class Session:
         """The loop of a program, which compiles once for all seeds and learning rates."""
         shared = replace(prepared.config, seed=0, learning_rate=1.0)
         if shared not in self._loops:
-            compiled = program(prepared, self.machine, stream=self.streams)
-            loop = choice.loop(compiled, self.machine, self.devices, self._pool)
-            if self._led is not None:
-                loop = Leading(loop, self._led, shared, (self.train, self.test))
-            self._loops[shared] = loop
+            own = program(prepared, self.machine, stream=self.streams)
+            loop = choice.loop(own, self.machine, self.devices, self._pool)
+            self._loops[shared] = leading.led(loop, shared, (self.train, self.test))
         return self._loops[shared]
 
 
@@ -179,13 +162,12 @@ def program(prepared: Prepared, here: Machine, optimizer: Optimizer | None = Non
     """
     config = prepared.config
     training = config.training
-    steps = training.epochs * prepared.steps_per_epoch
     batches = streaming.Stream if stream else Resident
     return Program(
         network=prepared.network,
         task=prepared.task,
         batches=batches(training.batch_size, prepared.steps_per_epoch, prepared.task.objects),
-        optimizer=optimizer or adamw(training, steps),
+        optimizer=optimizer or adamw(training, training.epochs * prepared.steps_per_epoch),
         forms=forms.fast(here.backend),
         micro_batch=choice.micro_batch(config, prepared.network, prepared.task.image_shape, here),
         precision=training.precision,

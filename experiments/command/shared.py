@@ -33,7 +33,7 @@ def place(address: str | None, count: int | None, number: int | None) -> Place |
 
     Example:
         >>> place("localhost:1234", 2, 1)
-        Place(address='localhost:1234', processes=2, number=1)
+        Place(address='localhost:1234', processes=2, number=1, devices=None)
     """
     numbers = {"num_processes": count, "process_id": number}
     given = {name: value for name, value in numbers.items() if value is not None}

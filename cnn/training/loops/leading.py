@@ -13,11 +13,39 @@ import jax
 import numpy as np
 
 from cnn.config import TrialConfig, to_json
-from cnn.processes import Crew
+from cnn.errors import require
+from cnn.machine import Machine
+from cnn.processes import Crew, crew
 from cnn.training.loops.loop import Loop, Pace, Stopped
 from cnn.training.step import Answers, Replica, Totals, TrainState
 
 T = TypeVar("T")
+
+
+def begin(machine: Machine, streams: bool) -> None:
+    """Tell the other processes, if there are any, that a session begins on a machine.
+
+    Raises:
+        RequestError: there are some, and the images stay on the host.
+    """
+    require(
+        machine.processes == 1 or not streams, "num_processes", machine.processes, "1 where images stay on the host"
+    )
+    found = crew()
+    if found is not None and found.leads:
+        found.tell("session", {"machine": machine.to_json()})
+
+
+def led(loop: Loop, config: TrialConfig, data: Sequence[Any]) -> Loop:
+    """A loop that the other processes run too; the loop itself where there are none, or this process is one of them.
+
+    Args:
+        loop: what runs here.
+        config: what the loop's program is made of.
+        data: the parts of the data set from which images are taken; each process has them.
+    """
+    found = crew()
+    return Leading(loop, found, config, data) if found is not None and found.leads else loop
 
 
 class Held:
@@ -33,14 +61,7 @@ class Held:
 
 
 class Leading:
-    """A loop that the other processes run too; see `Loop` for what each function does.
-
-    Args:
-        loop: what runs here.
-        crew: the processes.
-        config: what the loop's program is made of.
-        data: the parts of the data set from which images are taken; each process has them.
-    """
+    """A loop that the other processes of a crew run too; see `led`, and `Loop` for what each function does."""
 
     def __init__(self, loop: Loop, crew: Crew, config: TrialConfig, data: Sequence[Any]) -> None:
         self.loop = loop
