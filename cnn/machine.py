@@ -60,12 +60,14 @@ class Machine:
     packages: tuple[tuple[str, str], ...]  # name and version
     xla_flags: str
     jax_settings: tuple[tuple[str, str], ...]  # of `JAX_SETTINGS`, those that differ from JAX's defaults
+    processes: int = 1  # that share the devices
 
     def to_json(self) -> dict[str, Any]:
-        """The plain values that a file keeps."""
+        """The plain values that a file keeps. That there is one process goes without saying."""
         plain = {"instructions": list(self.instructions)}
         pairs = {name: dict(getattr(self, name)) for name in ("packages", "jax_settings")}
-        return {**dataclasses.asdict(self), **plain, **pairs}
+        values = {**dataclasses.asdict(self), **plain, **pairs}
+        return {name: value for name, value in values.items() if (name, value) != ("processes", 1)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Machine":
@@ -110,11 +112,19 @@ def here() -> Machine:
         packages=tuple((name, version(name)) for name in PACKAGES),
         xla_flags=os.environ.get("XLA_FLAGS", ""),
         jax_settings=jax_settings(),
+        processes=jax.process_count(),
     )
 
 
 def all_devices() -> list[Any]:
-    """JAX's devices that this process can use, of the default backend."""
+    """JAX's devices that the programs of this process run on, of the default backend, and of all processes."""
+    import jax
+
+    return jax.devices()
+
+
+def own_devices() -> list[Any]:
+    """Those of `all_devices` that this process itself has."""
     import jax
 
     return jax.local_devices()
@@ -164,7 +174,7 @@ def device_memory() -> int | None:
 
     On a CPU they are those of `memory`.
     """
-    device = all_devices()[0]
+    device = own_devices()[0]
     if device.platform != "cpu":
         limit: int | None = (device.memory_stats() or {}).get("bytes_limit")
         return limit

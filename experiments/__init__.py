@@ -14,12 +14,17 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import NoReturn
 
 _STOPS = {"SIGINT": "interrupted", "SIGTERM": "interrupted", "SIGHUP": "the terminal was closed"}
 _WORDS = {getattr(signal, name): words for name, words in _STOPS.items() if hasattr(signal, name)}
 _stops: int | None = None  # the end of a pipe where the numbers of signals are written, in a command's process
+_errors = 2  # the descriptor of standard error
+_forward: Callable[[int], None] | None = None  # is told of the first stop, where another process decides what follows
+_before_end: Callable[[int], None] | None = None  # is told the status
+_ending = threading.Lock()  # whoever has it ends the process
 
 
 def own_process() -> None:
@@ -66,24 +71,78 @@ def _leave_when_asked(reading: int) -> None:
         number = os.read(reading, 1)[0]
         if number in _WORDS:
             seen += 1
-            if seen > 1 or signal.getsignal(number) == _wait_for_the_end:
-                _leave(number)
+            if _forward is not None and seen == 1:
+                _forward(number)
+            elif seen > 1 or leaves_at(number):
+                leave(number)
 
 
-def _leave(number: int) -> NoReturn:
+def leaves_at(number: int) -> bool:
+    """Whether the signal of this number ends the process at once, since no work would be lost."""
+    return signal.getsignal(number) == _wait_for_the_end
+
+
+def leave(number: int) -> NoReturn:
+    """End the process as the signal of this number does, with one line and its status."""
+    end_with(f"{_WORDS[signal.Signals(number)]}; this continues: {again()}", 128 + number)
+
+
+def end_with(text: str, status: int) -> NoReturn:
+    """End the process from any thread, with a status and one line on standard error; "": with none."""
+    if not _ending.acquire(blocking=False):
+        threading.Event().wait()  # another thread ends the process
     # A progress bar has hidden the cursor, and stands on the line where it is.
-    begin = "\x1b[?25h\n" if os.isatty(2) else ""
-    line = os.fsencode(f"{begin}{_WORDS[signal.Signals(number)]}; this continues: {again()}\n")
-    saying = threading.Thread(target=_say, args=(line,), daemon=True)
+    begin = "\x1b[?25h\n" if os.isatty(_errors) else ""
+    line = os.fsencode(f"{begin}{text}\n")
+    if text:
+        _try(1.0, lambda: _say(line))  # a pipe that nobody reads may be full
+    _exit(status)
+
+
+def _exit(status: int) -> NoReturn:
+    if _before_end is not None:
+        told = _before_end
+        _try(10.0, lambda: told(status))
+    os._exit(status)
+
+
+def _try(seconds: float, function: Callable[[], None]) -> None:
+    """Call a function, and go on after so many seconds if it has not returned."""
+    thread = threading.Thread(target=function, daemon=True)
     with contextlib.suppress(RuntimeError):  # the system starts no more threads
-        saying.start()
-        saying.join(timeout=1.0)  # a pipe that nobody reads may be full
-    os._exit(128 + number)
+        thread.start()
+        thread.join(timeout=seconds)
+
+
+def move_errors(descriptor: int) -> None:
+    """Let the lines that end this process go to another descriptor than that of standard error."""
+    global _errors
+    _errors = descriptor
+
+
+def share(forward: Callable[[int], None] | None, before_end: Callable[[int], None]) -> None:
+    """Make this command's process one of several of one program.
+
+    Args:
+        forward: is told of the first stop, which then has no other effect here; None: stops work as before.
+        before_end: is called with the status before the process ends.
+    """
+    global _forward, _before_end
+    _forward = forward
+    _before_end = before_end
+    if forward is not None:
+        for number in _WORDS:
+            if leaves_at(number):
+                signal.signal(number, _leave_it_to_the_thread)
+
+
+def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
+    """Nothing: `_leave_when_asked` learns of the signal too."""
 
 
 def _say(line: bytes) -> None:
     with contextlib.suppress(OSError):
-        os.write(2, line)
+        os.write(_errors, line)
 
 
 def again() -> str:
@@ -101,7 +160,7 @@ def end(status: int) -> NoReturn:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # full, closed, or None
             stream.flush()
     if _stops is not None:
-        os._exit(status)
+        _exit(status)
     sys.exit(status)
 
 

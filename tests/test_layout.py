@@ -10,7 +10,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {  # from the ground up; a file imports only from those before it
-    "cnn": ["errors", "bars", "progress", "places", "files", "backends", "machine", "config", "recipes"],
+    "cnn": [
+        "errors",
+        "processes",
+        "meeting",
+        "bars",
+        "progress",
+        "places",
+        "files",
+        "backends",
+        "machine",
+        "config",
+        "recipes",
+    ],
     "cnn.data": [
         *("records", "content", "cache", "pictures"),
         *("sources.fifth", "sources.digits", "sources.npz", "sources.listing", "sources.folder"),
@@ -24,10 +36,11 @@ ROOMS = {  # from the ground up; a file imports only from those before it
     "cnn.trained": ["kept", "network", "features", "patches", "detection", "predict", "export", "live"],
     "cnn.training": [
         *("tasks", "optimizer", "step", "loops.loop", "loops.pieces"),
-        *("loops.stages", "loops.threads", "loops.mesh", "loops.scan", "loops.choice"),
+        *("loops.stages", "loops.threads", "loops.mesh", "loops.scan", "loops.choice", "loops.leading"),
         *(
             "metrics",
             "fit",
+            "following",
             "speed",
             "profile",
             "shown",
@@ -61,6 +74,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
             "command.numerics",
             "command.compiled",
             "command.process",
+            "command.shared",
         ),
         *("command.flags", "command.run"),
         *("sweep_blocks", "train", "why_convnets", "localize", "features"),

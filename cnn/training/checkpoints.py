@@ -25,6 +25,7 @@ import numpy as np
 
 from cnn import files
 from cnn.errors import RequestError
+from cnn.processes import crew
 
 KEPT = 2
 _STATE = "state_digest"  # of the arrays; beside the values of the trial, as are the kinds of the arrays
@@ -48,7 +49,14 @@ class Checkpoints:
     def _manager(self) -> Any:
         import orbax.checkpoint as ocp  # loaded only where a checkpoint is written or read
 
-        options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+        if crew() is None:
+            options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+            return ocp.CheckpointManager(self.path, options=options)
+        self.path.mkdir(parents=True, exist_ok=True)  # Orbax makes it only where all processes save
+        alone = ocp.options.MultiprocessingOptions(0, active_processes={0}, barrier_sync_key_prefix="process 0")
+        options = ocp.CheckpointManagerOptions(
+            enable_async_checkpointing=False, create=False, multiprocessing_options=alone
+        )
         return ocp.CheckpointManager(self.path, options=options)
 
     def save(self, steps: int, state: dict[str, Any], trial: dict[str, Any]) -> None:

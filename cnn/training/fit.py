@@ -21,14 +21,14 @@ from cnn.data.batches import Images, Resident
 from cnn.data.content import Dataset
 from cnn.data.records import Records
 from cnn.data.splits import channel_statistics, split
-from cnn.errors import RequestError, require
+from cnn.errors import require
 from cnn.machine import Machine
 from cnn.network import forms, models, summary
 from cnn.network.layers import Chain
 from cnn.network.normalization import require_parts
 from cnn.progress import Progress
 from cnn.trained.network import Trained
-from cnn.training.loops import choice
+from cnn.training.loops import choice, leading
 from cnn.training.loops.loop import Loop, Pace, Stopped
 from cnn.training.loops.mesh import on_all
 from cnn.training.metrics import Epoch
@@ -68,9 +68,8 @@ def prepare_trials(config: TrialConfig, dataset: Dataset) -> Prepared:
     require(config.dataset == dataset.name, "dataset", config.dataset, f"{dataset.name}, which was loaded")
     train, _ = split(dataset.train_labels, config.validation_fraction, config.seed)
     size = config.training.batch_size
-    if size > len(train):
-        most = f"{dataset.name} has {len(train)} training images, so at most {len(train)}"
-        raise RequestError(f"batch_size={size}: {most}")
+    accepted = f"at most {len(train)}, since {dataset.name} has {len(train)} training images"
+    require(size <= len(train), "batch_size", size, accepted)
     if "ghost_batch" in models.used(config.network):
         require_parts(config.network.ghost_batch, size)
     side = min(dataset.image_shape[:2])
@@ -94,7 +93,7 @@ class Session:
         stream: leave the images on the host, as where they would take more than half of a device's memory.
 
     Raises:
-        RequestError: the images stay on the host, and Grain, which reads them, is not installed.
+        RequestError: the images stay on the host, and Grain is not installed, or there are several processes.
     """
 
     def __init__(self, dataset: Dataset, here: Machine | None = None, stream: bool = False) -> None:
@@ -104,9 +103,10 @@ class Session:
         self.streams = stream or bool(self._too_large)
         if self.streams:
             streaming.require_installed(self._too_large or "stream=True")
+        leading.begin(self.machine, self.streams)
         self.devices = machine.all_devices()[: 1 if self.streams else self.machine.devices]
-        parts = (dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)
-        self.train, self.test = (self._placed(*part) for part in parts)
+        self.train = self._placed(dataset.train_images, dataset.train_labels)
+        self.test = self._placed(dataset.test_images, dataset.test_labels)
         self._pool = ThreadPoolExecutor(self.machine.cores)
         self._loops: dict[TrialConfig, Loop] = {}
         self._said: set[int] = set()  # numbers of devices that a line has named
@@ -145,8 +145,9 @@ class Session:
         """The loop of a program, which compiles once for all seeds and learning rates."""
         shared = replace(prepared.config, seed=0, learning_rate=1.0)
         if shared not in self._loops:
-            compiled = program(prepared, self.machine, stream=self.streams)
-            self._loops[shared] = choice.loop(compiled, self.machine, self.devices, self._pool)
+            own = program(prepared, self.machine, stream=self.streams)
+            loop = choice.loop(own, self.machine, self.devices, self._pool)
+            self._loops[shared] = leading.led(loop, shared, (self.train, self.test))
         return self._loops[shared]
 
 
@@ -161,13 +162,12 @@ def program(prepared: Prepared, here: Machine, optimizer: Optimizer | None = Non
     """
     config = prepared.config
     training = config.training
-    steps = training.epochs * prepared.steps_per_epoch
     batches = streaming.Stream if stream else Resident
     return Program(
         network=prepared.network,
         task=prepared.task,
         batches=batches(training.batch_size, prepared.steps_per_epoch, prepared.task.objects),
-        optimizer=optimizer or adamw(training, steps),
+        optimizer=optimizer or adamw(training, training.epochs * prepared.steps_per_epoch),
         forms=forms.fast(here.backend),
         micro_batch=choice.micro_batch(config, prepared.network, prepared.task.image_shape, here),
         precision=training.precision,

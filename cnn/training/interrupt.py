@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
+from cnn.processes import stop_asked
+
 WAITING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -27,7 +29,8 @@ class Interrupt(contextlib.AbstractContextManager):
 
     What the effect is, the handlers say that were there before: in a notebook Python's own, which raises
     KeyboardInterrupt; in a command that of `experiments`. A second signal takes effect at once. A signal that is
-    ignored stays ignored. Only the main thread can set signal handlers; other threads ignore this class.
+    ignored stays ignored. Only the main thread can set signal handlers; other threads ignore this class. A stop of
+    another process of this program counts too, and never as a second one.
     """
 
     def __init__(self) -> None:
@@ -36,7 +39,10 @@ class Interrupt(contextlib.AbstractContextManager):
 
     def is_asked(self) -> bool:
         """Whether a signal has asked the work to stop."""
-        return self.number is not None
+        return self._asked() is not None
+
+    def _asked(self) -> int | None:
+        return stop_asked() if self.number is None else self.number
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
@@ -48,7 +54,7 @@ class Interrupt(contextlib.AbstractContextManager):
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        again = self.is_asked()
+        again = self.number is not None
         self.number = number
         if again:
             self._restore()
@@ -71,5 +77,6 @@ class Interrupt(contextlib.AbstractContextManager):
         """Let a stop take effect, also one that comes now. An OSError passes first: the state may not be saved."""
         here = bool(self.previous)  # else a second signal has taken effect already
         self._restore()
-        if here and self.number is not None and not isinstance(error, OSError):
-            signal.raise_signal(self.number)
+        number = self._asked()
+        if here and number is not None and not isinstance(error, OSError):
+            signal.raise_signal(number)

@@ -25,6 +25,7 @@ from cnn.places import user_path
 from cnn.study import shards
 from cnn.training.trial import CHECKPOINT_SECONDS
 from experiments.command.experiment import Command, Config, Options, Tool
+from experiments.command.shared import AUTO
 
 HELP = ("--help", "-help", "-h", "--helpshort", "-helpshort")
 FULL_HELP = ("--helpfull", "-helpfull")
@@ -99,6 +100,11 @@ def define(command: Command) -> flags.FlagValues:
     _define(values, run, "tensorboard", bool, False, events)
     host = "leave the images on the host, as where they would take more than half of a device's memory"
     _define(values, run, "stream", bool, False, f"{host} (pip install '.[stream]')")
+    many = f"HOST:PORT of process 0 where several processes run one program, each with all flags; or {AUTO}: as Slurm "
+    many += "(srun), Open MPI, Cloud TPU or Kubernetes say (default: one process, also there)"
+    flags.DEFINE_string("coordinator_address", None, many, values, module_name=run)
+    _define(values, run, "num_processes", int, None, "of the program, with coordinator_address=HOST:PORT")
+    _define(values, run, "process_id", int, None, "which of the processes this is, from 0: that one writes and prints")
     if issubclass(command.config, StudyConfig):
         kept = "whose trained networks stay, of each variant's comparison trials: first (seed), all or none"
         flags.DEFINE_string("keep", "first", kept, values, module_name=run)

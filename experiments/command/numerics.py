@@ -7,6 +7,7 @@ Only a command, which owns its process, calls this. What else can change numbers
 """
 
 import os
+import platform
 import re
 
 from cnn.errors import RequestError
@@ -25,7 +26,8 @@ def fix() -> None:
     """Give each setting of `FIXED` its value, and compute one number.
 
     Raises:
-        RequestError: JAX cannot compute, and the environment has variables of JAX that may be why.
+        RequestError: JAX cannot compute, and the environment has variables of JAX that may be why, or this computer's
+            name has no address.
     """
     import jax
 
@@ -35,6 +37,9 @@ def fix() -> None:
         jax.block_until_ready(jax.jit(lambda: 1.0)())
     except Exception as error:
         reason = " ".join(str(error).split())
+        if "gloo" in reason:
+            named = f"the name of this computer, {platform.node()!r}"
+            raise RequestError(f"{named}: must have an address, by which processes on CPUs meet ({reason})") from error
         given = {name: value for name, value in os.environ.items() if name.startswith("JAX_")}
         likely = [name for name in given if {name.removeprefix("JAX_").lower(), given[name]} & set(_words(reason))]
         if not given:

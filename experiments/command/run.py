@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,9 +25,9 @@ from cnn.study.on_ray import OnRay
 from cnn.study.plan import Plan
 from cnn.study.ray_cluster import Cluster
 from cnn.study.shards import Shard
-from cnn.training import tensorboard
+from cnn.training import following, tensorboard
 from cnn.training.profile import require_writable
-from experiments.command import flags, leave, process, quiet
+from experiments.command import flags, leave, process, quiet, shared
 from experiments.command.experiment import Command, Config, Experiment, Options, Tool
 
 
@@ -150,8 +150,15 @@ def _called(command: Command[Config], main: Main) -> int:
         return _help(values, command)
     flags.parse(values, sys.argv)
     config = flags.configure(values, command)
+    place = shared.place(values.coordinator_address, values.num_processes, values.process_id)
     asked = _asked(values)
-    return _with_programs_kept(values, lambda: main(config, asked))
+    crew = None if place is None else shared.join(place)
+    if crew is None:
+        return _with_programs_kept(values, lambda: main(config, asked))
+    if crew.leads:
+        return _with_programs_kept(values, lambda: main(config, replace(asked, progress=automatic())))
+    silent = replace(asked, progress=Progress())
+    return _with_programs_kept(values, lambda: following.follow(crew, silent.load(config)))
 
 
 def _tool_called(tool: Tool[Options], main: Callable[[Options], int]) -> int:
@@ -216,6 +223,8 @@ def _asked(values: absl_flags.FlagValues) -> Asked:
         tensorboard.require_installed()
     if values.stream:
         stream.require_installed()
+        accepted = "false with coordinator_address: the devices of several processes hold the whole data set"
+        require(values.coordinator_address is None, "stream", True, accepted)
     profile = flags.folder(values, "profile")
     if profile is not None and not values.dry_run:
         require_writable(profile)
@@ -253,7 +262,12 @@ def _cluster(values: absl_flags.FlagValues) -> Cluster | None:
                 f"{name}={value!r}: with launcher={values.launcher!r} there is no cluster; needs launcher='ray'"
             )
         return None
-    for name, why in (("shard", "Ray divides the trials"), ("profile", "a trace is of one process")):
+    others = {
+        "shard": "Ray divides the trials",
+        "profile": "a trace is of one process",
+        "coordinator_address": "Ray starts the processes",
+    }
+    for name, why in others.items():
         value = values[name].value
         require(value is None, name, value, f"given without launcher='ray': {why}")
     fields = {name.rpartition("_")[2]: value for name, value in given.items()}

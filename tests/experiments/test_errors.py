@@ -40,7 +40,7 @@ WRONG = {
         *NO_INTEGERS,
         ("0", "at least 1"),
         ("-64", "at least 1"),
-        ("2000", "training images, so at most"),
+        ("2000", "training images"),
         (f"{2**70}", "most"),
     ],
     "blocks": [*NO_INTEGERS, ("-1", "at least"), ("5", "8 -> 4 -> 2 -> 1 -> 0"), (f"{2**70}", "fits at most")],
@@ -50,6 +50,13 @@ WRONG = {
     "checkpoint_seconds": [*NO_NUMBERS, ("-1", "at least 0"), ("-inf", "at least 0")],
     "compiled_dir": NO_FOLDERS,
     "convolutions": [*NO_INTEGERS, ("0", "at least 1"), ("65", "at most 64"), (f"{10**9}", "at most 64")],
+    "coordinator_address": [
+        *(
+            (text, "HOST:PORT of process 0, or auto")
+            for text in ("", "here", ":1", "h:", "h:0", "h:65536", "h:x", "AUTO")
+        ),
+        ("h:1", "must come with num_processes and process_id, or be auto"),
+    ],
     "data_dir": NO_FOLDERS,
     "dataset": [
         ("minst", "nearest: mnist"),
@@ -97,10 +104,12 @@ WRONG = {
     "match": [("depth", "width, parameters, macs"), ("", "one of width"), ("Width", "nearest: width")],
     "model": [("lenet", "nearest: lenet5"), ("", KNOWN["model"]), ("ConvNet", "nearest: convnet")],
     "normalization": [("instance", KNOWN["normalization"]), ("", KNOWN["normalization"]), ("None", "nearest: none")],
+    "num_processes": [*NO_INTEGERS, ("2", "must come with coordinator_address=HOST:PORT")],
     "objects": [*NO_INTEGERS, ("3", "at most 2"), ("-1", "at least")],
     "permute": [("maybe", "true or false"), ("", "true or false"), ("2", "true or false")],
     "pooling": [("mean", KNOWN["pooling"]), ("", KNOWN["pooling"]), ("maximum", "nearest: max")],
     "precision": [("float16", "float32, tensorfloat32, bfloat16"), ("", "float32, tensorfloat32, bfloat16")],
+    "process_id": [*NO_INTEGERS, ("0", "must come with coordinator_address=HOST:PORT")],
     "profile": [*NO_FOLDERS, ("/proc/nowhere", "must be a folder")],
     "ray_address": [("", "needs launcher='ray'"), ("10.0.0.1:6379", "needs launcher='ray'")],
     "recipe": [("quick", "must be left out: train has no recipe for digits"), ("none", "must be left out")],
@@ -175,6 +184,20 @@ CASES = [
     ("sweep_blocks", "--=3", ["'--=3'", "--name=value"]),
     ("sweep_blocks", "--flagfile=none", ["'none'"]),
     ("sweep_blocks", "--flagfile=/bin/sh", ["decode"]),
+    ("sweep_blocks", "--coordinator_address=h:1 --num_processes=2", ["h:1", "must come with process_id, or be auto"]),
+    ("train", "--coordinator_address=auto --process_id=1", ["process_id=1", "coordinator_address=HOST:PORT"]),
+    ("train", "--coordinator_address=h:1 --num_processes=0 --process_id=0", ["num_processes=0", "from 1 to"]),
+    (
+        "train",
+        "--coordinator_address=h:1 --num_processes=2 --process_id=2",
+        ["process_id=2", "from 0 to 1, with num_processes=2"],
+    ),
+    ("train", "--coordinator_address=h:1 --num_processes=2 --process_id=-1", ["process_id=-1", "from 0 to 1"]),
+    (
+        "train",
+        "--coordinator_address=h:1 --num_processes=2 --process_id=0 --stream",
+        ["stream=True", "false with coordinator_address"],
+    ),
     ("sweep_blocks", "-- stray", ["'stray'", "--name=value"]),
     ("train", "--model=lenet5 --width=8", ["width=8", "model='lenet5'", "none of a network's settings"]),
     ("train", "--model=mlp --blocks=1", ["blocks=1", "dropout, hidden, permute"]),

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from cnn.network.spread import BATCH_AXIS
@@ -52,8 +53,26 @@ def mesh(devices: Sequence[jax.Device], shape: Shape) -> Mesh:
 
 
 def on_all(devices: Sequence[jax.Device], arrays: Any) -> Any:
-    """Copies of arrays on every device."""
+    """Copies of arrays on every device, also on those of other processes, which call this too."""
     if len(devices) == 1:
         return jax.device_put(arrays, may_alias=False)
     whole = mesh(devices, Shape(len(devices), 1))
-    return jax.device_put(arrays, NamedSharding(whole, PartitionSpec()), may_alias=False)
+    return placed(arrays, NamedSharding(whole, PartitionSpec()), may_alias=False)
+
+
+def placed(arrays: Any, sharding: NamedSharding, may_alias: bool | None = None) -> Any:
+    """Arrays as they lie on devices.
+
+    Where other processes have some of the devices, each process gives its own ones their part; all call this with the
+    same arrays. JAX itself would compare the arrays of all processes, and wait for them.
+    """
+    if sharding.is_fully_addressable:
+        return jax.device_put(arrays, sharding, may_alias=may_alias)
+
+    def own(array: Any) -> jax.Array:
+        if isinstance(array, jax.Array) and not array.is_fully_addressable:
+            return jax.device_put(array, sharding)  # on these devices already
+        host = np.asarray(array)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(own, arrays)

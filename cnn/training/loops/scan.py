@@ -1,4 +1,4 @@
-"""The loop for accelerators: all replicas and many steps are one program, on all devices of a machine.
+"""The loop for accelerators: all replicas and many steps are one program, on all devices of a machine or of many.
 
 On each device, replicas run side by side (`vmap`) in groups, and group after group (`lax.map`). Where there are more
 devices than replicas, each batch is divided among devices too (`mesh.shape`). An epoch is cut into pieces (`pieces`),
@@ -22,7 +22,7 @@ from cnn.errors import require
 from cnn.network import summary
 from cnn.network.spread import BATCH_AXIS
 from cnn.training.loops.loop import Pace, Stopped, named
-from cnn.training.loops.mesh import REPLICA_AXIS, Shape, mesh, shape
+from cnn.training.loops.mesh import REPLICA_AXIS, Shape, mesh, placed, shape
 from cnn.training.loops.pieces import Pieces, run_steps
 from cnn.training.step import Answers, Program, Replica, Totals, TrainState
 
@@ -100,7 +100,7 @@ class ScanLoop:
             with named(epoch * self.program.batches.steps_per_epoch + step):
                 states, sums = pieces.timed(count, compiled.steps, states, sums, stacked, on_all, epoch, count)
             step += count
-        return states, _unstacked(sums, len(replicas))
+        return states, compiled.unstacked(sums, len(replicas))
 
     def evaluate(
         self,
@@ -119,12 +119,12 @@ class ScanLoop:
         totals, answers = compiled.evaluate(states, compiled.stack(replicas), compiled.everywhere(data), indices, mask)
         rows = [
             jax.tree.map(lambda leaf, n=len(part): leaf.reshape(-1, *leaf.shape[2:])[:n], one)
-            for one, part in zip(_unstacked(answers, len(parts)), parts, strict=True)
+            for one, part in zip(compiled.unstacked(answers, len(parts)), parts, strict=True)
         ]
-        return list(zip(_unstacked(totals, len(parts)), rows, strict=True))
+        return list(zip(compiled.unstacked(totals, len(parts)), rows, strict=True))
 
     def unstack(self, states: TrainState, count: int) -> list[TrainState]:
-        return _unstacked(states, count, jnp.asarray)
+        return self.compiled(count).unstacked(states, count, jnp.asarray)
 
     def stack(self, states: Sequence[TrainState]) -> TrainState:
         stacked: TrainState = self.compiled(len(states)).stack(states)
@@ -149,6 +149,7 @@ class Compiled:
         self.init = self._jit(jax.vmap(program.init), (by,), by)
         self.steps = self._jit(self._steps, (by, by, by, EVERYWHERE, EVERYWHERE, EVERYWHERE), (by, by), donated=(0, 1))
         self.evaluate = self._jit(self._evaluate, (by, by, EVERYWHERE, BY_BOTH, BY_BATCH), (by, BY_BOTH))
+        self._copied = jax.jit(lambda leaves: leaves, out_shardings=NamedSharding(self.mesh, EVERYWHERE))
 
     def _jit(
         self, function: Callable[..., Any], arguments: Any, results: Any, donated: tuple[int, ...] = ()
@@ -212,16 +213,15 @@ class Compiled:
 
     def put(self, arrays: Any, spec: PartitionSpec) -> Any:
         """Arrays on the devices."""
-        return jax.device_put(arrays, NamedSharding(self.mesh, spec))
+        return placed(arrays, NamedSharding(self.mesh, spec))
 
     def equal_shares(self, batches: np.ndarray) -> np.ndarray:
         """The batches of an evaluation with empty ones at the end, so that each device has equally many."""
         more = -len(batches) % self.mesh.shape[BATCH_AXIS]
         return np.concatenate([batches, np.zeros((more, *batches.shape[1:]), batches.dtype)])
 
-
-def _unstacked(tree: Any, count: int, array: Callable[..., Any] = np.asarray) -> list[Any]:
-    """What each of so many replicas has, by default in arrays of the host."""
-    leaves, structure = jax.tree.flatten(tree)
-    on_host = jax.device_get(leaves)
-    return [jax.tree.unflatten(structure, [array(leaf[place]) for leaf in on_host]) for place in range(count)]
+    def unstacked(self, tree: Any, count: int, array: Callable[..., Any] = np.asarray) -> list[Any]:
+        """What each of so many replicas has, by default in arrays of the host."""
+        leaves, structure = jax.tree.flatten(tree)
+        on_host = jax.device_get(self._copied(leaves) if self.mesh.is_multi_process else leaves)
+        return [jax.tree.unflatten(structure, [array(leaf[place]) for leaf in on_host]) for place in range(count)]

@@ -1,0 +1,146 @@
+"""One program in several processes: its flags, and what belongs to each process's command, its streams and its end.
+
+JAX and its libraries write on the standard streams of a process, and end it by `abort` with a trace where they cannot
+meet the others or have lost them. So the streams get other descriptors, and an abort becomes one line.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import tempfile
+from typing import Any, NoReturn
+
+import experiments
+from cnn import meeting, processes
+from cnn.errors import RequestError, require
+from cnn.meeting import Place
+from cnn.processes import Crew, Events
+from experiments.command import leave
+
+AUTO = "auto"
+MOST = 100_000  # processes
+_PORTS = 65535
+_MUCH = 2**20  # bytes
+_kept: list[Any] = []  # what the system may call, as long as the process lives
+
+
+def place(address: str | None, count: int | None, number: int | None) -> Place | None:
+    """Where the processes meet, by the values of the flags; None where there is only one.
+
+    Raises:
+        RequestError: a value is missing or wrong, or nothing tells where to meet.
+
+    Example:
+        >>> place("localhost:1234", 2, 1)
+        Place(address='localhost:1234', processes=2, number=1, devices=None)
+    """
+    numbers = {"num_processes": count, "process_id": number}
+    given = {name: value for name, value in numbers.items() if value is not None}
+    if address in (None, AUTO):
+        for name, value in given.items():
+            said = "must come with coordinator_address=HOST:PORT of process 0"
+            raise RequestError(f"{name}={value!r}: {said}")
+        return meeting.found() if address == AUTO else None
+    host, _, port = address.rpartition(":")
+    valid = bool(host) and port.isascii() and port.isdecimal() and 1 <= int(port) <= _PORTS and address.isprintable()
+    require(valid, "coordinator_address", address, f"HOST:PORT of process 0, or {AUTO}")
+    if count is None or number is None:
+        missing = " and ".join(name for name in numbers if name not in given)
+        raise RequestError(f"coordinator_address={address!r}: must come with {missing}, or be {AUTO}")
+    require(1 <= count <= MOST, "num_processes", count, f"from 1 to {MOST}")
+    require(0 <= number < count, "process_id", number, f"from 0 to {count - 1}, with num_processes={count}")
+    return Place(address, count, number)
+
+
+def join(place: Place) -> Crew | None:
+    """Meet the other processes; None where there is only one.
+
+    Where they do not meet, this process ends with one line and status 1.
+
+    Raises:
+        RequestError: the address cannot be found, or process 0 cannot listen there.
+    """
+    if place.processes == 1:
+        return None
+    _kept.append(_Aborts(place.address))
+    crew = meeting.meet(place, Events(_lost, _ended, _stop))
+    if crew is not None:
+        experiments.share(None if crew.leads else crew.forward, crew.end)
+    return crew
+
+
+def _lost(text: str) -> NoReturn:
+    experiments.end_with(f"error: {text}; this continues: {experiments.again()}", leave.FAILED)
+
+
+def _ended(status: int, text: str) -> NoReturn:
+    if text:
+        _lost(text)
+    experiments.end_with("", status)
+
+
+def _stop(number: int) -> None:
+    """Stop as the process that was asked: at once, or where `cnn.training.interrupt` asks next."""
+    if experiments.leaves_at(number):
+        experiments.leave(number)
+
+
+class _Aborts:
+    """Makes one line of an abort, from now on, and keeps what libraries write from the standard streams.
+
+    Args:
+        address: where the processes meet.
+
+    Attributes:
+        errors: the descriptor of standard error from now on.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        with tempfile.TemporaryFile() as file:
+            self._written = os.dup(file.fileno())  # open as long as the process lives
+        sys.stdout, _ = _moved(sys.stdout, 1, self._written)
+        sys.stderr, self.errors = _moved(sys.stderr, 2, self._written)
+        experiments.move_errors(self.errors)
+        if sys.platform != "win32":
+            self._called = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._aborted)
+            self._at_abort(self._called)
+
+    def _at_abort(self, called: Any) -> None:
+        """Let the system call a function in the thread that aborts; None: end the process, as without this class."""
+        system = ctypes.CDLL(None).signal
+        system.argtypes = [ctypes.c_int, ctypes.c_void_p]
+        system.restype = ctypes.c_void_p
+        system(signal.SIGABRT, ctypes.cast(called, ctypes.c_void_p))
+
+    def _aborted(self, number: int) -> None:
+        written = os.pread(self._written, _MUCH, 0).decode(errors="replace")
+        if "oordination" not in written and "distributed service" not in written:  # of something else
+            os.write(self.errors, written.encode())
+            self._at_abort(None)
+            os.abort()
+        crew = processes.crew()
+        if crew is not None:
+            crew.give_up()
+            _lost(f"process 0 of {crew.count} has ended")
+        said = f"the processes have not met there within {meeting.SECONDS} seconds"
+        if "DEADLINE" not in written:
+            said = f"the processes cannot meet there ({_reason(written)})"
+        experiments.end_with(f"error: coordinator_address={self.address!r}: {said}", leave.FAILED)
+
+
+def _moved(stream: Any, number: int, instead: int) -> tuple[Any, int]:
+    """A standard stream with a descriptor of its own, which is given too; the old one leads to `instead`."""
+    if stream is not None:
+        stream.flush()
+    own = os.dup(number)
+    os.dup2(instead, number)
+    if stream is None:
+        return None, own
+    return open(own, "w", buffering=1, encoding=stream.encoding, errors=stream.errors, closefd=False), own
+
+
+def _reason(written: str) -> str:
+    """Why JAX ends the process, from the line that says so."""
+    return " ".join(written.partition("absl::Status: ")[2].partition("***")[0].split())[:300]
