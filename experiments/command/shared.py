@@ -4,9 +4,11 @@ JAX and its libraries write on the standard streams of a process, and end it by 
 meet the others or have lost them. So the streams get other descriptors, and an abort becomes one line.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from typing import Any, NoReturn
@@ -22,6 +24,9 @@ AUTO = "auto"
 MOST = 100_000  # processes
 _PORTS = 65535
 _MUCH = 2**20  # bytes
+# Older versions of JAX end a process at once where process 0 is gone, and no code of the process runs any more. So a
+# shell waits for the end of the process, and says the line unless the process has said one. $1: what libraries wrote.
+_LAST_LINE = 'read -r said || { grep -q "distributed service" "$1" && printf "%s\\n" "$2" >&2; }; rm -f "$1"'
 _kept: list[Any] = []  # what the system may call, as long as the process lives
 
 
@@ -63,7 +68,7 @@ def join(place: Place) -> Crew | None:
     """
     if place.processes == 1:
         return None
-    _kept.append(_Aborts(place.address))
+    _kept.append(_Aborts(place))
     crew = meeting.meet(place, Events(_lost, _ended, _stop))
     if crew is not None:
         experiments.share(None if crew.leads else crew.forward, crew.end)
@@ -71,7 +76,13 @@ def join(place: Place) -> Crew | None:
 
 
 def _lost(text: str) -> NoReturn:
-    experiments.end_with(f"error: {text}; this continues: {experiments.again()}", leave.FAILED)
+    for aborts in _kept:
+        aborts.says_itself()
+    experiments.end_with(_line(text), leave.FAILED)
+
+
+def _line(text: str) -> str:
+    return f"error: {text}; this continues: {experiments.again()}"
 
 
 def _ended(status: int, text: str) -> NoReturn:
@@ -90,22 +101,36 @@ class _Aborts:
     """Makes one line of an abort, from now on, and keeps what libraries write from the standard streams.
 
     Args:
-        address: where the processes meet.
+        place: where the processes meet.
 
     Attributes:
         errors: the descriptor of standard error from now on.
     """
 
-    def __init__(self, address: str) -> None:
-        self.address = address
-        with tempfile.TemporaryFile() as file:
-            self._written = os.dup(file.fileno())  # open as long as the process lives
+    def __init__(self, place: Place) -> None:
+        self.address = place.address
+        self._written, path = tempfile.mkstemp()
         sys.stdout, _ = _moved(sys.stdout, 1, self._written)
         sys.stderr, self.errors = _moved(sys.stderr, 2, self._written)
         experiments.move_errors(self.errors)
-        if sys.platform != "win32":
-            self._called = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._aborted)
-            self._at_abort(self._called)
+        self._shell: subprocess.Popen[bytes] | None = None
+        if sys.platform == "win32":
+            return
+        self._called = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._aborted)
+        self._at_abort(self._called)
+        if place.number == 0:
+            os.unlink(path)
+            return
+        line = _line(f"process 0 of {place.processes} has ended")
+        shell = ["/bin/sh", "-c", _LAST_LINE, "sh", path, line]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": self.errors}
+        self._shell = subprocess.Popen(shell, start_new_session=True, **pipes)
+
+    def says_itself(self) -> None:
+        """This process says why it ends, so that the shell need not."""
+        if self._shell is not None and self._shell.stdin is not None:
+            with contextlib.suppress(OSError):
+                os.write(self._shell.stdin.fileno(), b"\n")
 
     def _at_abort(self, called: Any) -> None:
         """Let the system call a function in the thread that aborts; None: end the process, as without this class."""
@@ -127,6 +152,7 @@ class _Aborts:
         said = f"the processes have not met there within {meeting.SECONDS} seconds"
         if "DEADLINE" not in written:
             said = f"the processes cannot meet there ({_reason(written)})"
+        self.says_itself()
         experiments.end_with(f"error: coordinator_address={self.address!r}: {said}", leave.FAILED)
 
 
