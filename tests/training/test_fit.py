@@ -144,7 +144,7 @@ def test_a_trained_network_gives_the_answers_of_the_fit(session):
 
 
 def test_a_batch_larger_than_the_training_part_is_refused(digits):
-    with pytest.raises(RequestError, match="batch_size=1294: must be at most 1293, since digits has 1293 training images"):
+    with pytest.raises(RequestError, match="batch_size=1294: must be at most 1293, since digits has 1293"):
         prepare_trials(trial_config(batch_size=1294), digits)
 
 
