@@ -11,10 +11,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any, NoReturn
 
 import experiments
-from cnn import meeting, processes
+from cnn import files, meeting, processes
 from cnn.errors import RequestError, require
 from cnn.meeting import Place
 from cnn.processes import Crew, Events
@@ -119,7 +120,7 @@ class _Aborts:
         self._called = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._aborted)
         self._at_abort(self._called)
         if place.number == 0:
-            os.unlink(path)
+            files.remove(Path(path))
             return
         line = _line(f"process 0 of {place.processes} has ended")
         shell = ["/bin/sh", "-c", _LAST_LINE, "sh", path, line]

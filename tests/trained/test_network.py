@@ -195,7 +195,7 @@ def edit(path):
 
 
 def make_older(path):
-    path.write_text(path.read_text().replace('"format": 2', '"format": 1'))
+    path.write_text(path.read_text().replace('"format": 3', '"format": 2'))
 
 
 @pytest.mark.parametrize(
