@@ -126,7 +126,7 @@ def test_a_product_sums_in_float32(precision):
 @pytest.mark.parametrize("said, expected", [({"bytes_limit": 5}, 5), ({}, None), (None, None)])
 def test_the_memory_of_an_accelerator_is_what_it_says(monkeypatch, said, expected):
     device = SimpleNamespace(platform="gpu", memory_stats=lambda: said)
-    monkeypatch.setattr(machine, "all_devices", lambda: [device])
+    monkeypatch.setattr(machine, "own_devices", lambda: [device])
     assert machine.device_memory() == expected
 
 
