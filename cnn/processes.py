@@ -201,6 +201,7 @@ class Crew:
             end = time.monotonic() + PATIENCE
             while not self._waited_for <= self._now("left/").keys() and time.monotonic() < end:
                 time.sleep(0.02)
+            time.sleep(LOOK)  # they end just now: JAX would end them otherwise, once its coordinator is gone
 
     def give_up(self) -> None:
         """Tell nobody of the end: JAX's coordinator is gone."""
@@ -237,8 +238,8 @@ class Crew:
                 self._signs[other] = _Sign(text, time.monotonic(), known.number + 1)
         if not self.leads and "end" in now:
             status, _, text = now["end"].partition(" ")
+            self._events.ended(int(status), text)  # ends this process, which calls `end`
             self.end(int(status))
-            self._events.ended(int(status), text)
         if not self.leads:
             return
         for other in self._others:

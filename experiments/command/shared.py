@@ -77,9 +77,14 @@ def join(place: Place) -> Crew | None:
 
 
 def _lost(text: str) -> NoReturn:
+    _speak()
+    experiments.end_with(_line(text), leave.FAILED)
+
+
+def _speak() -> None:
+    """This process says what there is to say when it ends, so that the shell says nothing."""
     for aborts in _kept:
         aborts.says_itself()
-    experiments.end_with(_line(text), leave.FAILED)
 
 
 def _line(text: str) -> str:
@@ -89,6 +94,7 @@ def _line(text: str) -> str:
 def _ended(status: int, text: str) -> NoReturn:
     if text:
         _lost(text)
+    _speak()
     experiments.end_with("", status)
 
 
