@@ -103,7 +103,7 @@ class Session:
         self.streams = stream or bool(self._too_large)
         if self.streams:
             streaming.require_installed(self._too_large or "stream=True")
-        leading.begin(self.machine, self.streams)
+        leading.begin(self.machine, dataset.fingerprint, self.streams)
         self.devices = machine.all_devices()[: 1 if self.streams else self.machine.devices]
         self.train = self._placed(dataset.train_images, dataset.train_labels)
         self.test = self._placed(dataset.test_images, dataset.test_labels)

@@ -12,6 +12,7 @@ import numpy as np
 
 from cnn.config import TrialConfig, from_json
 from cnn.data.content import Dataset
+from cnn.errors import require
 from cnn.machine import Machine
 from cnn.processes import PATIENCE, Crew, Message
 from cnn.training.fit import Session, prepare_trials
@@ -27,6 +28,7 @@ def follow(crew: Crew, dataset: Dataset) -> NoReturn:
         dataset: the one that process 0 has.
 
     Raises:
+        RequestError: it is another one.
         Exception: something has failed here that has not failed in process 0.
     """
     _Follower(crew, dataset).run()
@@ -113,6 +115,9 @@ class _Follower:
         return message
 
     def _session(self, number: int, message: Message) -> None:
+        same = message.values["fingerprint"] == self.dataset.fingerprint
+        accepted = "the data set that process 0 has; this process has other images or labels"
+        require(same, "dataset", self.dataset.name, accepted)
         self.loops.clear()
         self.states.clear()
         self.session = Session(self.dataset, Machine.from_json(message.values["machine"]))

@@ -46,10 +46,11 @@ def test_a_training_says_in_one_line_where_its_trace_is(command, tmp_path):
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "new" / "p" / "convnet"
     (path,) = folder.glob(PERFETTO)
+    traced = len(steps(folder))
+    assert traced > 2
     said = f"open {path.relative_to(tmp_path)} in https://ui.perfetto.dev, or run tensorboard --logdir=new/p/convnet"
-    assert [line for line in done.stderr.splitlines() if said in line] == [f"a trace of 100 training steps: {said}"]
+    assert [line for line in done.stderr.splitlines() if said in line] == [f"a trace of {traced} training steps: {said}"]
     assert all(line.startswith(("a trace", "convnet")) for line in done.stderr.splitlines()), done.stderr
-    assert len(steps(folder)) == 100
 
 
 @pytest.mark.parametrize("name, flags", [("train", SMALL), ("sweep_blocks", SWEEP)])

@@ -196,6 +196,28 @@ def test_the_others_do_not_come(tmp_path, number):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_processes_that_have_different_data_do_not_train(compiled, tmp_path):
+    """Both files have the same name and shapes; the labels of process 1 are permuted."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (256, 8, 8), np.uint8)
+    labels = np.arange(256) % 4
+    port = free_port()
+    both = []
+    for number in (0, 1):
+        place = tmp_path / str(number)
+        place.mkdir()
+        own = random.permutation(labels) if number else labels
+        np.savez(place / "d.npz", x_train=images, y_train=own, x_test=images, y_test=labels)
+        run = ("train", "--dataset=d.npz", "--epochs=1", "--blocks=1", "--width=4")
+        both.append(start(run, tmp_path / "w", *flags(number, port), compiled=compiled, cwd=place))
+    out, err = both[1].communicate(timeout=IN_TIME)
+    said = "dataset='d.npz': must be the data set that process 0 has; this process has other images or labels"
+    assert (both[1].returncode, out, err) == (2, "", f"error: {said}\n")
+    _, err = finish(both[0], 1)
+    assert err.splitlines()[-1].startswith("error: process 1 of 2 has ended; this continues: ")
+    assert not (tmp_path / "w" / "result.json").exists()
+
+
 def test_a_port_that_is_taken(tmp_path):
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]

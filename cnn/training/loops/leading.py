@@ -22,8 +22,8 @@ from cnn.training.step import Answers, Replica, Totals, TrainState
 T = TypeVar("T")
 
 
-def begin(machine: Machine, streams: bool) -> None:
-    """Tell the other processes, if there are any, that a session begins on a machine.
+def begin(machine: Machine, fingerprint: str, streams: bool) -> None:
+    """Tell the other processes, if there are any, that a session begins on a machine, with a data set of a fingerprint.
 
     Raises:
         RequestError: there are some, and the images stay on the host.
@@ -33,7 +33,7 @@ def begin(machine: Machine, streams: bool) -> None:
     )
     found = crew()
     if found is not None and found.leads:
-        found.tell("session", {"machine": machine.to_json()})
+        found.tell("session", {"machine": machine.to_json(), "fingerprint": fingerprint})
 
 
 def led(loop: Loop, config: TrialConfig, data: Sequence[Any]) -> Loop:
