@@ -4,13 +4,13 @@
     python -m benchmarks.scaling --workers=1,2 --trials=12 --epochs=20 --machines=100 --study=10000
 
 Each worker has one core and runs one trial after another: seeds of a network of one block on digits. The rate is that
-of the trials after each worker's first one. The cost of a task is the time from a worker's result to its next one, less
-the training steps of that trial: the order, the lock, the evaluations and the files. Of a worker's first task it is the
-time from the order on: the process gets the data set and compiles, and a second worker starts and imports.
+of the second half of the trials: by then every worker has ended its first one. The cost of a task is the time from a
+worker's result to its next one, less the training steps of that trial: the order, the lock, the evaluations and the
+files. Of the first task it is the time from the order on: the process gets the data set and compiles.
 
 The last line says what a study of `--study` trials takes on so many machines of as many cores as this one: the trials
-of a core one after another, or the driver's own work if that is longer. The latter is measured with workers that give
-so many results at once. That machines do not slow each other down is assumed.
+of a core one after another, or the driver's own work if that is longer. The latter is measured with so many real tasks
+of Ray that give a result at once and write no file. That machines do not slow each other down is assumed.
 """
 
 import math
@@ -28,12 +28,14 @@ from benchmarks import report
 from cnn import machine
 from cnn.config import SweepConfig
 from cnn.data import datasets
+from cnn.errors import RequestError
 from cnn.machine import NUMBER_OF_THREADS, Machine
 from cnn.study.folder import StudyFolder
 from cnn.study.on_ray import OnRay
 from cnn.study.outlook import Outlook
 from cnn.study.plan import Plan, Study, Trial
 from cnn.study.ray_cluster import Cluster
+from cnn.study.ray_worker import Order
 from cnn.study.run import running
 from cnn.training.folder import Outcome, Result
 from cnn.training.trial import Options
@@ -41,7 +43,7 @@ from experiments import sweep_blocks
 
 
 class Ended(NamedTuple):
-    """A trial that has ended: seconds since its phase began, and those of its training steps."""
+    """A trial that has ended: seconds from the first order to its result's file, and those of its training steps."""
 
     at: float
     training: float
@@ -62,10 +64,11 @@ class Timed:
         self, plan: Plan, folder: StudyFolder, trials: Sequence[Trial], options: Options, progress: Outlook
     ) -> Iterator[Mapping[Trial, Outcome]]:
         """Run trials as `OnRay` does."""
-        started = time.perf_counter()
+        started = time.time()  # as files have it
         for outcomes in self.on_ray.run(plan, folder, trials, options, progress):
-            at = time.perf_counter() - started
-            self.ended += [Ended(at, outcome.result.train_seconds or 0.0) for outcome in outcomes.values()]
+            for trial, outcome in outcomes.items():
+                written = (folder.trial(trial).path / "result.json").stat().st_mtime
+                self.ended.append(Ended(written - started, outcome.result.train_seconds or 0.0))
             yield outcomes
 
 
@@ -78,23 +81,23 @@ class Row(NamedTuple):
 
     @property
     def cold(self) -> float:
-        """Seconds of the first tasks beside their training, of the slowest worker."""
-        return max(one.at - one.training for one in self.ended[: self.workers])
+        """Seconds of the first task beside its training."""
+        return self.ended[0].at - self.ended[0].training
 
     @property
     def each(self) -> float:
-        """Seconds from a worker's result to its next one."""
-        return self.workers * (self.ended[-1].at - self.ended[self.workers - 1].at) / self.later
+        """Seconds from a worker's result to its next one, on average."""
+        return self.workers * (self.ended[-1].at - self.ended[-len(self.later) - 1].at) / len(self.later)
 
     @property
     def reused(self) -> float:
         """Seconds of a later task beside its training, on average."""
-        return self.each - sum(one.training for one in self.ended[self.workers :]) / self.later
+        return self.each - sum(one.training for one in self.later) / len(self.later)
 
     @property
-    def later(self) -> int:
-        """How many trials came after each worker's first one."""
-        return len(self.ended) - self.workers
+    def later(self) -> list[Ended]:
+        """The second half of the trials."""
+        return self.ended[-(len(self.ended) // 2) :]
 
     def cells(self) -> dict[str, str]:
         """The line as the table has it.
@@ -131,7 +134,7 @@ def measure(workers: int, study: Study) -> Row:
             joining = time.perf_counter() - started
             timed = Timed(on_ray)
             with running(study, Path(folder), keep="none", executor=timed):
-                return Row(workers, joining, timed.ended)
+                return Row(workers, joining, sorted(timed.ended))
     finally:
         for name, value in before.items():
             os.environ.pop(name)
@@ -139,31 +142,23 @@ def measure(workers: int, study: Study) -> Row:
                 os.environ[name] = value
 
 
-class _AtOnce:
-    """An executor without workers: each trial has the same result, at once."""
+class _AtOnce(OnRay):
+    """Workers train nothing: each trial has the same result, at once."""
 
-    def runs_on(self) -> Machine:
-        """The machine of this process."""
-        return machine.here()
-
-    def run(
-        self, plan: Plan, folder: StudyFolder, trials: Sequence[Trial], options: Options, progress: Outlook
-    ) -> Iterator[Mapping[Trial, Outcome]]:
-        """Give the results one by one."""
+    @staticmethod
+    def run_group(order: Order) -> Mapping[Trial, Outcome] | RequestError | OSError:
+        """The outcomes of an order."""
         result = Result("done", val_accuracy=0.5, test_accuracy=0.5, train_seconds=1.0)
-        for trial in trials:
-            progress.begin([trial])
-            yield {trial: Outcome(result)}
+        return dict.fromkeys(order.trials, Outcome(result))
 
 
 def driver_seconds(trials: int) -> float:
-    """What the driver itself needs for a result, in seconds: the plan, the bar, and the table, over so many results."""
-    started = time.perf_counter()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running(sweep(trials, epochs=1), Path(folder), keep="none", executor=_AtOnce()),
-    ):
-        return (time.perf_counter() - started) / trials
+    """What the driver needs for a result, in seconds: the plan, the task, the bar, and the table, over so many."""
+    with tempfile.TemporaryDirectory() as folder, _AtOnce(Cluster()) as on_ray:
+        on_ray.runs_on()
+        started = time.perf_counter()
+        with running(sweep(trials, epochs=1), Path(folder), keep="none", executor=on_ray):
+            return (time.perf_counter() - started) / trials
 
 
 def extrapolated(row: Row, driver: float, trials: int, machines: int, cores: int) -> str:
@@ -199,7 +194,7 @@ def main(options: flags.FlagValues) -> None:
 def define_flags(values: flags.FlagValues) -> None:
     """Define the benchmark's flags."""
     flags.DEFINE_list("workers", "1,2", "numbers of workers, each with one core", flag_values=values)
-    flags.DEFINE_integer("trials", 24, "with each number of workers", lower_bound=4, flag_values=values)
+    flags.DEFINE_integer("trials", 40, "with each number of workers", lower_bound=4, flag_values=values)
     flags.DEFINE_integer("epochs", 20, "of a trial", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("machines", 100, "of the study that is extrapolated", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("study", 10_000, "its trials", lower_bound=2, flag_values=values)

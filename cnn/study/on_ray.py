@@ -6,22 +6,24 @@ which all machines share. The plan and its data set go to each machine once, and
 device. The driver, the process that began the study, writes the table and the answer.
 
 A worker locks the folders of its trials. So where a machine that was taken for lost still runs them, the second attempt
-waits until the first has ended, and then reads what that one left.
+waits until the first has ended, and then reads what that one left. Meanwhile other trials run.
 """
 
 import contextlib
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
+from cnn import files
 from cnn.errors import RequestError
 from cnn.machine import NUMBER_OF_THREADS, Machine
 from cnn.progress import Progress
 from cnn.study import ray_worker
 from cnn.study.executors import groups, record_failure
-from cnn.study.folder import StudyFolder
+from cnn.study.folder import StudyFolder, settings_of
 from cnn.study.outlook import Outlook, Watch
 from cnn.study.plan import Plan, Trial
 from cnn.study.ray_cluster import Cluster, joined
@@ -46,12 +48,17 @@ class OnRay:
         around: gives what surrounds the work of each worker process. It is pickled.
         progress: shows that no worker has come yet.
 
+    Attributes:
+        run_group: what a worker does with an order.
+
     Example:
         >>> from cnn.study.run import running
         >>> def rows(study, workdir):
         ...     with OnRay(Cluster(cpus=2)) as executor, running(study, workdir, executor=executor) as results:
         ...         return results.rows
     """
+
+    run_group = staticmethod(ray_worker.run_group)
 
     def __init__(
         self,
@@ -119,7 +126,7 @@ class OnRay:
             self._advise(plan, on, progress)
             self._work = ray.put(Work(plan, self.stream, self.around, tuple(sys.orig_argv)))
         shared = StudyFolder(folder.path.absolute())
-        run_group = self._remote(ray_worker.run_group)
+        run_group = self._remote(self.run_group)
 
         def begin(group: Sequence[Trial]) -> Any:
             return run_group(Order(self._work, self._board, shared.path, tuple(group), options))
@@ -128,17 +135,19 @@ class OnRay:
             with _Running(begin, self._board, progress) as running:
                 for group in groups(folder, trials, choice.largest_group(on, self.stream)):
                     running.begin(group)
-                while running.tasks and not interrupt.is_asked():
-                    for ended, outcomes in running.ended():
-                        if not isinstance(outcomes, Exception):
-                            yield outcomes
-                        elif len(ended) > 1:
-                            for trial in ended:
-                                running.begin([trial])
-                        else:
-                            with shared.held(ended[0], ray_worker.LONGEST):
-                                failed = record_failure(plan, shared, ended[0], outcomes, progress)
-                            yield {ended[0]: failed}
+                for ended, outcomes in running.until(interrupt.is_asked):
+                    if isinstance(outcomes, files.InUseError):
+                        running.wait(ended, outcomes)
+                    elif not isinstance(outcomes, Exception):
+                        yield outcomes
+                    elif len(ended) > 1:
+                        for trial in ended:
+                            running.begin([trial])
+                    else:
+                        try:
+                            yield {ended[0]: _lost(plan, shared, ended[0], outcomes, progress)}
+                        except files.InUseError as error:
+                            running.wait(ended, error)
             if interrupt.is_asked():
                 self._stack.close()  # a command's process ends at once when the stop takes effect
 
@@ -212,19 +221,28 @@ class _Running:
         self.tasks[self._submit(group)] = group
         self._live |= set(group)
 
-    def ended(self) -> Iterator[tuple[Sequence[Trial], Mapping[Trial, Outcome] | Exception]]:
-        """A group that has ended by now, if there is one, and what `_outcomes` says of it."""
+    def wait(self, group: Sequence[Trial], error: files.InUseError) -> None:
+        """Give a group to Ray once more, as the last one, since another process is in the folder of a trial."""
+        self._say(f"{error}; until it leaves, other trials run")
+        self.begin(group)
+
+    def until(
+        self, stopped: Callable[[], bool]
+    ) -> Iterator[tuple[Sequence[Trial], Mapping[Trial, Outcome] | Exception]]:
+        """Each group that has ended, and what `_outcomes` says of it, until none is left or a stop is asked for."""
         import ray
 
-        ready, _ = ray.wait(list(self.tasks), timeout=LOOK)
-        for message in ray.get(self._board.take.remote()):
-            self._hear(message)
-        for task in ready:
-            group = self.tasks.pop(task)
-            for trial in group:
-                self._live.discard(trial)
-                self._attempts.pop(trial, None)
-            yield group, _outcomes(task)
+        while self.tasks and not stopped():
+            # As many as there are: to look through ten thousand tasks for each result would take longer than the rest.
+            ready, _ = ray.wait(list(self.tasks), num_returns=len(self.tasks), timeout=LOOK)
+            for message in ray.get(self._board.take.remote()):
+                self._hear(message)
+            for task in itertools.takewhile(lambda task: not stopped(), ready):
+                group = self.tasks.pop(task)
+                for trial in group:
+                    self._live.discard(trial)
+                    self._attempts.pop(trial, None)
+                yield group, _outcomes(task)
 
     def _hear(self, message: Message) -> None:
         if isinstance(message, Begun):
@@ -233,9 +251,14 @@ class _Running:
             watch = self._watches.get((message.attempt, message.number))
             if watch is not None:
                 watch(message.steps)
-        elif message.text not in self._said:  # each worker has the same to say of its machine
-            self._said.add(message.text)
-            self._progress.line(message.text)
+        else:
+            self._say(message.text)  # each worker has the same to say of its machine
+
+    def _say(self, text: str) -> None:
+        """Show a line once."""
+        if text not in self._said:
+            self._said.add(text)
+            self._progress.line(text)
 
     def _begun(self, message: Begun) -> None:
         """Trials begin, or begin again: then what is heard of their lost attempt counts no more."""
@@ -252,8 +275,19 @@ class _Running:
         self._watches[message.attempt, message.number] = self._progress.begin(trials)
 
 
+def _lost(plan: Plan, folder: StudyFolder, trial: Trial, error: Exception, progress: Progress) -> Outcome:
+    """What a trial left whose processes were lost again and again: its failure, unless one of them has finished it.
+
+    Raises:
+        InUseError: one of them is still in its folder.
+    """
+    with folder.held(trial):
+        finished = folder.trial(trial).outcome(settings_of(plan, trial))
+        return finished or record_failure(plan, folder, trial, error, progress)
+
+
 def _outcomes(task: Any) -> Mapping[Trial, Outcome] | Exception:
-    """The outcomes of a group whose task has ended, or why it has none: its process was lost again and again.
+    """The outcomes of a group whose task has ended, or why it has none: lost processes, or a folder that is in use.
 
     Raises:
         RequestError, OSError: no trial can go on; see `Executor`.
@@ -266,6 +300,6 @@ def _outcomes(task: Any) -> Mapping[Trial, Outcome] | Exception:
         raise
     except ray.exceptions.RayError as error:
         return error
-    if isinstance(value, (RequestError, OSError)):
+    if isinstance(value, (RequestError, OSError)) and not isinstance(value, files.InUseError):
         raise value
     return value

@@ -24,7 +24,7 @@ from cnn.training.fit import Session
 from cnn.training.folder import Outcome
 from cnn.training.trial import Options
 
-LONGEST = 600.0  # seconds to wait while another process holds the folder of a trial
+LONGEST = 20.0  # seconds to wait while another process holds the folder of a trial; then other trials come first
 
 
 class Begun(NamedTuple):

@@ -49,7 +49,9 @@ def test_a_training_says_in_one_line_where_its_trace_is(command, tmp_path):
     traced = len(steps(folder))
     assert traced > 2
     said = f"open {path.relative_to(tmp_path)} in https://ui.perfetto.dev, or run tensorboard --logdir=new/p/convnet"
-    assert [line for line in done.stderr.splitlines() if said in line] == [f"a trace of {traced} training steps: {said}"]
+    assert [line for line in done.stderr.splitlines() if said in line] == [
+        f"a trace of {traced} training steps: {said}"
+    ]
     assert all(line.startswith(("a trace", "convnet")) for line in done.stderr.splitlines()), done.stderr
 
 

@@ -10,8 +10,11 @@ import sys
 import time
 import uuid
 
+import filelock
 import pytest
 
+from cnn import files
+from cnn.study import ray_worker
 from tests.faults import ray_nodes
 from tests.faults.harness import STARTED, SWEEP, assert_same, finish, interrupted, saved, start, wait_for
 from tests.faults.test_shards import results
@@ -143,6 +146,21 @@ def test_a_second_attempt_while_the_first_still_lives(tmp_path, ends):
     there = times(tmp_path)
     assert out.count("'status': 'done'") == 2 and finish(second)[0] == out
     assert times(tmp_path) == there and len(there) > 8
+
+
+def test_a_folder_that_is_in_use(on_ray, alone, tmp_path):
+    """Its trial waits while the others run, and is not given up."""
+    folder = tmp_path / "w"
+    every = results(alone(LONG))
+    waits = folder / min(every).parent.relative_to(alone(LONG))
+    waits.mkdir(parents=True)
+    with filelock.FileLock(waits / files.LOCK):
+        process = on_ray(LONG)
+        wait_for(process, lambda: len(results(folder)) == len(every) - 1)
+        time.sleep(1.5 * ray_worker.LONGEST)
+    _, err = finish(process)
+    assert err.count("until it leaves, other trials run") == 1 and "failed" not in err, err
+    assert_same(folder, alone(LONG))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

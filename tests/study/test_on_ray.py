@@ -7,11 +7,14 @@ import sys
 
 import pytest
 
+from cnn.files import InUseError
 from cnn.study.executors import Executor
-from cnn.study.on_ray import OnRay, _Running
+from cnn.study.folder import StudyFolder
+from cnn.study.on_ray import OnRay, _lost, _Running
 from cnn.study.outlook import Watch
+from cnn.study.plan import plan_study
 from cnn.study.ray_worker import Begun, Board, Line, Reached
-from tests.study.small import study
+from tests.study.small import Said, run, study
 
 pytestmark = pytest.mark.thorough
 
@@ -112,6 +115,28 @@ def running(trials):
     tasks = _Running(lambda group: len(group), None, Hears())
     tasks.begin(trials[:2])
     return tasks
+
+
+def test_a_group_whose_folder_is_in_use_waits_at_the_end(running, trials):
+    for _ in range(2):
+        running.wait([trials[2]], InUseError("trials/t: in use by another process"))
+    assert running._progress.heard == ["trials/t: in use by another process; until it leaves, other trials run"]
+    assert running.tasks == {2: trials[:2], 1: [trials[2]]}
+
+
+def test_a_trial_whose_processes_were_lost_keeps_a_result(digits, tmp_path):
+    """One of them may have finished it; then that is no failure. Else nothing is written while one is still there."""
+    own = study(digits)
+    row = run(own, tmp_path).rows[-1]
+    plan = plan_study(own)
+    folder = StudyFolder(tmp_path)
+    first = own.trial(row.phase, row.variant, row.learning_rate, row.seed)
+    error = RuntimeError("lost")
+    assert _lost(plan, folder, first, error, Said()).result == row.result
+    (folder.trial(first).path / "result.json").unlink()
+    with folder.held(first), pytest.raises(InUseError, match="in use by another process"):
+        _lost(plan, folder, first, error, Said())
+    assert _lost(plan, folder, first, error, Said()).result.reason == "RuntimeError: lost"
 
 
 def hear(running, *messages):
