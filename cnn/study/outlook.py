@@ -27,6 +27,7 @@ from cnn.training.folder import Result
 from cnn.training.speed import trial_seconds
 
 PHASES = {TUNE: "tuning", COMPARE: "comparing"}
+ROUNDING = 1e-9  # of the whole work: less is nothing
 PRIOR = 1.0  # work, in seconds at the speed that the cost lets expect, for which what was known before counts
 
 
@@ -74,7 +75,7 @@ class Outlook(Watch):
         self._done: dict[Trial, float] = {}  # work
         self._total = 0.0  # work of all trials
         self._left: dict[Any, float] = {}  # of it, what is left of each variant
-        self._results = dict(finished)
+        self._best = {phase: SoFar(phase, finished) for phase in PHASES}
         self._waiting: set[Trial] = set()  # trials that run and do not train yet
         self._running: set[Trial] = set()
         self._last = time.monotonic()
@@ -117,8 +118,9 @@ class Outlook(Watch):
             self._trials = tuple(trials)
             self._done |= {trial: self._work_until(trial, steps) for trial, steps in (begun or {}).items()}
             self._done |= {trial: self._whole(trial) for trial in finished}
-            self._results |= finished
-            self._so_far = so_far(self._results, COMPARE) or so_far(self._results, TUNE)
+            for best in self._best.values():
+                best.add(finished)
+            self._so_far = self._best[COMPARE].words() or self._best[TUNE].words()
             self._count()
 
     def begin(self, trials: Sequence[Trial]) -> Callable[[int], None]:
@@ -138,12 +140,14 @@ class Outlook(Watch):
             for trial, result in results.items():
                 if trial in self._running and result.status == "done":
                     self._paces[trial.variant].work += self._whole(trial) - self._done.get(trial, 0.0)
+                left = self._left[trial.variant] - (self._whole(trial) - self._done.get(trial, 0.0))
+                self._left[trial.variant] = left if left > ROUNDING * self._total else 0.0
                 self._done[trial] = self._whole(trial)
             self._running -= set(results)
             self._waiting -= set(results)
-            self._results |= results
-            self._so_far = so_far(self._results, list(results)[-1].phase)
-            self._count()
+            best = self._best[list(results)[-1].phase]
+            best.add(results)
+            self._so_far = best.words()
             self._show(list(results))
 
     def _reached(self, trials: tuple[Trial, ...], steps: int) -> None:
@@ -159,7 +163,7 @@ class Outlook(Watch):
             self._show(trials)
 
     def _count(self) -> None:
-        """Add up the work of all trials, and what is left of it. In between, `_reached` counts on."""
+        """Add up the work of all trials, and what is left of it. `_reached` and `end` count on."""
         self._total = sum(self._whole(trial) for trial in self._trials)
         self._left = dict.fromkeys(self._paces, 0.0)
         for trial in self._trials:
@@ -246,22 +250,42 @@ def _counted(word: str, values: Sequence[str]) -> str:
     return f"{word}s {values[0]} {'and' if len(values) == 2 else 'to'} {values[-1]}"
 
 
-def so_far(results: Mapping[Trial, Result], phase: str) -> str:
-    """Which variant has the highest mean accuracy on validation images so far, in a phase; "" where none has one.
+class SoFar:
+    """Which variant has the highest mean accuracy on validation images so far, in a phase.
 
     The rule of a sweep may take a smaller depth. The test images choose nothing, so they have no say here either. In
     tuning, each learning rate of a variant counts by itself.
+
+    Args:
+        phase: of the trials that count.
+        results: the first ones.
     """
-    accuracies: dict[tuple[Any, float], list[float]] = {}
-    columns = {}
-    for trial, result in results.items():
-        if trial.phase == phase and trial.row(result).done and result.val_accuracy is not None:
-            rate = trial.config.learning_rate if phase == TUNE else 0.0
-            accuracies.setdefault((trial.variant, rate), []).append(result.val_accuracy)
-            columns[trial.variant] = trial.column
-    if not accuracies:
-        return ""
-    best = max(accuracies, key=lambda key: sum(accuracies[key]) / len(accuracies[key]))
-    mean = sum(accuracies[best]) / len(accuracies[best])
-    name = variant_name(columns[best[0]], best[0])
-    return f"best mean so far in {PHASES[phase]}: {name}, {100 * mean:.1f} % on validation (n={len(accuracies[best])})"
+
+    def __init__(self, phase: str, results: Mapping[Trial, Result]) -> None:
+        self.phase = phase
+        self._counted: set[Trial] = set()
+        self._sums: dict[tuple[Any, float], tuple[float, int]] = {}  # of accuracies, and how many
+        self._columns: dict[Any, str] = {}
+        self.add(results)
+
+    def add(self, results: Mapping[Trial, Result]) -> None:
+        """Count the results of trials that have finished, each trial once."""
+        for trial, result in results.items():
+            if trial.phase != self.phase or trial in self._counted or not trial.row(result).done:
+                continue
+            if result.val_accuracy is not None:
+                self._counted.add(trial)
+                key = (trial.variant, trial.config.learning_rate if self.phase == TUNE else 0.0)
+                before, number = self._sums.get(key, (0.0, 0))
+                self._sums[key] = (before + result.val_accuracy, number + 1)
+                self._columns[trial.variant] = trial.column
+
+    def words(self) -> str:
+        """The best one; "" where none has an accuracy."""
+        if not self._sums:
+            return ""
+        means = {key: (total / number, number) for key, (total, number) in self._sums.items()}
+        best = max(means, key=lambda key: means[key][0])
+        mean, number = means[best]
+        name = variant_name(self._columns[best[0]], best[0])
+        return f"best mean so far in {PHASES[self.phase]}: {name}, {100 * mean:.1f} % on validation (n={number})"

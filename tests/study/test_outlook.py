@@ -11,7 +11,7 @@ import pytest
 from cnn.config import FIRST_TUNING_SEED
 from cnn.progress import Lines
 from cnn.study.ahead import ahead
-from cnn.study.outlook import Outlook, done_before, place, so_far
+from cnn.study.outlook import Outlook, SoFar, done_before, place
 from cnn.study.plan import plan_study
 from cnn.training import speed
 from cnn.training.folder import Result
@@ -216,14 +216,17 @@ def test_the_answer_so_far_is_of_validation_images_alone(digits, results, said):
         own.trial("compare", blocks, 1e-3, seed): Result("done", val_accuracy=value, test_accuracy=1.0 - (value or 0.0))
         for seed, (blocks, value) in enumerate(results)
     }
-    assert so_far(done, "compare") == said and so_far(done, "tune") == ""
+    assert SoFar("compare", done).words() == said and SoFar("tune", done).words() == ""
 
 
 def test_a_rate_that_tuning_tries_counts_by_itself(digits):
     own = study(digits)
     values = [(0, 1e-3, 0.5), (0, 3e-3, 0.9), (1, 1e-3, 0.8), (1, 3e-3, 0.8)]
     done = {own.trial("tune", *at, FIRST_TUNING_SEED): Result("done", val_accuracy=value) for *at, value in values}
-    assert so_far(done, "tune") == "best mean so far in tuning: 0 blocks, 90.0 % on validation (n=1)"
+    best = SoFar("tune", dict(list(done.items())[:1]))
+    assert best.words() == "best mean so far in tuning: 0 blocks, 50.0 % on validation (n=1)"
+    best.add(done)  # of which one has counted before
+    assert best.words() == "best mean so far in tuning: 0 blocks, 90.0 % on validation (n=1)"
 
 
 def test_a_run_that_continues_says_what_was_done(digits, tmp_path):
