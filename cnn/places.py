@@ -8,6 +8,8 @@ Example:
     ... except RequestError as error:
     ...     print(str(error)[:76])
     workdir='gs://bucket/runs': must be on a local or shared file system (NFS, L
+    >>> OBJECT_STORE.match("S3:/bucket") is not None  # as a `Path` writes it
+    True
 """
 
 import os
@@ -16,7 +18,7 @@ from pathlib import Path
 
 from cnn.errors import RequestError
 
-OBJECT_STORE = re.compile(r"[a-z][a-z0-9+.-]*://")
+OBJECT_STORE = re.compile(r"[a-z][a-z0-9+.-]*://|(gs|s3a?|abfss?|wasbs?|az|hdfs|https?):/", re.IGNORECASE)
 
 
 def user_path(name: str, value: str | os.PathLike[str]) -> Path:

@@ -11,7 +11,6 @@ Example:
 """
 
 import difflib
-import functools
 import os
 from pathlib import Path
 from typing import NoReturn
@@ -63,7 +62,7 @@ def load(
         ((8, 8, 1), ('0', '1', '2'), 16)
     """
     root = user_path("cache_dir", cache_dir) if cache_dir else cache.default_folder()
-    options = Options(data_dir, image_size, progress, functools.partial(records.room, root))
+    options = Options(data_dir, image_size, progress, records.rooms(root))
     for source in SOURCES:
         entry = _found(source, name, options) if source.takes(name) else None
         if entry is None:

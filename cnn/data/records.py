@@ -91,18 +91,28 @@ def chunks(images: np.ndarray | Records) -> Iterator[np.ndarray]:
         yield images
 
 
-def room(cache: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Zeros for uint8 images of this shape: in memory, or in a file of the cache folder, which goes with the array.
+def rooms(cache: Path) -> Room:
+    """Room for the parts of one data set.
 
-    The file has no name. The cache needs as much again where it keeps the images.
-
-    Raises:
-        NoRoomError: the images take more than a quarter of the memory, and the disk has no room for them twice.
+    It gives zeros for uint8 images of a shape: in memory, or in a file of the cache folder, which goes with the array.
+    The file has no name. The cache needs as much again where it keeps the images, of all parts in the end. Where images
+    take more than a quarter of the memory, and the disk has no room for them twice, it raises `NoRoomError`.
     """
+    promised = 0  # bytes that the cache has still to write of earlier parts
+
+    def room(shape: tuple[int, ...]) -> np.ndarray:
+        nonlocal promised
+        size = math.prod(shape)
+        images = IN_MEMORY(shape) if _in_memory(size) else _file(cache, shape, promised)
+        promised += size
+        return images
+
+    return room
+
+
+def _file(cache: Path, shape: tuple[int, ...], promised: int) -> np.ndarray:
     size = math.prod(shape)
-    if _in_memory(size):
-        return IN_MEMORY(shape)
-    if not _on_disk(cache, size):
+    if not _on_disk(cache, size, promised):
         raise NoRoomError(f"{size:,} bytes")
     try:
         with tempfile.TemporaryFile(dir=cache) as file:
@@ -115,7 +125,7 @@ def room(cache: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def has_room(cache: Path, shape: tuple[int, ...]) -> bool:
-    """Whether `room` would find room."""
+    """Whether `rooms` would have room for one part of this shape."""
     size = math.prod(shape)
     return _in_memory(size) or _on_disk(cache, size)
 
@@ -125,9 +135,9 @@ def _in_memory(size: int) -> bool:
     return memory is None or size <= MEMORY_SHARE * memory
 
 
-def _on_disk(cache: Path, size: int) -> bool:
+def _on_disk(cache: Path, size: int, promised: int = 0) -> bool:
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        return shutil.disk_usage(cache).free >= 2 * size
+        return shutil.disk_usage(cache).free >= promised + 2 * size
     except OSError:
         return False

@@ -15,6 +15,7 @@ from cnn import files
 from cnn import machine as machines
 from cnn.errors import RequestError
 from cnn.machine import Machine
+from cnn.places import user_path
 from cnn.study.plan import Plan, Trial
 from cnn.trained.kept import WEIGHTS
 from cnn.training.folder import PROVENANCE, Result, TrialFolder, config_of, kept_settings
@@ -35,7 +36,7 @@ class StudyFolder:
     """The work folder of one study; nothing is written before `open`."""
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+        self.path = user_path("workdir", path)
 
     @property
     def config(self) -> Path:

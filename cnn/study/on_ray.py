@@ -18,7 +18,8 @@ from types import TracebackType
 from typing import Any
 
 from cnn import files
-from cnn.errors import RequestError
+from cnn.data.records import Records
+from cnn.errors import RequestError, require
 from cnn.machine import NUMBER_OF_THREADS, Machine
 from cnn.progress import Progress
 from cnn.study import ray_worker
@@ -121,6 +122,7 @@ class OnRay:
         """
         import ray
 
+        _require_arrays(plan)
         on = self.runs_on()
         if self._work is None:  # the plan of a grid that has grown would serve a group no better
             self._advise(plan, on, progress)
@@ -164,6 +166,18 @@ class OnRay:
         task: Any = ray.remote(**self._asked)(function)
         submit: Callable[..., Any] = task.remote
         return submit
+
+
+def _require_arrays(plan: Plan) -> None:
+    """Refuse images that are decoded when a step takes them: workers get arrays.
+
+    Raises:
+        RequestError: there is no room for the images of the plan's data set, decoded.
+    """
+    dataset = plan.study.dataset
+    for images in (dataset.train_images, dataset.test_images):
+        accepted = "one whose decoded images have room here, in memory or in cache_dir: launcher='ray' sends them"
+        require(not isinstance(images, Records), "dataset", dataset.name, accepted)
 
 
 def _variables(cpus: int, gpus: int) -> dict[str, str]:

@@ -150,8 +150,9 @@ def _called(command: Command[Config], main: Main) -> int:
         return _help(values, command)
     flags.parse(values, sys.argv)
     config = flags.configure(values, command)
+    cluster = _cluster(values) if "launcher" in values else None
     place = shared.place(values.coordinator_address, values.num_processes, values.process_id)
-    asked = _asked(values)
+    asked = _asked(values, cluster, leads=place is None or place.number == 0)
     crew = None if place is None else shared.join(place)
     if crew is None:
         return _with_programs_kept(values, lambda: main(config, asked))
@@ -210,8 +211,8 @@ def _compiled_dir(values: absl_flags.FlagValues) -> Path | None:
     return folder.absolute()
 
 
-def _asked(values: absl_flags.FlagValues) -> Asked:
-    """The values of the flags that are no settings, checked."""
+def _asked(values: absl_flags.FlagValues, cluster: Cluster | None, leads: bool) -> Asked:
+    """The values of the flags that are no settings, checked; those of folders that are written where it leads."""
     seconds = values.checkpoint_seconds
     require(seconds >= 0, "checkpoint_seconds", seconds, "a number of at least 0")
     if "keep" in values:
@@ -225,11 +226,11 @@ def _asked(values: absl_flags.FlagValues) -> Asked:
         stream.require_installed()
         accepted = "false with coordinator_address: the devices of several processes hold the whole data set"
         require(values.coordinator_address is None, "stream", True, accepted)
-    profile = flags.folder(values, "profile")
+    profile = flags.folder(values, "profile") if leads else None
     if profile is not None and not values.dry_run:
         require_writable(profile)
-    workdir = flags.folder(values, "workdir")
-    if workdir is None:
+    workdir = flags.folder(values, "workdir") if leads else None
+    if workdir is None and leads:
         flags.require_utf8("workdir", Path())  # in whose `runs` it will be
     return Asked(
         workdir=workdir,
@@ -244,7 +245,7 @@ def _asked(values: absl_flags.FlagValues) -> Asked:
         progress=automatic(),
         compiled_dir=_compiled_dir(values),
         shard=Shard.parse(values.shard, values.shard_wait) if shared and values.shard is not None else None,
-        cluster=_cluster(values) if shared else None,
+        cluster=cluster,
     )
 
 

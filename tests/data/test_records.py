@@ -1,6 +1,7 @@
 """Images without room: taken from as from an array, decoded each time; and where decoded images find room."""
 
 import collections
+import contextlib
 import itertools
 import threading
 
@@ -9,7 +10,7 @@ import pytest
 
 from cnn import machine
 from cnn.data import records
-from cnn.data.records import NoRoomError, Records, chunks, has_room, room
+from cnn.data.records import NoRoomError, Records, chunks, has_room, rooms
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (1203, 4, 5, 3), np.uint8)  # more than two chunks
 KEYS = {
@@ -96,9 +97,9 @@ def test_where_decoded_images_find_room(tmp_path, monkeypatch, memory, disk, exp
     assert has_room(cache, SHAPE) == (expected is not None)
     if expected is None:
         with pytest.raises(NoRoomError, match=r"^1,920 bytes$"):
-            room(cache, SHAPE)
+            rooms(cache)(SHAPE)
         return
-    images = room(cache, SHAPE)
+    images = rooms(cache)(SHAPE)
     assert type(images) is expected and images.shape == SHAPE and images.dtype == np.uint8 and not images.any()
     images[3] = 7
     assert images.sum() == 7 * SIZE // 10
@@ -106,8 +107,19 @@ def test_where_decoded_images_find_room(tmp_path, monkeypatch, memory, disk, exp
 
 def test_a_file_of_images_has_no_name(tmp_path, monkeypatch):
     with_free(monkeypatch, 0, 2 * SIZE)
-    images = room(tmp_path, SHAPE)
+    images = rooms(tmp_path)(SHAPE)
     assert isinstance(images, np.memmap) and list(tmp_path.iterdir()) == []
+
+
+def test_parts_share_the_disk(tmp_path, monkeypatch):
+    """The cache writes all of them in the end: two parts take four times their size, less the file that is there."""
+    for free, fits in ((3 * SIZE, True), (3 * SIZE - 1, False)):
+        room = rooms(tmp_path)
+        with_free(monkeypatch, 0, 2 * SIZE)
+        room(SHAPE)
+        with_free(monkeypatch, 0, free)
+        with contextlib.nullcontext() if fits else pytest.raises(NoRoomError):
+            room(SHAPE)
 
 
 def test_a_cache_that_cannot_be_made_has_no_room(tmp_path, monkeypatch):
@@ -115,7 +127,7 @@ def test_a_cache_that_cannot_be_made_has_no_room(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     assert not has_room(tmp_path / "file" / "cache", SHAPE)
     with pytest.raises(NoRoomError):
-        room(tmp_path / "file" / "cache", SHAPE)
+        rooms(tmp_path / "file" / "cache")(SHAPE)
 
 
 def test_several_threads_take_images_at_once():

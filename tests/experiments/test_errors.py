@@ -185,6 +185,11 @@ CASES = [
     ("sweep_blocks", "--flagfile=none", ["'none'"]),
     ("sweep_blocks", "--flagfile=/bin/sh", ["decode"]),
     ("sweep_blocks", "--coordinator_address=h:1 --num_processes=2", ["h:1", "must come with process_id, or be auto"]),
+    (
+        "sweep_blocks",
+        "--launcher=ray --coordinator_address=auto",
+        ["coordinator_address='auto'", "without launcher='ray': Ray starts the processes"],
+    ),
     ("train", "--coordinator_address=auto --process_id=1", ["process_id=1", "coordinator_address=HOST:PORT"]),
     ("train", "--coordinator_address=h:1 --num_processes=0 --process_id=0", ["num_processes=0", "from 1 to"]),
     (

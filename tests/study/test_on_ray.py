@@ -1,5 +1,6 @@
 """Trials in workers of Ray that fail, and what the driver makes of what it hears."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -7,10 +8,12 @@ import sys
 
 import pytest
 
+from cnn.data.records import Records
+from cnn.errors import RequestError
 from cnn.files import InUseError
 from cnn.study.executors import Executor
 from cnn.study.folder import StudyFolder
-from cnn.study.on_ray import OnRay, _lost, _Running
+from cnn.study.on_ray import OnRay, _lost, _require_arrays, _Running
 from cnn.study.outlook import Watch
 from cnn.study.plan import plan_study
 from cnn.study.ray_worker import Begun, Board, Line, Reached
@@ -23,7 +26,6 @@ SCRIPT = """
 import json, os, pathlib, sys
 from cnn.data import datasets
 from cnn.study import on_ray
-from cnn.study.ray_cluster import Cluster
 from cnn.training.trial import Measured
 from tests.study.small import Said, run, study
 
@@ -137,6 +139,13 @@ def test_a_trial_whose_processes_were_lost_keeps_a_result(digits, tmp_path):
     with folder.held(first), pytest.raises(InUseError, match="in use by another process"):
         _lost(plan, folder, first, error, Said())
     assert _lost(plan, folder, first, error, Said()).result.reason == "RuntimeError: lost"
+
+
+def test_images_without_room_are_refused(digits):
+    images = Records(digits.train_images.shape, lambda places: digits.train_images[places])
+    own = study(dataclasses.replace(digits, train_images=images))
+    with pytest.raises(RequestError, match="dataset='digits': must be one whose decoded images have room here"):
+        _require_arrays(plan_study(own))
 
 
 def hear(running, *messages):
