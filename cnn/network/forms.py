@@ -48,8 +48,8 @@ class Forms(Protocol):
     def spread(self) -> Spread:
         """Where the images of a batch lie."""
 
-    def over(self, devices: int) -> "Forms":
-        """The same forms, for a batch whose images lie on so many devices."""
+    def over(self, spread: Spread) -> "Forms":
+        """The same forms, for a batch whose images lie so."""
 
     def conv2d(
         self, x: Array, kernel: Array, bias: Array | None = None, *, stride: Axes = 1, padding: Padding = 0
@@ -83,8 +83,8 @@ class Chosen:
     dense: Callable[..., Array] = ops.dense
     spread: Spread = HERE
 
-    def over(self, devices: int) -> "Chosen":
-        return dataclasses.replace(self, spread=Spread(devices))
+    def over(self, spread: Spread) -> "Chosen":
+        return dataclasses.replace(self, spread=spread)
 
 
 PLAIN: Forms = Chosen()

@@ -73,6 +73,11 @@ class Layer(nn.Module):
         return 1
 
     @nn.nowrap
+    def by_image(self) -> bool:
+        """Whether what it computes for an image in training depends on no other image of the batch."""
+        return True
+
+    @nn.nowrap
     def visits(self, *inputs: Signal, name: str = "") -> list["Visit"]:
         """This layer with its input and output; for a block, those of each layer inside.
 
@@ -332,6 +337,6 @@ class Dropout(Layer):
         dropout = nn.Dropout(self.rate, deterministic=not train)
         if not train or forms.spread.devices == 1:
             return dropout(x)
-        whole = jnp.ones((forms.spread.devices * x.shape[0], *x.shape[1:]), x.dtype)
+        whole = jnp.ones((forms.spread.images, *x.shape[1:]), x.dtype)
         kept = forms.spread.own(dropout(whole)) != 0  # as one device would draw it
         return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype))

@@ -166,7 +166,15 @@ class _Norm(Layer):
         return 2 * shape[-1]
 
 
-class BatchNorm(_Norm):
+class _BatchNorm(_Norm):
+    """It computes with several images at once."""
+
+    @nn.nowrap
+    def by_image(self) -> bool:
+        return False
+
+
+class BatchNorm(_BatchNorm):
     """Batch normalisation (Ioffe and Szegedy 2015): each channel over all images of the batch.
 
     Outside training it uses running means and variances, the collection `batch_stats`.
@@ -177,7 +185,7 @@ class BatchNorm(_Norm):
         return _Standardize(running=True, name="norm")(x, Shared(1, x.shape[-1], forms.spread), train, forms.spread)
 
 
-class GhostBatchNorm(_Norm):
+class GhostBatchNorm(_BatchNorm):
     """Ghost batch normalisation (Hoffer et al. 2017, algorithm 1): each channel over parts of `ghost_batch` images.
 
     The parts follow one another in the batch. So the result depends neither on the device nor on how a batch is divided

@@ -6,12 +6,13 @@ so that the random numbers are those of one device; then each device takes its p
 
 Example:
     >>> import jax.numpy as jnp
-    >>> HERE.sum(jnp.ones(2)).tolist(), HERE.own(jnp.arange(4)).tolist()
-    ([1.0, 1.0], [0, 1, 2, 3])
+    >>> HERE.sum(jnp.ones(2)).tolist(), HERE.own(jnp.arange(4)).tolist(), Spread(devices=4, images=50).part
+    ([1.0, 1.0], [0, 1, 2, 3], 13)
 """
 
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 from jax import Array, lax
 from jax.ad_checkpoint import checkpoint_name
 
@@ -21,9 +22,21 @@ BATCH_SUM = "sum over the batch"
 
 @dataclass(frozen=True)
 class Spread:
-    """The images of a batch lie on so many devices, in equal parts, in the order of the batch."""
+    """The images of a batch lie on so many devices, in equal parts, in the order of the batch.
+
+    Attributes:
+        devices: how many.
+        images: of the whole batch. Where the devices do not divide them, the last one is repeated in the last part, or
+            in several, and `counts` says which images are real.
+    """
 
     devices: int = 1
+    images: int = 1
+
+    @property
+    def part(self) -> int:
+        """The images of each device."""
+        return -(-self.images // self.devices)
 
     def sum(self, part: Array) -> Array:
         """The sum over the whole batch of what each part of it has.
@@ -39,8 +52,16 @@ class Spread:
         """This device's part of an array over the whole batch."""
         if self.devices == 1:
             return whole
-        size = len(whole) // self.devices
-        return lax.dynamic_slice_in_dim(whole, lax.axis_index(BATCH_AXIS) * size, size)
+        more = self.part * self.devices - self.images
+        if more:
+            whole = jnp.pad(whole, [(0, more)] + [(0, 0)] * (whole.ndim - 1), mode="edge")
+        return lax.dynamic_slice_in_dim(whole, lax.axis_index(BATCH_AXIS) * self.part, self.part)
+
+    def counts(self) -> Array | None:
+        """Which images of this device's part are real; None: all of them, on each device."""
+        if self.images % self.devices == 0:
+            return None
+        return lax.axis_index(BATCH_AXIS) * self.part + jnp.arange(self.part) < self.images
 
 
 HERE = Spread()

@@ -113,6 +113,11 @@ def images_together(network: Block, image_shape: Shape) -> int:
     return math.lcm(*(visit.layer.images_together() for visit in network.visits(Signal(image_shape))))
 
 
+def by_image(network: Block, image_shape: Shape) -> bool:
+    """Whether what the network computes for an image in training depends on no other image of the batch."""
+    return all(visit.layer.by_image() for visit in network.visits(Signal(image_shape)))
+
+
 def table(network: Block, image_shape: Shape) -> str:
     """The network as text: a line for the input, one for each layer, and one of totals."""
     total = cost(network, image_shape)

@@ -160,7 +160,7 @@ class Program:
         return preprocess.normalize(images, replica.mean, replica.deviation, PRECISIONS[self.precision].dtype)
 
     def _loss(
-        self, params: Any, statistics: Any, x: Array, targets: Any, dropout: Array
+        self, params: Any, statistics: Any, x: Array, targets: Any, dropout: Array, counts: Array | None = None
     ) -> tuple[Array, tuple[Array, Array, Any]]:
         variables = {"params": params, **statistics}
         with multiplying(self.precision):
@@ -168,8 +168,13 @@ class Program:
                 variables, x, train=True, forms=self.forms, rngs={"dropout": dropout}, mutable=list(statistics)
             )
         outputs = outputs.astype(jnp.float32)
-        loss = self.task.loss(outputs, targets, self.label_smoothing).sum()
-        return loss, (loss, self.task.right(outputs, targets).sum(), statistics)
+        losses = self.task.loss(outputs, targets, self.label_smoothing)
+        right = self.task.right(outputs, targets)
+        if counts is not None:
+            losses = jnp.where(counts, losses, 0)
+            right = right & counts
+        loss = losses.sum()
+        return loss, (loss, right.sum(), statistics)
 
     def steps(
         self, states: TrainState, totals: Totals, replicas: Replica, given: tuple[Images, Array]
@@ -185,9 +190,11 @@ class Program:
         images, targets = jax.tree.map(jax.vmap(spread.own), (batches.images, batches.targets))
         x = jax.vmap(self._normalized)(replicas, images)
         dropout = jax.vmap(jax.random.fold_in, (0, None))(batches.dropout, 0)
+        counts = spread.counts()
 
         def loss(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:
-            losses, rest = jax.vmap(self._loss)(params, states.statistics, x, targets, dropout)
+            each = functools.partial(self._loss, counts=counts)
+            losses, rest = jax.vmap(each)(params, states.statistics, x, targets, dropout)
             return losses.sum(), rest
 
         gradient = _gradient(*jax.grad(loss, has_aux=True)(self.weights(states.params)))

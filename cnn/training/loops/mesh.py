@@ -3,8 +3,8 @@
 Example:
     >>> shape(replicas=8, devices=8, batch_size=64), shape(3, 8, 64), shape(1, 8, 64)
     (Shape(replica=8, batch=1), Shape(replica=4, batch=2), Shape(replica=1, batch=8))
-    >>> shape(1, 8, batch_size=50), shape(1, 8, batch_size=64, images_together=16)
-    (Shape(replica=4, batch=2), Shape(replica=2, batch=4))
+    >>> shape(1, 8, batch_size=50), shape(1, 8, batch_size=50, pads=True), shape(1, 8, 64, images_together=16)
+    (Shape(replica=4, batch=2), Shape(replica=1, batch=8), Shape(replica=2, batch=4))
 """
 
 from collections.abc import Sequence
@@ -26,22 +26,25 @@ class Shape(NamedTuple):
     batch: int
 
 
-def shape(replicas: int, devices: int, batch_size: int, images_together: int = 1) -> Shape:
+def shape(replicas: int, devices: int, batch_size: int, images_together: int = 1, pads: bool = False) -> Shape:
     """The mesh for so many replicas: an axis that has room for all of them, as short as it can be.
 
-    The other axis divides each batch into equal parts; where the batch has no such parts, that axis is shorter. Where
-    the axis of the replicas has more places than there are replicas, the last replica fills them, and is thrown away.
+    The other axis divides each batch into equal parts. Where the batch has no such parts, images that do not count fill
+    the last ones, or that axis is shorter. Where the axis of the replicas has more places than there are replicas, the
+    last replica fills them, and is thrown away.
 
     Args:
         replicas: to be trained together.
         devices: of this machine.
         batch_size: images in a step.
         images_together: whose multiple a part of a batch must be.
+        pads: parts may have images that do not count.
     """
     lengths = [length for length in range(1, devices + 1) if devices % length == 0]
     room = next(length for length in lengths if length >= min(replicas, devices))
     parts = batch_size // images_together if batch_size % images_together == 0 else 1
-    batch = max(length for length in lengths if (devices // room) % length == 0 and parts % length == 0)
+    fits = [length for length in lengths if (devices // room) % length == 0]
+    batch = max(length for length in fits if (length <= batch_size if pads else parts % length == 0))
     return Shape(devices // batch, batch)
 
 

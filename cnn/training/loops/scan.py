@@ -20,7 +20,7 @@ from jax.stages import Wrapped
 from cnn.data.batches import Images, Resident, members, padded
 from cnn.errors import require
 from cnn.network import summary
-from cnn.network.spread import BATCH_AXIS
+from cnn.network.spread import BATCH_AXIS, Spread
 from cnn.training.loops.loop import Pace, Stopped, named
 from cnn.training.loops.mesh import REPLICA_AXIS, Shape, mesh, placed, shape
 from cnn.training.loops.pieces import Pieces, run_steps
@@ -56,12 +56,14 @@ class ScanLoop:
         self._pieces: defaultdict[int, Pieces] = defaultdict(Pieces)  # by the number of replicas
 
     def _shape(self, replicas: int) -> Shape:
-        together = summary.images_together(self.program.network, self.program.task.image_shape)
-        return shape(replicas, len(self.devices), self.program.batches.size, together)
+        network = self.program.network, self.program.task.image_shape
+        size = self.program.batches.size
+        return shape(replicas, len(self.devices), size, summary.images_together(*network), summary.by_image(*network))
 
     def sharing(self, replicas: int) -> int:
         chosen = self._shape(replicas)
-        return min(replicas, chosen.replica) * chosen.batch
+        size = self.program.batches.size
+        return min(replicas, chosen.replica) * -(-size // Spread(chosen.batch, size).part)
 
     def compiled(self, replicas: int) -> "Compiled":
         """The programs for so many replicas."""
@@ -144,7 +146,9 @@ class Compiled:
     def __init__(self, program: Program, devices: Sequence[jax.Device], shape: Shape, together: int) -> None:
         self.mesh = mesh(devices, shape)
         self.together = together
-        self._program = dataclasses.replace(program, forms=program.forms.over(shape.batch))
+        self._program = dataclasses.replace(
+            program, forms=program.forms.over(Spread(shape.batch, program.batches.size))
+        )
         by = BY_REPLICA
         self.init = self._jit(jax.vmap(program.init), (by,), by)
         self.steps = self._jit(self._steps, (by, by, by, EVERYWHERE, EVERYWHERE, EVERYWHERE), (by, by), donated=(0, 1))

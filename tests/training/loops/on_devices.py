@@ -21,8 +21,16 @@ EPOCHS = 2
 # Under a normalisation by batches the gradient of the bias before it is 0 but for rounding, which Adam enlarges to
 # whole steps. So these networks do one step, and what counts are the gradients and the statistics.
 TWO_EPOCHS = {"plain": {"dropout": 0.3}, "layer": {"normalization": "layer", "pooling": "average"}}
+UNEVEN = {"uneven": {"dropout": 0.3}, "uneven, layer": {"normalization": "layer", "head": "average"}}  # of 50 images
 ONE_STEP = {"batch": {"normalization": "batch"}, "ghost": {"normalization": "ghost", "dropout": 0.3}}
-REPLICAS = {"plain": (1, 3, 5, 8), "layer": (3,), "batch": (1, 3), "ghost": (1, 3)}
+REPLICAS = {
+    "plain": (1, 3, 5, 8),
+    "layer": (3,),
+    "uneven": (1, 3),
+    "uneven, layer": (1,),
+    "batch": (1, 3),
+    "ghost": (1, 3),
+}
 
 
 def config(network, seed, batch_size=64):
@@ -58,9 +66,9 @@ def collectives(fit):
 def main(path):
     found = {"devices": np.array(machine.here().devices)}
     with Session(datasets.load("digits")) as session:
-        for name, network in TWO_EPOCHS.items():
+        for name, network in {**TWO_EPOCHS, **UNEVEN}.items():
             for replicas in REPLICAS[name]:
-                fit = start(session, network, replicas)
+                fit = start(session, network, replicas, 50 if name in UNEVEN else 64)
                 epochs = [[epoch.val_accuracy for epoch, _ in ended] for ended in fit.epochs()]
                 found[f"{name}, {replicas}: weights"] = np.stack([flat(own.variables) for own in fit.trained()])
                 found[f"{name}, {replicas}: outputs"] = np.stack([own.outputs for own in fit.answers()])

@@ -43,6 +43,14 @@ def test_every_device_has_work_and_every_part_is_whole():
                 assert found.replica >= min(replicas, devices)
 
 
+@pytest.mark.parametrize(
+    "replicas, devices, batch_size, expected",
+    [(1, 8, 50, (1, 8)), (1, 8, 3, (4, 2)), (3, 8, 51, (4, 2)), (1, 7, 50, (1, 7)), (1, 8, 1, (8, 1))],
+)
+def test_parts_of_a_batch_may_have_images_that_do_not_count(replicas, devices, batch_size, expected):
+    assert shape(replicas, devices, batch_size, pads=True) == expected
+
+
 def test_two_devices_train_as_one_does(tmp_path):
     """With batch normalisation and dropout; each batch is divided."""
     command = [sys.executable, "-W", "error", "-m", "experiments.train", "--validation_fraction=0.1", "--blocks=1"]
@@ -63,7 +71,7 @@ def test_two_devices_train_as_one_does(tmp_path):
 def test_a_batch_that_does_not_divide_says_how_many_devices_share_the_work(tmp_path):
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     command = [sys.executable, "-W", "error", "-m", "experiments.train", "--epochs=1", "--blocks=1", "--width=2"]
-    command += ["--batch_size=50", f"--workdir={tmp_path / 'w'}"]
+    command += ["--batch_size=50", "--normalization=batch", f"--workdir={tmp_path / 'w'}"]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     assert done.stderr.count("2 of 4 devices share the work (trials together: 1, batch_size=50)\n") == 1
     assert json.loads((tmp_path / "w" / "result.json").read_text())["devices"] == 2
