@@ -1,13 +1,17 @@
-"""Seconds to an accuracy on MNIST: this project's whole run, and PyTorch's own example.
+"""Seconds to an accuracy: this project's whole run, and PyTorch's own example or a good script in PyTorch.
 
     python -m benchmarks.time_to_accuracy
     python -m benchmarks.time_to_accuracy --ours='--epochs=3 --batch_size=128' --output=time_to_accuracy.json
+    python -m benchmarks.time_to_accuracy --peer=recipe --dataset=cifar10 --target=0.9 --seeds=3 --ours='...'
 
-This project is `python -m experiments.train --dataset=mnist` with the flags of `--ours`, timed from the start of the
+This project is `python -m experiments.train` with the data set and the flags of `--ours`, timed from the start of the
 process to its end, with the data in the cache. A cold run finds no compiled program; a warm run finds those of the cold
-run. The test accuracy is read once, at the end. The example is `benchmarks.peers_mnist`: only its training is timed,
-with its data in memory, until the end of the first epoch whose test accuracy reaches `--target`. That favours the
-example, since it reads the test set after each epoch.
+run. The test accuracy is read once, at the end. The peer is one of two:
+
+- `example`, `benchmarks.peers_mnist`: only its training is timed, with its data in memory, until the end of the first
+  epoch whose test accuracy reaches `--target`. That favours it, since it reads the test set after each epoch.
+- `recipe`, `benchmarks.peers_recipe`: the same idea of network, by a recipe of its own; its whole process is timed too,
+  and it reads the test set once.
 
 All sides run in turn, a seed of each, in one command. The table has the median seconds with the lowest and the highest;
 accuracies are means with 95 % t intervals; the last column is the ratio of the medians.
@@ -28,7 +32,9 @@ from benchmarks import peers_mnist, processes, report
 
 COLD = "this project, cold"
 WARM = "this project, warm"
-PEER = "PyTorch's example"
+EXAMPLE = "PyTorch's example"
+RECIPE = "PyTorch, by its own recipe"
+PEERS = {"example": EXAMPLE, "recipe": RECIPE}
 
 
 def ours(dataset: str, seed: int, arguments: list[str]) -> list[dict[str, Any]]:
@@ -50,7 +56,7 @@ def ours(dataset: str, seed: int, arguments: list[str]) -> list[dict[str, Any]]:
     return runs
 
 
-def peer(dataset: str, seed: int, target: float, epochs: int) -> dict[str, Any]:
+def example(dataset: str, seed: int, target: float, epochs: int) -> dict[str, Any]:
     """A run of the example; its seconds are None where no epoch reached the target."""
     own = (f"--dataset={dataset}", f"--seed={seed}", f"--target={target}", f"--epochs={epochs}")
     finished = processes.python("-m", "benchmarks.peers_mnist", *own)
@@ -58,7 +64,14 @@ def peer(dataset: str, seed: int, target: float, epochs: int) -> dict[str, Any]:
     last = found["epochs"][-1]
     seconds = last["seconds"] if found["reached"] else None
     measured = {"seconds": seconds, "accuracy": last["accuracy"], "process_seconds": finished.seconds}
-    return {"side": PEER, "seed": seed, **measured, "epochs": last["epoch"]}
+    return {"side": EXAMPLE, "seed": seed, **measured, "epochs": last["epoch"]}
+
+
+def recipe(dataset: str, seed: int, arguments: list[str]) -> dict[str, Any]:
+    """A run of PyTorch's recipe, with more flags of `benchmarks.peers_recipe`."""
+    finished = processes.python("-m", "benchmarks.peers_recipe", f"--dataset={dataset}", f"--seed={seed}", *arguments)
+    found = json.loads(finished.output)
+    return {"side": RECIPE, "seed": seed, "seconds": finished.seconds, **found}
 
 
 def summarize(runs: list[dict[str, Any]], target: float) -> list[dict[str, Any]]:
@@ -74,7 +87,8 @@ def summarize(runs: list[dict[str, Any]], target: float) -> list[dict[str, Any]]
         row |= {"accuracy": float(np.mean(accuracies)), "interval": t_interval(accuracies)}
         rows.append(row | {"reached": sum(accuracy >= target for accuracy in accuracies)})
     medians = {row["side"]: row["seconds"][0] for row in rows}
-    return [row | {"ratio": _ratio(row["seconds"][0], medians.get(PEER))} for row in rows]
+    peer = next((medians[side] for side in PEERS.values() if side in medians), None)
+    return [row | {"ratio": _ratio(row["seconds"][0], peer)} for row in rows]
 
 
 def _finite(value: float) -> float | None:
@@ -96,7 +110,7 @@ def cells(row: dict[str, Any], target: float) -> dict[str, str]:
         "test accuracy %": f"{100 * row['accuracy']:.2f}"
         + (f" [{100 * interval[0]:.2f}, {100 * interval[1]:.2f}]" if interval else ""),
         f"reached {target:.1%}": f"{row['reached']} of {row['n']}",
-        "ratio to the example": "-" if row["ratio"] is None else f"{row['ratio']:.3f}",
+        "ratio to PyTorch": "-" if row["ratio"] is None else f"{row['ratio']:.3f}",
     }
 
 
@@ -110,13 +124,15 @@ def main(options: flags.FlagValues) -> None:
     for seed in range(max(options.seeds, peer_seeds)):
         if seed < options.seeds:
             runs += ours(options.dataset, seed, shlex.split(options.ours))
-        if seed < peer_seeds:
-            runs.append(peer(options.dataset, seed, options.target, options.epochs))
+        if seed < peer_seeds and options.peer == "recipe":
+            runs.append(recipe(options.dataset, seed, shlex.split(options.theirs)))
+        elif seed < peer_seeds:
+            runs.append(example(options.dataset, seed, options.target, options.epochs))
     rows = summarize(runs, options.target)
     print(report.table([cells(row, options.target) for row in rows]))
     if not find_spec("torch"):
-        print(f"\n{PEER}: PyTorch is not installed.")
-    settings = {name: options[name].value for name in ("dataset", "target", "epochs", "ours")}
+        print(f"\n{PEERS[options.peer]}: PyTorch is not installed.")
+    settings = {name: options[name].value for name in ("dataset", "target", "peer", "epochs", "ours", "theirs")}
     report.write(options.output, settings, {"rows": rows, "runs": runs})
 
 
@@ -124,8 +140,10 @@ def define_flags(options: flags.FlagValues) -> None:
     """The flags of the command line."""
     flags.DEFINE_string("dataset", "mnist", "a data set of this project", flag_values=options)
     flags.DEFINE_string("ours", "", "more flags of experiments.train", flag_values=options)
+    flags.DEFINE_enum("peer", "example", list(PEERS), "what runs in PyTorch", flag_values=options)
+    flags.DEFINE_string("theirs", "", "more flags of benchmarks.peers_recipe", flag_values=options)
     flags.DEFINE_integer("seeds", 10, "runs of this project", lower_bound=1, flag_values=options)
-    flags.DEFINE_integer("peer_seeds", 3, "runs of the example", lower_bound=0, flag_values=options)
+    flags.DEFINE_integer("peer_seeds", 3, "runs in PyTorch", lower_bound=0, flag_values=options)
     flags.DEFINE_float("target", 0.99, "test accuracy to reach", 0.0, 1.0, flag_values=options)
     flags.DEFINE_integer("epochs", peers_mnist.EPOCHS, "most epochs of the example", lower_bound=1, flag_values=options)
     flags.DEFINE_string("output", None, "file to write the JSON to", flag_values=options)

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import pytest
 
 from benchmarks import peers_mnist
-from benchmarks.time_to_accuracy import COLD, PEER, WARM, cells, summarize
+from benchmarks.time_to_accuracy import COLD, EXAMPLE, RECIPE, WARM, cells, summarize
 
 pytestmark = pytest.mark.thorough
 
@@ -19,8 +19,8 @@ def run(side, seconds, accuracy):
 
 
 def test_rows_are_medians_and_means():
-    runs = [run(COLD, 10.0, 0.991), run(COLD, 14.0, 0.993), run(PEER, 150.0, 0.99)]
-    runs += [run(PEER, None, 0.98), run(PEER, 100.0, 0.995)]
+    runs = [run(COLD, 10.0, 0.991), run(COLD, 14.0, 0.993), run(EXAMPLE, 150.0, 0.99)]
+    runs += [run(EXAMPLE, None, 0.98), run(EXAMPLE, 100.0, 0.995)]
     cold, peer = summarize(runs, target=0.992)
     assert cold["seconds"] == [12.0, 10.0, 14.0] and cold["ratio"] == pytest.approx(12 / 150)
     assert cold["accuracy"] == pytest.approx(0.992) and cold["reached"] == 1
@@ -31,6 +31,11 @@ def test_rows_are_medians_and_means():
         *(COLD, "2", "12.0 (10.0 to 14.0)", "99.20 [97.93, 100.47]", "1 of 2", "0.080")
     ]
     assert cells(peer, 0.992)["seconds"] == "150.0 (100.0 to -)"
+
+
+def test_the_ratio_is_to_whatever_ran_in_pytorch():
+    ours, peer = summarize([run(COLD, 5.0, 0.9), run(RECIPE, 20.0, 0.9)], target=0.9)
+    assert (ours["ratio"], peer["ratio"]) == (0.25, 1.0) and (ours["reached"], peer["reached"]) == (1, 1)
 
 
 def test_without_the_example_there_is_no_ratio():
@@ -60,10 +65,10 @@ def test_command(tmp_path):
     done = subprocess.run([*command, f"--output={tmp_path / 't.json'}"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "t.json").read_text())
-    sides = [COLD, WARM, PEER] if find_spec("torch") else [COLD, WARM]
+    sides = [COLD, WARM, EXAMPLE] if find_spec("torch") else [COLD, WARM]
     assert [row["side"] for row in written["rows"]] == sides
     assert sum(line.startswith("|") for line in done.stdout.splitlines()) == 2 + len(sides)
     assert ("PyTorch is not installed" in done.stdout) == (find_spec("torch") is None)
     accuracy = {(one["side"], one["seed"]): one["accuracy"] for one in written["runs"]}
     assert accuracy[COLD, 0] == accuracy[WARM, 0]  # compiled or read, it is one program
-    assert {one["epochs"] for one in written["runs"] if one["side"] != PEER} == {2}
+    assert {one["epochs"] for one in written["runs"] if one["side"] != EXAMPLE} == {2}
