@@ -28,6 +28,7 @@ from cnn.study.forecast import forecast
 from cnn.study.outlook import Outlook
 from cnn.study.plan import Plan, Study, Trial
 from cnn.study.run import overview, running
+from cnn.study.shards import Shard
 from cnn.training.fit import Session
 from cnn.training.folder import Outcome
 from cnn.training.trial import Options
@@ -55,6 +56,9 @@ class Stopping:
     def __init__(self, here: Here, trials: int) -> None:
         self.here = here
         self.left = trials
+
+    def check(self, plan: Plan, shard: Shard | None) -> None:
+        """Refuse nothing."""
 
     def runs_on(self) -> Machine:
         """The machine of this process."""

@@ -4,7 +4,8 @@
     python -m benchmarks.scaling --workers=1,2 --trials=12 --epochs=20 --machines=100 --study=10000
 
 Each worker has one core and runs one trial after another: seeds of a network of one block on digits. The rate is that
-of the second half of the trials: by then every worker has ended its first one. The cost of a task is the time from a
+of the second half of the trials, which must be many times as many as the workers: by then every worker has ended its
+first one. The cost of a task is the time from a
 worker's result to its next one, less the training steps of that trial: the order, the lock, the evaluations and the
 files. Of the first task it is the time from the order on: the process gets the data set and compiles.
 
@@ -35,8 +36,9 @@ from cnn.study.on_ray import OnRay
 from cnn.study.outlook import Outlook
 from cnn.study.plan import Plan, Study, Trial
 from cnn.study.ray_cluster import Cluster
-from cnn.study.ray_worker import Order
+from cnn.study.ray_worker import Order, Told
 from cnn.study.run import running
+from cnn.study.shards import Shard
 from cnn.training.folder import Outcome, Result
 from cnn.training.trial import Options
 from experiments import sweep_blocks
@@ -59,6 +61,10 @@ class Timed:
     def runs_on(self) -> Machine:
         """The machine of a worker."""
         return self.on_ray.runs_on()
+
+    def check(self, plan: Plan, shard: Shard | None) -> None:
+        """Refuse what `OnRay` refuses."""
+        self.on_ray.check(plan, shard)
 
     def run(
         self, plan: Plan, folder: StudyFolder, trials: Sequence[Trial], options: Options, progress: Outlook
@@ -147,7 +153,8 @@ class _AtOnce(OnRay):
 
     @staticmethod
     def run_group(order: Order) -> Mapping[Trial, Outcome] | RequestError | OSError:
-        """The outcomes of an order."""
+        """The outcomes of an order, of which as much is told as of one short epoch."""
+        Told(order.board).begin(order.trials)(1)
         result = Result("done", val_accuracy=0.5, test_accuracy=0.5, train_seconds=1.0)
         return dict.fromkeys(order.trials, Outcome(result))
 

@@ -8,8 +8,6 @@ Example:
     ... except RequestError as error:
     ...     print(str(error)[:76])
     workdir='gs://bucket/runs': must be on a local or shared file system (NFS, L
-    >>> OBJECT_STORE.match("S3:/bucket") is not None  # as a `Path` writes it
-    True
 """
 
 import os
@@ -18,7 +16,7 @@ from pathlib import Path
 
 from cnn.errors import RequestError
 
-OBJECT_STORE = re.compile(r"[a-z][a-z0-9+.-]*://|(gs|s3a?|abfss?|wasbs?|az|hdfs|https?):/", re.IGNORECASE)
+OBJECT_STORE = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a `Path` has one slash; a drive has one letter
 
 
 def user_path(name: str, value: str | os.PathLike[str]) -> Path:
@@ -27,10 +25,24 @@ def user_path(name: str, value: str | os.PathLike[str]) -> Path:
     Raises:
         RequestError: no such user exists, or the setting names an object store, which can neither rename nor lock.
     """
+    refuse_object_store(name, value)
+    try:
+        return Path(value).expanduser() if str(value).startswith("~") else Path(value)
+    except RuntimeError:
+        raise RequestError(f"{name}={str(value)!r}: must name a user of this machine after ~, or be ./~...") from None
+
+
+def refuse_object_store(name: str, value: str | os.PathLike[str]) -> None:
+    """Refuse the address of an object store, also as a `Path` has it, with one slash.
+
+    Raises:
+        RequestError: the setting names one.
+
+    Example:
+        >>> refuse_object_store("workdir", Path("S3://bucket"))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        cnn.errors.RequestError: workdir='S3:/bucket': must be on a local or shared file system (NFS, Lustre); copy ...
+    """
     if OBJECT_STORE.match(str(value)):
         where = "on a local or shared file system (NFS, Lustre); copy it to or from an object store around the run"
         raise RequestError(f"{name}={str(value)!r}: must be {where}")
-    try:
-        return Path(value).expanduser()
-    except RuntimeError:
-        raise RequestError(f"{name}={str(value)!r}: must name a user of this machine after ~, or be ./~...") from None

@@ -17,6 +17,7 @@ Example:
 
 import contextlib
 import json
+import math
 import os
 import zlib
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from cnn.data.records import Records, Reopen, has_room, never
 from cnn.progress import Progress
 
 ARRAYS = Content._fields[:4]
+IMAGES = ("train_images", "test_images")
 FORMAT = 1  # of the entries and of the decoding: after a change of this number every data set is decoded again
 
 
@@ -85,12 +87,14 @@ def _read(entry: Path, reopen: Reopen) -> tuple[Content, str] | None:
         if manifest["format"] != FORMAT:
             raise _Damaged(f"format {manifest['format']}, now {FORMAT}")
         shapes = {name: tuple(shape) for name, shape in manifest.get("records", {}).items()}
-        if shapes and any(has_room(entry.parent, shape) for shape in shapes.values()):
+        files = manifest["files"]
+        sizes = [math.prod(shapes[name]) if name in shapes else files[name]["size"] for name in IMAGES]
+        if shapes and has_room(entry.parent, sizes):
             return None
         arrays: dict[str, Any] = {name: reopen(name, shape) for name, shape in shapes.items()}
         for name in ARRAYS:
             if name not in shapes:
-                arrays[name] = _read_array(entry / f"{name}.npy", **manifest["files"][name])
+                arrays[name] = _read_array(entry / f"{name}.npy", **files[name])
         content = Content(**arrays, class_names=tuple(manifest["class_names"]), note=manifest.get("note", ""))
         return _checked(content), str(manifest["fingerprint"])
     except _Damaged:

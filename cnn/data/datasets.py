@@ -86,9 +86,11 @@ def _read(name: str, entry: Entry, root: Path, progress: Progress) -> tuple[Cont
         fault = f"its decoded images take {error}, for which neither the memory nor cache_dir={str(root)!r} has room"
         accepted = "smaller, or have a cache_dir on a disk with twice that free"
         raise RequestError(f"dataset={name!r}: {fault}; must be {accepted}") from None
-    for part in (content.train_images, content.test_images):
+    parts = (content.train_images, content.test_images)
+    for part in parts:
         if isinstance(part, records.Records):
-            no_room = f"no room for {part.nbytes:,} bytes in memory or, twice, in {root}"
+            size = sum(each.nbytes for each in parts)
+            no_room = f"no room for {size:,} bytes of images in memory or, twice, in {root}"
             progress.line(f"{name}: {no_room}; so {len(part):,} images are decoded whenever a step takes them")
     return content, mark
 

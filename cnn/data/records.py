@@ -124,10 +124,9 @@ def _file(cache: Path, shape: tuple[int, ...], promised: int) -> np.ndarray:
         raise NoRoomError(f"{size:,} bytes ({error})") from error
 
 
-def has_room(cache: Path, shape: tuple[int, ...]) -> bool:
-    """Whether `rooms` would have room for one part of this shape."""
-    size = math.prod(shape)
-    return _in_memory(size) or _on_disk(cache, size)
+def has_room(cache: Path, sizes: Sequence[int]) -> bool:
+    """Whether `rooms` would have room for all parts of a data set, of so many bytes, and for them in the cache too."""
+    return all(map(_in_memory, sizes)) or _on_disk(cache, sum(sizes))
 
 
 def _in_memory(size: int) -> bool:

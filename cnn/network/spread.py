@@ -26,8 +26,8 @@ class Spread:
 
     Attributes:
         devices: how many.
-        images: of the whole batch. Where the devices do not divide them, the last one is repeated in the last part, or
-            in several, and `counts` says which images are real.
+        images: of the whole batch; on one device nobody asks. Where the devices do not divide them, the last one is
+            repeated in the last part, or in several, and `counts` says which images are real.
     """
 
     devices: int = 1
@@ -37,6 +37,11 @@ class Spread:
     def part(self) -> int:
         """The images of each device."""
         return -(-self.images // self.devices)
+
+    @property
+    def busy(self) -> int:
+        """How many devices have real images."""
+        return -(-self.images // self.part)
 
     def sum(self, part: Array) -> Array:
         """The sum over the whole batch of what each part of it has.

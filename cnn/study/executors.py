@@ -16,6 +16,7 @@ from cnn.progress import Progress
 from cnn.study.folder import StudyFolder, settings_of
 from cnn.study.outlook import Outlook, Watch
 from cnn.study.plan import Plan, Trial
+from cnn.study.shards import Shard
 from cnn.training.fit import Session
 from cnn.training.folder import Outcome, Result
 from cnn.training.trial import Options, run_together
@@ -24,6 +25,13 @@ from cnn.training.trial import Options, run_together
 @runtime_checkable
 class Executor(Protocol):
     """Runs the trials of a study: in this process, or elsewhere."""
+
+    def check(self, plan: Plan, shard: Shard | None) -> None:
+        """Refuse a study, or a part of one, that cannot run there; asked before anything is written.
+
+        Raises:
+            RequestError: the message says why.
+        """
 
     def runs_on(self) -> Machine:
         """The machine that the trials run on, or one of several; asked before anything is written.
@@ -57,6 +65,9 @@ class Here:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+
+    def check(self, plan: Plan, shard: Shard | None) -> None:
+        """Refuse nothing."""
 
     def runs_on(self) -> Machine:
         """The machine of this process."""

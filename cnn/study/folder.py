@@ -15,7 +15,7 @@ from cnn import files
 from cnn import machine as machines
 from cnn.errors import RequestError
 from cnn.machine import Machine
-from cnn.places import user_path
+from cnn.places import refuse_object_store
 from cnn.study.plan import Plan, Trial
 from cnn.trained.kept import WEIGHTS
 from cnn.training.folder import PROVENANCE, Result, TrialFolder, config_of, kept_settings
@@ -36,7 +36,8 @@ class StudyFolder:
     """The work folder of one study; nothing is written before `open`."""
 
     def __init__(self, path: Path) -> None:
-        self.path = user_path("workdir", path)
+        refuse_object_store("workdir", path)
+        self.path = Path(path)
 
     @property
     def config(self) -> Path:

@@ -26,9 +26,10 @@ from cnn.study import ray_worker
 from cnn.study.executors import groups, record_failure
 from cnn.study.folder import StudyFolder, settings_of
 from cnn.study.outlook import Outlook, Watch
-from cnn.study.plan import Plan, Trial
+from cnn.study.plan import Plan, Study, Trial
 from cnn.study.ray_cluster import Cluster, joined
 from cnn.study.ray_worker import Begun, Board, Message, Order, Reached, Work
+from cnn.study.shards import Shard
 from cnn.training.folder import Outcome
 from cnn.training.interrupt import Interrupt
 from cnn.training.loops import choice
@@ -76,6 +77,7 @@ class OnRay:
         self._machine: Machine | None = None
         self._asked: Mapping[str, Any] = {}  # of Ray, for each task
         self._work: Any = None
+        self._study: Study | None = None  # of this work
         self._board: Any = None
 
     def __enter__(self) -> "OnRay":
@@ -113,6 +115,18 @@ class OnRay:
                 ) from None
         return self._machine
 
+    def check(self, plan: Plan, shard: Shard | None) -> None:
+        """Refuse a shard, and images that are decoded when a step takes them: workers get arrays.
+
+        Raises:
+            RequestError: the study cannot run on Ray.
+        """
+        require(shard is None, "shard", str(shard), "left out with launcher='ray': Ray divides the trials")
+        dataset = plan.study.dataset
+        for images in (dataset.train_images, dataset.test_images):
+            accepted = "one whose decoded images have room here, in memory or in cache_dir: launcher='ray' sends them"
+            require(not isinstance(images, Records), "dataset", dataset.name, accepted)
+
     def run(
         self, plan: Plan, folder: StudyFolder, trials: Sequence[Trial], options: Options, progress: Outlook
     ) -> Iterator[Mapping[Trial, Outcome]]:
@@ -122,9 +136,9 @@ class OnRay:
         """
         import ray
 
-        _require_arrays(plan)
         on = self.runs_on()
-        if self._work is None:  # the plan of a grid that has grown would serve a group no better
+        if self._study is not plan.study:  # the plan of a grid that has grown would serve a group no better
+            self._study = plan.study
             self._advise(plan, on, progress)
             self._work = ray.put(Work(plan, self.stream, self.around, tuple(sys.orig_argv)))
         shared = StudyFolder(folder.path.absolute())
@@ -166,18 +180,6 @@ class OnRay:
         task: Any = ray.remote(**self._asked)(function)
         submit: Callable[..., Any] = task.remote
         return submit
-
-
-def _require_arrays(plan: Plan) -> None:
-    """Refuse images that are decoded when a step takes them: workers get arrays.
-
-    Raises:
-        RequestError: there is no room for the images of the plan's data set, decoded.
-    """
-    dataset = plan.study.dataset
-    for images in (dataset.train_images, dataset.test_images):
-        accepted = "one whose decoded images have room here, in memory or in cache_dir: launcher='ray' sends them"
-        require(not isinstance(images, Records), "dataset", dataset.name, accepted)
 
 
 def _variables(cpus: int, gpus: int) -> dict[str, str]:
@@ -237,7 +239,7 @@ class _Running:
 
     def wait(self, group: Sequence[Trial], error: files.InUseError) -> None:
         """Give a group to Ray once more, as the last one, since another process is in the folder of a trial."""
-        self._say(f"{error}; until it leaves, other trials run")
+        self._say(str(error).replace(": wait, or choose another workdir", ", so the trial waits"))
         self.begin(group)
 
     def until(
@@ -253,10 +255,14 @@ class _Running:
                 self._hear(message)
             for task in itertools.takewhile(lambda task: not stopped(), ready):
                 group = self.tasks.pop(task)
-                for trial in group:
-                    self._live.discard(trial)
-                    self._attempts.pop(trial, None)
+                self._forget(group)
                 yield group, _outcomes(task)
+
+    def _forget(self, group: Sequence[Trial]) -> None:
+        """A group has ended: what its attempts still tell is nothing."""
+        self._live -= set(group)
+        ended = {self._attempts.pop(trial, "") for trial in group}
+        self._watches = {key: watch for key, watch in self._watches.items() if key[0] not in ended}
 
     def _hear(self, message: Message) -> None:
         if isinstance(message, Begun):

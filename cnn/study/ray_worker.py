@@ -103,7 +103,7 @@ class Order(NamedTuple):
     options: Options
 
 
-class _Told(Watch):
+class Told(Watch):
     """The progress of an attempt, told to the driver."""
 
     def __init__(self, board: Any) -> None:
@@ -148,14 +148,15 @@ def runs_on(around: Callable[[], AbstractContextManager[None]]) -> Machine:
 
 
 def run_group(order: Order) -> Mapping[Trial, Outcome] | RequestError | OSError:
-    """Run a group of trials as soon as nobody else does: their outcomes, or the error for which no trial can go on.
+    """Run a group of trials as soon as nobody else does: their outcomes, or an error.
 
-    What another attempt has finished is only read.
+    The error is `InUseError` where somebody else still does, otherwise one for which no trial can go on. What another
+    attempt has finished is only read.
     """
     try:
         worker = _worker(order.work)
         folder = StudyFolder(order.folder)
-        told = _Told(order.board)
+        told = Told(order.board)
         with contextlib.ExitStack() as held:
             for trial in sorted(order.trials, key=lambda trial: trial.name):  # so that no two attempts wait in a ring
                 held.enter_context(folder.held(trial, LONGEST))

@@ -113,6 +113,8 @@ def running(
     """
     plan, folder, finished = _checked(study, workdir)  # before the lock, so that nothing is written if it is refused
     require_known("keep", keep, KEEPS)
+    if executor is not None:
+        executor.check(plan, shard)
     options = Options(
         measure=study.measure,
         measured_by=study.measured_by(COMPARE),

@@ -30,7 +30,7 @@ import numpy as np
 from cnn import files
 from cnn.config import to_json
 from cnn.errors import RequestError
-from cnn.places import user_path
+from cnn.places import refuse_object_store
 from cnn.trained.kept import JSON, WEIGHTS
 from cnn.trained.network import Trained
 from cnn.training import answers
@@ -153,7 +153,8 @@ class TrialFolder:
     """One trial's folder; nothing is written before `begin`."""
 
     def __init__(self, path: Path) -> None:
-        self.path = user_path("workdir", path)
+        refuse_object_store("workdir", path)
+        self.path = Path(path)
 
     def check(self, settings: dict[str, Any]) -> None:
         """Refuse the folder if its `config.json` has other settings. Provenance does not matter.

@@ -17,6 +17,7 @@ from cnn.config import StudyConfig, TrialConfig
 from cnn.data import cache, datasets, stream
 from cnn.data.content import Dataset
 from cnn.errors import RequestError, require, require_known
+from cnn.places import refuse_object_store
 from cnn.progress import Progress, automatic
 from cnn.study import advice, run, tables
 from cnn.study.beside import UnfinishedError
@@ -217,8 +218,8 @@ def _asked(values: absl_flags.FlagValues, cluster: Cluster | None, leads: bool) 
     require(seconds >= 0, "checkpoint_seconds", seconds, "a number of at least 0")
     if "keep" in values:
         require_known("keep", values.keep, run.KEEPS)
-    shared = "shard" in values
-    if shared:
+    studies = "shard" in values
+    if studies:
         require(values.shard_wait >= 0, "shard_wait", values.shard_wait, "a number of at least 0")
     if values.tensorboard:
         tensorboard.require_installed()
@@ -229,6 +230,8 @@ def _asked(values: absl_flags.FlagValues, cluster: Cluster | None, leads: bool) 
     profile = flags.folder(values, "profile") if leads else None
     if profile is not None and not values.dry_run:
         require_writable(profile)
+    if values.workdir:
+        refuse_object_store("workdir", values.workdir)
     workdir = flags.folder(values, "workdir") if leads else None
     if workdir is None and leads:
         flags.require_utf8("workdir", Path())  # in whose `runs` it will be
@@ -244,7 +247,7 @@ def _asked(values: absl_flags.FlagValues, cluster: Cluster | None, leads: bool) 
         dry_run=values.dry_run,
         progress=automatic(),
         compiled_dir=_compiled_dir(values),
-        shard=Shard.parse(values.shard, values.shard_wait) if shared and values.shard is not None else None,
+        shard=Shard.parse(values.shard, values.shard_wait) if studies and values.shard is not None else None,
         cluster=cluster,
     )
 

@@ -94,7 +94,7 @@ SIZE = 1920
 def test_where_decoded_images_find_room(tmp_path, monkeypatch, memory, disk, expected):
     with_free(monkeypatch, memory, disk)
     cache = tmp_path / "cache"
-    assert has_room(cache, SHAPE) == (expected is not None)
+    assert has_room(cache, [SIZE]) == (expected is not None)
     if expected is None:
         with pytest.raises(NoRoomError, match=r"^1,920 bytes$"):
             rooms(cache)(SHAPE)
@@ -118,6 +118,7 @@ def test_parts_share_the_disk(tmp_path, monkeypatch):
         with_free(monkeypatch, 0, 2 * SIZE)
         room(SHAPE)
         with_free(monkeypatch, 0, free)
+        assert not has_room(tmp_path, [SIZE, SIZE])
         with contextlib.nullcontext() if fits else pytest.raises(NoRoomError):
             room(SHAPE)
 
@@ -125,7 +126,7 @@ def test_parts_share_the_disk(tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_made_has_no_room(tmp_path, monkeypatch):
     with_free(monkeypatch, 0, 2 * SIZE)
     (tmp_path / "file").write_text("")
-    assert not has_room(tmp_path / "file" / "cache", SHAPE)
+    assert not has_room(tmp_path / "file" / "cache", [SIZE])
     with pytest.raises(NoRoomError):
         rooms(tmp_path / "file" / "cache")(SHAPE)
 

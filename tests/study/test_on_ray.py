@@ -13,10 +13,12 @@ from cnn.errors import RequestError
 from cnn.files import InUseError
 from cnn.study.executors import Executor
 from cnn.study.folder import StudyFolder
-from cnn.study.on_ray import OnRay, _lost, _require_arrays, _Running
+from cnn.study.on_ray import OnRay, _lost, _Running
 from cnn.study.outlook import Watch
 from cnn.study.plan import plan_study
+from cnn.study.ray_cluster import Cluster
 from cnn.study.ray_worker import Begun, Board, Line, Reached
+from cnn.study.shards import Shard
 from tests.study.small import Said, run, study
 
 pytestmark = pytest.mark.thorough
@@ -26,6 +28,7 @@ SCRIPT = """
 import json, os, pathlib, sys
 from cnn.data import datasets
 from cnn.study import on_ray
+from cnn.study.ray_cluster import Cluster
 from cnn.training.trial import Measured
 from tests.study.small import Said, run, study
 
@@ -121,8 +124,8 @@ def running(trials):
 
 def test_a_group_whose_folder_is_in_use_waits_at_the_end(running, trials):
     for _ in range(2):
-        running.wait([trials[2]], InUseError("trials/t: in use by another process"))
-    assert running._progress.heard == ["trials/t: in use by another process; until it leaves, other trials run"]
+        running.wait([trials[2]], InUseError("trials/t: in use by another process: wait, or choose another workdir"))
+    assert running._progress.heard == ["trials/t: in use by another process, so the trial waits"]
     assert running.tasks == {2: trials[:2], 1: [trials[2]]}
 
 
@@ -145,7 +148,19 @@ def test_images_without_room_are_refused(digits):
     images = Records(digits.train_images.shape, lambda places: digits.train_images[places])
     own = study(dataclasses.replace(digits, train_images=images))
     with pytest.raises(RequestError, match="dataset='digits': must be one whose decoded images have room here"):
-        _require_arrays(plan_study(own))
+        OnRay(Cluster()).check(plan_study(own), None)
+
+
+def test_a_shard_is_refused(digits):
+    """It would hold the locks that workers ask for."""
+    with pytest.raises(RequestError, match="shard='1/2': must be left out with launcher='ray': Ray divides the trials"):
+        OnRay(Cluster()).check(plan_study(study(digits)), Shard(1, 2))
+
+
+def test_what_an_attempt_tells_after_its_end_is_nothing(running, trials):
+    heard = hear(running, Begun("a", 0, tuple(trials[:2])), Reached("a", 0, 3))
+    running._forget(trials[:2])
+    assert hear(running, Reached("a", 0, 2)) == heard == [[0, 1], 3] and running._watches == {}
 
 
 def hear(running, *messages):

@@ -63,7 +63,7 @@ class ScanLoop:
     def sharing(self, replicas: int) -> int:
         chosen = self._shape(replicas)
         size = self.program.batches.size
-        return min(replicas, chosen.replica) * -(-size // Spread(chosen.batch, size).part)
+        return min(replicas, chosen.replica) * Spread(chosen.batch, size).busy
 
     def compiled(self, replicas: int) -> "Compiled":
         """The programs for so many replicas."""

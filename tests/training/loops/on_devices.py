@@ -21,7 +21,7 @@ EPOCHS = 2
 # Under a normalisation by batches the gradient of the bias before it is 0 but for rounding, which Adam enlarges to
 # whole steps. So these networks do one step, and what counts are the gradients and the statistics.
 TWO_EPOCHS = {"plain": {"dropout": 0.3}, "layer": {"normalization": "layer", "pooling": "average"}}
-UNEVEN = {"uneven": {"dropout": 0.3}, "uneven, layer": {"normalization": "layer", "head": "average"}}  # of 50 images
+UNEVEN = {"uneven": {"dropout": 0.3}, "uneven, layer": {"normalization": "layer", "head": "average"}}  # of 51 images
 ONE_STEP = {"batch": {"normalization": "batch"}, "ghost": {"normalization": "ghost", "dropout": 0.3}}
 REPLICAS = {
     "plain": (1, 3, 5, 8),
@@ -68,11 +68,14 @@ def main(path):
     with Session(datasets.load("digits")) as session:
         for name, network in {**TWO_EPOCHS, **UNEVEN}.items():
             for replicas in REPLICAS[name]:
-                fit = start(session, network, replicas, 50 if name in UNEVEN else 64)
-                epochs = [[epoch.val_accuracy for epoch, _ in ended] for ended in fit.epochs()]
+                fit = start(session, network, replicas, 51 if name in UNEVEN else 64)
+                ended = list(fit.epochs())
+                epochs = [[epoch.val_accuracy for epoch, _ in each] for each in ended]
+                sums = [[(epoch.train_loss, epoch.train_accuracy) for epoch, _ in each] for each in ended]
                 found[f"{name}, {replicas}: weights"] = np.stack([flat(own.variables) for own in fit.trained()])
                 found[f"{name}, {replicas}: outputs"] = np.stack([own.outputs for own in fit.answers()])
                 found[f"{name}, {replicas}: validation"] = np.array(epochs, np.float64)
+                found[f"{name}, {replicas}: training"] = np.array(sums, np.float64)
                 if isinstance(fit.loop, ScanLoop):
                     found[f"{name}, {replicas}: collectives"] = np.array(collectives(fit))
         for name, network in ONE_STEP.items():
