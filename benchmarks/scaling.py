@@ -5,9 +5,9 @@
 
 Each worker has one core and runs one trial after another: seeds of a network of one block on digits. The rate is that
 of the second half of the trials, which must be many times as many as the workers: by then every worker has ended its
-first one. The cost of a task is the time from a
-worker's result to its next one, less the training steps of that trial: the order, the lock, the evaluations and the
-files. Of the first task it is the time from the order on: the process gets the data set and compiles.
+first one. The cost of a task is the time from a worker's result to its next one, less the training steps of that trial:
+the order, the lock, the evaluations and the files. Of the first task it is the time from the order on: the process gets
+the data set and compiles.
 
 The last line says what a study of `--study` trials takes on so many machines of as many cores as this one: the trials
 of a core one after another, or the driver's own work if that is longer. The latter is measured with so many real tasks

@@ -153,7 +153,7 @@ class OnRay:
                     running.begin(group)
                 for ended, outcomes in running.until(interrupt.is_asked):
                     if isinstance(outcomes, files.InUseError):
-                        running.wait(ended, outcomes)
+                        running.wait(ended)
                     elif not isinstance(outcomes, Exception):
                         yield outcomes
                     elif len(ended) > 1:
@@ -162,8 +162,8 @@ class OnRay:
                     else:
                         try:
                             yield {ended[0]: _lost(plan, shared, ended[0], outcomes, progress)}
-                        except files.InUseError as error:
-                            running.wait(ended, error)
+                        except files.InUseError:
+                            running.wait(ended)
             if interrupt.is_asked():
                 self._stack.close()  # a command's process ends at once when the stop takes effect
 
@@ -237,9 +237,9 @@ class _Running:
         self.tasks[self._submit(group)] = group
         self._live |= set(group)
 
-    def wait(self, group: Sequence[Trial], error: files.InUseError) -> None:
+    def wait(self, group: Sequence[Trial]) -> None:
         """Give a group to Ray once more, as the last one, since another process is in the folder of a trial."""
-        self._say(str(error).replace(": wait, or choose another workdir", ", so the trial waits"))
+        self._say(f"in use by another process, and waits: {'; '.join(trial.words for trial in group)}")
         self.begin(group)
 
     def until(

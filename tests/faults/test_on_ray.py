@@ -159,7 +159,7 @@ def test_a_folder_that_is_in_use(on_ray, alone, tmp_path):
         wait_for(process, lambda: len(results(folder)) == len(every) - 1)
         time.sleep(1.5 * ray_worker.LONGEST)
     _, err = finish(process)
-    assert err.count(": in use by another process, so the trial waits") == 1 and "failed" not in err, err
+    assert err.count("in use by another process, and waits: ") == 1 and "failed" not in err, err
     assert_same(folder, alone(LONG))
 
 

@@ -124,8 +124,8 @@ def running(trials):
 
 def test_a_group_whose_folder_is_in_use_waits_at_the_end(running, trials):
     for _ in range(2):
-        running.wait([trials[2]], InUseError("trials/t: in use by another process: wait, or choose another workdir"))
-    assert running._progress.heard == ["trials/t: in use by another process, so the trial waits"]
+        running.wait([trials[2]])
+    assert running._progress.heard == [f"in use by another process, and waits: {trials[2].words}"]
     assert running.tasks == {2: trials[:2], 1: [trials[2]]}
 
 

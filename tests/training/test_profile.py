@@ -66,6 +66,7 @@ def test_a_trace_has_the_steps_and_nothing_of_compilation(digits, tmp_path):
     shown = steps(tmp_path / "convnet")
     begin = min(event["ts"] for event in shown)
     end = max(event["ts"] + event["dur"] for event in shown)
+    assert len(seen) == profile.MOST or end - begin > 0.5e6 * profile.SECONDS  # what ended it
     assert all(event["dur"] > 0 for event in shown) and end - begin < 10e6 * profile.SECONDS  # microseconds
     names = {event["name"] for event in events(tmp_path / "convnet")}
     assert len(names) > 20 and not [name for name in names if "compil" in name.lower()]
