@@ -141,7 +141,9 @@ def run_tool(tool: Tool[Options], main: Callable[[Options], int]) -> NoReturn:
         tool: the command and its flags.
         main: does the work, and returns the exit status; an error that it raises becomes a line, see `leave.status`.
     """
-    experiments.end(leave.status(lambda: _tool_called(tool, main)))
+    with quiet.orbax():
+        status = leave.status(lambda: _tool_called(tool, main))
+    experiments.end(status)
 
 
 def _called(command: Command[Config], main: Main) -> int:

@@ -1,5 +1,6 @@
 """A command with flags of its own: their values, the arguments beside them, and what is refused, in one line."""
 
+import asyncio
 import sys
 from dataclasses import dataclass
 
@@ -90,6 +91,25 @@ def refuse(options):
 def test_its_status_is_that_of_the_process(called):
     assert called(lambda options: options.count, "--count=4", "--compiled_dir=") == (4, "", "")
     assert called(refuse, "--name=x") == (2, "", "error: name='x': must be another\n")
+
+
+class _LateRead:
+    """A read of Orbax that is still running when another one has failed, which closes their event loop."""
+
+    def __init__(self):
+        self.loop = asyncio.new_event_loop()
+        self.loop.close()
+
+    def __del__(self):
+        self.loop.call_soon_threadsafe(print)
+
+
+def test_what_orbax_prints_beside_its_exceptions_is_silent(called):
+    def main(options):
+        _LateRead()
+        return refuse(options)
+
+    assert called(main, "--name=x") == (2, "", "error: name='x': must be another\n")
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "--helpfull"])
