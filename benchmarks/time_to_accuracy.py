@@ -1,7 +1,7 @@
 """Seconds to an accuracy: this project's whole run, and PyTorch's own example or a good script in PyTorch.
 
     python -m benchmarks.time_to_accuracy
-    python -m benchmarks.time_to_accuracy --ours='--epochs=3 --batch_size=128' --output=time_to_accuracy.json
+    python -m benchmarks.time_to_accuracy --ours='--recipe=quick --epochs=3' --output=time_to_accuracy.json
     python -m benchmarks.time_to_accuracy --peer=recipe --dataset=cifar10 --target=0.9 --seeds=3 --ours='...'
 
 This project is `python -m experiments.train` with the data set and the flags of `--ours`, timed from the start of the
@@ -139,7 +139,7 @@ def main(options: flags.FlagValues) -> None:
 def define_flags(options: flags.FlagValues) -> None:
     """The flags of the command line."""
     flags.DEFINE_string("dataset", "mnist", "a data set of this project", flag_values=options)
-    flags.DEFINE_string("ours", "", "more flags of experiments.train", flag_values=options)
+    flags.DEFINE_string("ours", "--recipe=quick", "more flags of experiments.train", flag_values=options)
     flags.DEFINE_enum("peer", "example", list(PEERS), "what runs in PyTorch", flag_values=options)
     flags.DEFINE_string("theirs", "", "more flags of benchmarks.peers_recipe", flag_values=options)
     flags.DEFINE_integer("seeds", 10, "runs of this project", lower_bound=1, flag_values=options)

@@ -45,6 +45,26 @@ class Recipe(NamedTuple):
 # both tables above, for its own model alone.
 RECIPES: Mapping[tuple[str, str], Mapping[str, Recipe]] = {
     ("train", "mnist"): {
+        # The first that had 99.6 % of the validation images right, with as many epochs as ten minutes allow.
+        "reference": Recipe(
+            "convnet",
+            {
+                "epochs": 20,
+                "batch_size": 128,
+                "learning_rate": 8e-3,
+                "label_smoothing": 0.05,
+                "shift": 2,
+                "turn": 10,
+                "zoom": 0.1,
+                "blocks": 3,
+                "convolutions": 2,
+                "width": 16,
+                "growth": 2.0,
+                "pooling": "max",
+                "normalization": "ghost",
+                "head": "average",
+            },
+        ),
         # Of those tried on MNIST, this one reaches a mean test accuracy of 99.0 % in the fewest seconds. Validation
         # images alone chose it: benchmarks/README.md has the search.
         "quick": Recipe(
@@ -88,7 +108,7 @@ RECORDS: Mapping[str, tuple[Record, ...]] = {
     ),
     "train": (
         Record(
-            "--dataset=mnist",
+            "--dataset=mnist --recipe=quick",
             "99.23 % (99.20 to 99.27, n=10) in 17.4 s from the start of the process, with nothing compiled before",
         ),
     ),
@@ -153,7 +173,7 @@ def defaults(experiment: str, dataset: str, model: str = "", recipe: str = "") -
         RequestError: there is no recipe of that name, or it is for another model.
 
     Example:
-        >>> defaults("train", "mnist", "convnet")["learning_rate"], defaults("train", "mnist", "lenet5")
+        >>> defaults("train", "mnist", "convnet", "quick")["learning_rate"], defaults("train", "mnist", "lenet5")
         (0.03, {'epochs': 5, 'width': 16, 'shift': 1})
     """
     own = EXPERIMENTS.get(experiment, {})
@@ -173,7 +193,7 @@ def recorded(experiment: str) -> str:
 
     Example:
         >>> print(recorded("train").splitlines()[0])
-        python -m experiments.train --dataset=mnist
+        python -m experiments.train --dataset=mnist --recipe=quick
     """
     return "\n".join(
         f"python -m experiments.{experiment} {record.command}\n  {record.found}"

@@ -70,19 +70,19 @@ def test_train_takes_its_recipe_for_its_own_model_alone(model):
     values = flags.define(train.COMMAND)
     flags.parse(values, ["train", "--dataset=mnist", f"--model={model}"])
     config = flags.configure(values, train.COMMAND)
-    expected = (2, 256, 0.03, 8) if model == "convnet" else (5, 64, 0.001, 16)
+    expected = (20, 128, 0.008, 16) if model == "convnet" else (5, 64, 0.001, 16)
     training = config.training
     assert (training.epochs, training.batch_size, config.learning_rate, config.network.width) == expected
 
 
 def test_help_says_for_which_recipe_a_default_is():
     said = " ".join(flags.help_text(flags.define(train.COMMAND), train.COMMAND, full=False).split())
-    assert "default: 0.001; mnist with recipe=quick: 0.03)" in said
-    assert "mnist: 5; cifar10: 20; mnist with recipe=quick: 2)" in said
+    assert "default: 0.001; mnist with recipe=reference: 0.008; mnist with recipe=quick: 0.03" in said
+    assert "mnist: 5; cifar10: 20; mnist with recipe=reference: 20; mnist with recipe=quick: 2" in said
 
 
 def test_the_special_comes_before_the_general():
-    assert recipes.defaults("train", "mnist", "convnet")["epochs"] == 2
+    assert recipes.defaults("train", "mnist", "convnet")["epochs"] == 20
     assert recipes.defaults("train", "mnist", "mlp")["epochs"] == recipes.defaults("other", "mnist")["epochs"] == 5
     assert recipes.defaults("lenet5", "mnist")["shift"] == 0 and recipes.defaults("sweep_blocks", "mnist")["shift"] == 1
     assert recipes.defaults("one_by_one", "images") == {"blocks": 3}

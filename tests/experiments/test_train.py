@@ -89,7 +89,7 @@ def test_nothing_compiled_is_kept_without_a_folder(command, tmp_path):
 @pytest.mark.slow
 @pytest.mark.real_data
 def test_mnist_is_learned_in_two_epochs(command, real_data_dir, tmp_path):
-    done = command("train", "--dataset=mnist", f"--data_dir={real_data_dir}", "--workdir=w")
+    done = command("train", "--dataset=mnist", "--recipe=quick", f"--data_dir={real_data_dir}", "--workdir=w")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "w" / "result.json").read_text())
     assert result["epochs"] == 2 and result["test_examples"] == 10_000
