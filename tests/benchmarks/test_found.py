@@ -1,0 +1,103 @@
+"""The table of the recorded sweeps: as README.md has it, and against the rows of their trials."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from benchmarks import found, report
+
+SWEEPS = found.recorded(found.RESULTS)
+SWEPT = SWEEPS[0]
+
+
+def test_the_readme_has_the_table():
+    text = found.README.read_text()
+    assert found.with_table(text, report.table(found.rows(SWEEPS))) == text
+
+
+@pytest.mark.parametrize("swept", SWEEPS, ids=lambda swept: str(swept.folder.relative_to(found.RESULTS)))
+def test_a_record_is_whole_and_small(swept):
+    names = {"config.json", "answer.json", "results.csv", "accuracy_vs_blocks.png"}
+    assert {path.name for path in swept.folder.iterdir()} == names
+    assert sum(path.stat().st_size for path in swept.folder.iterdir()) < 400_000
+
+
+@pytest.mark.parametrize("swept", SWEEPS, ids=lambda swept: str(swept.folder.relative_to(found.RESULTS)))
+def test_accuracies_are_those_of_the_trials(swept):
+    trials = pd.read_csv(swept.folder / "results.csv")
+    best = swept.answer.best
+    own = trials[(trials.phase == "compare") & (trials.blocks == best.blocks) & (trials.status == "done")]
+    accuracies = 100 * own.test_accuracy.to_numpy()
+    low, high = stats.t.interval(0.95, len(own) - 1, np.mean(accuracies), stats.sem(accuracies))
+    (row,) = found.rows([swept])
+    assert row["test accuracy"] == f"{np.mean(accuracies):.2f} % ({low:.2f} to {high:.2f})" and row["n"] == str(
+        len(own)
+    )
+
+
+def with_rate(swept, blocks, rate):
+    depths = [
+        replace(depth, summary=replace(depth.summary, learning_rate=rate)) if depth.blocks == blocks else depth
+        for depth in swept.answer.depths
+    ]
+    return replace(swept, answer=replace(swept.answer, depths=tuple(depths)))
+
+
+@pytest.mark.parametrize(
+    "swept, said",
+    [
+        (SWEPT, "inside"),
+        (with_rate(SWEPT, 2, SWEPT.answer.learning_rates[-1]), "edge at 2"),
+        (
+            with_rate(with_rate(SWEPT, 0, SWEPT.answer.learning_rates[0]), 3, SWEPT.answer.learning_rates[-1]),
+            "edge at 0, 3",
+        ),
+        (replace(SWEPT, answer=replace(SWEPT.answer, learning_rates=())), "one"),
+    ],
+)
+def test_rates(swept, said):
+    assert found.rows([swept])[0]["rates"] == said
+
+
+def trained_for(epochs, recommended=1, **changes):
+    config = replace(SWEPT.config, training=replace(SWEPT.config.training, epochs=epochs), **changes)
+    return replace(SWEPT, config=config, answer=replace(SWEPT.answer, recommended=recommended))
+
+
+@pytest.mark.parametrize(
+    "other, said",
+    [
+        (trained_for(40, 2), "2 at 40"),
+        (trained_for(100, 1, seeds=10), "1 at 100"),
+        (trained_for(39), "-"),
+        (trained_for(10), "-"),
+        (trained_for(40, margin=0.1), "-"),
+        (trained_for(40, match="macs"), "-"),
+    ],
+)
+def test_longer(other, said):
+    sweeps = [SWEPT, other]
+    assert found.rows(sweeps)[0]["longer"] == said
+
+
+def test_what_differs_is_told():
+    config = replace(SWEPT.config, dataset="pets", validation_fraction=0.9, match="macs", margin=0.1)
+    (row,) = found.rows([replace(SWEPT, config=config, folder=Path("pets"))])
+    assert (row["data"], row["equal"]) == ("pets, 10% of the images", "multiply-accumulates")
+
+
+@pytest.mark.parametrize("of", ["no depth", "one seed"])
+def test_what_is_no_answer_is_refused(of):
+    answer = SWEPT.answer
+    if of == "no depth":
+        answer = replace(answer, recommended=None)
+    else:
+        test = replace(answer.best.summary.test, low=None, high=None)
+        depths = [replace(each, summary=replace(each.summary, test=test)) for each in answer.depths]
+        answer = replace(answer, depths=tuple(depths))
+    with pytest.raises(ValueError, match=r"recommends no depth|takes two seeds"):
+        found.rows([replace(SWEPT, answer=answer)])
