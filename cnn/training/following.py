@@ -16,7 +16,7 @@ from cnn.errors import require
 from cnn.machine import Machine
 from cnn.processes import PATIENCE, Crew, Message
 from cnn.training.fit import Session, prepare_trials
-from cnn.training.loops.loop import Loop, Pace
+from cnn.training.loops.loop import Loop, Pace, Stopped
 from cnn.training.step import Replica, Totals
 
 
@@ -95,7 +95,7 @@ class _Follower:
                 self.states.pop(dropped, None)
             try:
                 self.work[message.kind](number, message)
-            except _Abandoned:
+            except (_Abandoned, Stopped):
                 continue
             except Exception as error:
                 self.failure = _Failure(number, error)
@@ -160,7 +160,12 @@ class _Follower:
     def _evaluate(self, number: int, message: Message) -> None:
         led = self._of(message)
         parts = led.told["parts"]
-        led.loop.evaluate(self._states(message), led.replicas, self._part(message), parts, lambda: False)
+        led.loop.evaluate(self._states(message), led.replicas, self._part(message), parts, self._stopped)
+
+    def _stopped(self) -> bool:
+        """Whether process 0 gives an evaluation up."""
+        stopped: bool = _heard(self.crew, "batch")["stop"]
+        return stopped
 
     def _unstack(self, number: int, message: Message) -> None:
         self._of(message).loop.unstack(self._states(message), message.values["count"])
@@ -189,9 +194,14 @@ class _Heard(Pace):
         self._crew = crew
 
     def begins(self, step: int, most: int = 1) -> int:
-        message = self._crew.hear()
-        if message.kind != "steps":
-            self._crew.hear_again(message)
-            raise _Abandoned
-        count: int = message.values["count"]
+        count: int = _heard(self._crew, "steps")["count"]
         return count
+
+
+def _heard(crew: Crew, kind: str) -> dict[str, Any]:
+    """What process 0 tells while work runs; where it tells something else, it has given the work up."""
+    message = crew.hear()
+    if message.kind != kind:
+        crew.hear_again(message)
+        raise _Abandoned
+    return message.values

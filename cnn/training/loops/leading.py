@@ -105,13 +105,16 @@ class Leading:
         parts: Sequence[np.ndarray],
         stop: Callable[[], bool],
     ) -> list[tuple[Totals, Answers]]:
-        if stop():
-            raise Stopped
+        def told() -> bool:
+            stopped = stop()
+            self._crew.tell("batch", {"stop": stopped})
+            return stopped
+
         self._tell_once("replicas", replicas)
         self._tell_once("parts", parts)
         number = self._tell("evaluate", states=states.number, data=self._part(data))
         run = self.loop.evaluate
-        return self._done(number, lambda: run(states.states, replicas, data, parts, lambda: False))
+        return self._done(number, lambda: run(states.states, replicas, data, parts, told))
 
     def unstack(self, states: Held, count: int) -> list[TrainState]:
         number = self._tell("unstack", states=states.number, count=count)
@@ -145,6 +148,8 @@ class Leading:
         """Run what the others were told to run. If that fails because one of them is gone, this process ends."""
         try:
             return run()
+        except Stopped:
+            raise
         except Exception:
             self._crew.require_all()
             self._crew.failed = number

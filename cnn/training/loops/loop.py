@@ -104,7 +104,7 @@ class Loop(Protocol):
         """For each replica the sums over its part of the data, and the answer to each image in it.
 
         Raises:
-            Stopped: `stop` returned True. It is called between batches, or once before an evaluation in one program.
+            Stopped: `stop`, which is called before each batch, returned True.
         """
 
     def unstack(self, states: Any, count: int) -> list[TrainState]:

@@ -2,7 +2,7 @@
 
 On each device, replicas run side by side (`vmap`) in groups, and group after group (`lax.map`). Where there are more
 devices than replicas, each batch is divided among devices too (`mesh.shape`). An epoch is cut into pieces (`pieces`),
-which change no bit. The data set must lie on the devices as a whole.
+which change no bit, and an evaluation into batches. The data set must lie on the devices as a whole.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ BY_BOTH = PartitionSpec(REPLICA_AXIS, BATCH_AXIS)
 
 
 class ScanLoop:
-    """One program for many steps of all replicas, and one for an evaluation.
+    """One program for many steps of all replicas, and one for a batch of an evaluation on each device.
 
     Args:
         program: what is compiled.
@@ -112,18 +112,20 @@ class ScanLoop:
         parts: Sequence[np.ndarray],
         stop: Callable[[], bool],
     ) -> list[tuple[Totals, Answers]]:
-        if stop():
-            raise Stopped
         compiled = self.compiled(len(replicas))
+        stacked = compiled.stack(replicas)
+        on_all = compiled.everywhere(data)
         batches = [padded(members(part, self.program.task.objects), self.batch_size) for part in parts]
-        indices = compiled.stack([compiled.equal_shares(places) for places, _ in batches], BY_BOTH)
-        mask = compiled.put(compiled.equal_shares(batches[0][1]), BY_BATCH)
-        totals, answers = compiled.evaluate(states, compiled.stack(replicas), compiled.everywhere(data), indices, mask)
-        rows = [
-            jax.tree.map(lambda leaf, n=len(part): leaf.reshape(-1, *leaf.shape[2:])[:n], one)
-            for one, part in zip(compiled.unstacked(answers, len(parts)), parts, strict=True)
-        ]
-        return list(zip(compiled.unstacked(totals, len(parts)), rows, strict=True))
+        indices = [compiled.equal_shares(places) for places, _ in batches]
+        mask = compiled.equal_shares(batches[0][1])
+        found = []
+        for first in range(0, len(mask), compiled.shape.batch):
+            if stop():
+                raise Stopped
+            now = slice(first, first + compiled.shape.batch)
+            given = compiled.stack([places[now] for places in indices], BY_BOTH), compiled.put(mask[now], BY_BATCH)
+            found.append(compiled.unstacked(compiled.evaluate(states, stacked, on_all, *given), len(parts)))
+        return [_joined(pieces, len(part)) for pieces, part in zip(zip(*found, strict=True), parts, strict=True)]
 
     def unstack(self, states: TrainState, count: int) -> list[TrainState]:
         return self.compiled(count).unstacked(states, count, jnp.asarray)
@@ -144,6 +146,7 @@ class Compiled:
     """
 
     def __init__(self, program: Program, devices: Sequence[jax.Device], shape: Shape, together: int) -> None:
+        self.shape = shape
         self.mesh = mesh(devices, shape)
         self.together = together
         self._program = dataclasses.replace(
@@ -179,11 +182,8 @@ class Compiled:
         self, states: TrainState, replicas: Replica, data: Images, indices: Array, mask: Array
     ) -> tuple[Totals, Answers]:
         def one(state: TrainState, replica: Replica, indices: Array) -> tuple[Totals, Answers]:
-            def batch(batch: tuple[Array, Array]) -> tuple[Totals, Answers]:
-                return self._program.evaluate(state, replica, batch[0], data.take(batch[0]), batch[1])
-
-            sums, answers = lax.map(batch, (indices, mask))
-            return Totals.of(sums), answers
+            sums, answers = self._program.evaluate(state, replica, indices[0], data.take(indices[0]), mask[0])
+            return sums, jax.tree.map(lambda leaf: leaf[None], answers)  # of one batch of several
 
         sums, answers = self._in_groups(jax.vmap(one), states, replicas, indices)
         spread = self._program.forms.spread
@@ -229,3 +229,10 @@ class Compiled:
         leaves, structure = jax.tree.flatten(tree)
         on_host = jax.device_get(self._copied(leaves) if self.mesh.is_multi_process else leaves)
         return [jax.tree.unflatten(structure, [array(leaf[place]) for leaf in on_host]) for place in range(count)]
+
+
+def _joined(pieces: Sequence[tuple[Totals, Answers]], count: int) -> tuple[Totals, Answers]:
+    """The sums over all pieces of an evaluation, and the answers to its first `count` examples: the rest is padding."""
+    totals, answers = zip(*pieces, strict=True)
+    rows = jax.tree.map(lambda *leaves: np.concatenate([row for leaf in leaves for row in leaf])[:count], *answers)
+    return jax.device_get(Totals.of(jax.tree.map(lambda *leaves: np.stack(leaves), *totals))), rows

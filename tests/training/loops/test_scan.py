@@ -63,3 +63,32 @@ def test_an_evaluation_that_is_not_wanted_is_given_up(data):
     own = loop(8)
     with pytest.raises(Stopped):
         own.evaluate(own.start([replica()]), [replica()], data, [np.arange(COUNT)], lambda: True)
+
+
+def test_an_evaluation_is_given_up_between_its_batches(data):
+    """It asks before each batch, so that a long evaluation does not hold up a stop."""
+    own = loop(8)
+    own.batch_size = COUNT // 4
+    asked = []
+
+    def stop():
+        asked.append(None)
+        return len(asked) == 3
+
+    states = own.start([replica()])
+    with pytest.raises(Stopped):
+        own.evaluate(states, [replica()], data, [np.arange(COUNT)], stop)
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize("size", [COUNT, 7, 1])
+def test_an_evaluation_does_not_depend_on_its_batches(data, size):
+    members = [replica(seed) for seed in range(2)]
+    parts = [np.arange(COUNT), np.arange(COUNT)[::-1]]
+    own = loop(8)
+    states = own.start(members)
+    expected = own.evaluate(states, members, data, parts, lambda: False)
+    own.batch_size = size
+    found = own.evaluate(states, members, data, parts, lambda: False)
+    for left, right in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
