@@ -38,8 +38,7 @@ from cnn.training.tasks import Task, task
 
 
 def _never() -> bool:
-    """False: nothing asks to pause or to stop."""
-    return False
+    return False  # nothing asks to pause or to stop
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,7 @@ class Fit:
         configs: trials that differ from `prepared.config` in seed and learning rate alone.
 
     Attributes:
-        compile_seconds: each replica's share of the time to make the states and to compile the training step.
+        compile_seconds: each replica's share of the time to make the states and to compile step and evaluation.
     """
 
     def __init__(self, session: Session, prepared: Prepared, configs: Sequence[TrialConfig]) -> None:
@@ -202,12 +201,13 @@ class Fit:
         self.loop = session.loop(prepared)
         labels = session.dataset.train_labels
         splits = [split(labels, config.validation_fraction, config.seed) for config in configs]
-        self._validation = [validation for _, validation in splits]
-        trains = [train for train, _ in splits]
+        trains, self._validation = zip(*splits, strict=True)
         self.replicas = [_replica(*pair, session.dataset) for pair in zip(configs, trains, strict=True)]
         started = time.perf_counter()
         self._states = self.loop.start(self.replicas)
         self.loop.warm_up(self._states, self.replicas, session.train)
+        for data in [session.train] * bool(self.validation_images) + [session.test]:  # the evaluations are compiled too
+            self.loop.evaluate(self._states, self.replicas, data, [np.zeros(1, np.int32)] * len(configs), _never)
         self.compile_seconds = (time.perf_counter() - started) / len(self.configs)  # each replica's share
         self.steps = 0  # done so far
         self._totals = [Totals.zero() for _ in configs]  # of the epoch in progress, as are the seconds below

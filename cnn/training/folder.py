@@ -67,7 +67,7 @@ class Result:
     parameters: int | None = None
     macs: int | None = None  # multiply-accumulates of one image forward
     epochs: int | None = None
-    compile_seconds: float | None = None  # before the first step of the last start; shared, as is the next one
+    compile_seconds: float | None = None  # before the last start's first step; shared, as is the next one
     train_seconds: float | None = None  # of the training steps; trials that ran together share the time
     steps_per_second: float | None = None  # of the training steps
     images_per_second: float | None = None  # of the training steps

@@ -4,6 +4,7 @@ Images stay uint8 until a step has taken its batch. Sums, losses and the state a
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,10 +62,11 @@ class Totals(flax.struct.PyTreeNode):
         return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0), jnp.int32(-1))
 
     @classmethod
-    def of(cls, parts: "Totals") -> "Totals":
-        """The sums over the images of all parts, which are stacked along the first axis."""
-        loss, correct, count = (leaf.sum(0) for leaf in map(jnp.asarray, (parts.loss, parts.correct, parts.count)))
-        return cls(loss, correct, count, jnp.asarray(parts.bad_step).max(0))
+    def of(cls, parts: Sequence["Totals"]) -> "Totals":
+        """The sums over the images of all parts, added up on the host in the order of the parts."""
+        rows = jax.device_get([(part.loss, part.correct, part.count) for part in parts])
+        loss, correct, count = (np.asarray(functools.reduce(np.add, column)) for column in zip(*rows, strict=True))
+        return cls(loss, correct, count, np.asarray(max(int(part.bad_step) for part in parts), np.int32))
 
 
 class Batch(flax.struct.PyTreeNode):

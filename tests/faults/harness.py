@@ -53,6 +53,17 @@ def start(run, folder, *flags, compiled, first="", **options):
     return process
 
 
+def mostly_evaluation(folder):
+    """A training in which an epoch is one step, and its evaluation 29,700 images; its data lie in the folder."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (30_000, 32, 32, 1), dtype=np.uint8)
+    labels = random.integers(0, 10, 30_000)
+    arrays = {"x_train": images, "y_train": labels, "x_test": images[:100], "y_test": np.arange(100) % 10}
+    np.savez(folder / "many.npz", **arrays)
+    flags = ("--blocks=0", "--hidden=4096", "--batch_size=256", "--validation_fraction=0.99", "--epochs=5")
+    return ("train", f"--dataset={folder / 'many.npz'}", *flags, "--checkpoint_seconds=3600")
+
+
 def end_all():
     """End the children that a failed test has left, so that it disturbs no other test."""
     while STARTED:

@@ -14,7 +14,19 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from tests.faults.harness import SWEEP, TRAIN, assert_same, finish, is_time, saved, start, trained, wait_for
+from cnn.training.folder import TrialFolder
+from tests.faults.harness import (
+    SWEEP,
+    TRAIN,
+    assert_same,
+    finish,
+    is_time,
+    mostly_evaluation,
+    saved,
+    start,
+    trained,
+    wait_for,
+)
 
 pytestmark = [pytest.mark.thorough, pytest.mark.slow]
 LONG = (*TRAIN[:-1], "--epochs=30", "--checkpoint_seconds=0")
@@ -174,6 +186,21 @@ def test_a_stop_of_any_process_saves_and_ends_both(untouched, compiled, tmp_path
     assert len(saved(folder)) == 1
     whole(run, folder, compiled)
     assert_same(folder, untouched / "train")
+
+
+def test_a_stop_in_an_evaluation_ends_both_between_its_batches(compiled, tmp_path):
+    run = mostly_evaluation(tmp_path)
+    whole(run, tmp_path / "whole", compiled)
+    folder = tmp_path / "cut"
+    both = pair(run, folder, compiled)
+    wait_for(both[0], lambda: TrialFolder(folder).metrics())
+    time.sleep(0.3)
+    both[0].send_signal(signal.SIGTERM)
+    for process in both:
+        finish(process, 143)
+    assert TrialFolder(folder).checkpoints().steps() == [len(TrialFolder(folder).metrics()) + 1]  # not evaluated
+    whole(run, folder, compiled)
+    assert_same(folder, tmp_path / "whole")
 
 
 def test_a_stop_before_there_is_work_to_lose(tmp_path):

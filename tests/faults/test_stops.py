@@ -22,6 +22,7 @@ from tests.faults.harness import (
     assert_same,
     finish,
     interrupted,
+    mostly_evaluation,
     start,
     stay_the_same,
     untouched,
@@ -75,6 +76,25 @@ def test_an_epoch_in_one_program_saves_and_leaves_within_seconds(compiled, tmp_p
     assert time.monotonic() - sent < BOUND  # half a second on two busy cores, where the epoch takes 40
     assert interrupted(err)
     assert 0 < max(TrialFolder(folder).checkpoints().steps()) < 60_000
+
+
+@pytest.mark.slow
+def test_an_evaluation_on_two_devices_stops_between_its_batches(compiled, tmp_path, monkeypatch):
+    """What the line names ends as an untouched run."""
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    run = mostly_evaluation(tmp_path)
+    finish(start(run, tmp_path / "whole", compiled=compiled))
+    folder = tmp_path / "cut"
+    process = start(run, folder, compiled=compiled)
+    wait_for(process, lambda: TrialFolder(folder).metrics())
+    time.sleep(0.3)
+    sent = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, err = finish(process, 143)
+    assert time.monotonic() - sent < BOUND
+    assert TrialFolder(folder).checkpoints().steps() == [len(TrialFolder(folder).metrics()) + 1]  # not evaluated
+    subprocess.run(interrupted(err), shell=True, check=True, capture_output=True, timeout=300)
+    assert_same(folder, tmp_path / "whole")
 
 
 def test_what_the_line_names_continues_to_the_same_bits(train, compiled, tmp_path):

@@ -204,7 +204,7 @@ def test_evaluation_counts_every_image_once_and_padding_never(data):
             sums, answers = chosen.evaluate(state, own, indices, data.take(indices), mask)
             parts.append(sums)
             flags.append(np.asarray(answers.right))
-        totals = Totals.of(jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts))
+        totals = Totals.of(parts)
         assert int(totals.count) == COUNT and int(totals.correct) == right.sum()
         np.testing.assert_array_equal(np.concatenate(flags)[:COUNT], right)
 
@@ -266,13 +266,23 @@ def text_of(function, arguments):
     return jax.jit(lambda *leaves: function(*jax.tree.unflatten(structure, leaves))).lower(*leaves).as_text()
 
 
-@pytest.mark.parametrize("convolutions, blocks", [(1, 2), (2, 1)])
-def test_every_gradient_of_a_convolutions_weights_has_a_batch_group_count(data, convolutions, blocks):
+@pytest.mark.parametrize("backend", ["gpu", "tpu"])
+@pytest.mark.parametrize(
+    "settings, layers",
+    [
+        ({"blocks": 2}, 2),
+        ({"blocks": 1, "convolutions": 2}, 2),
+        ({"blocks": 2, "normalization": "ghost", "ghost_batch": 4, "head": "average"}, 2),
+        ({"blocks": 2, "pooling": "stride"}, 2),
+        ({"blocks": 1, "model": "resnet"}, 3),
+    ],
+    ids=str,
+)
+def test_every_gradient_of_a_convolutions_weights_has_a_batch_group_count(data, backend, settings, layers):
     """XLA has kernels of cuDNN for such a convolution, and none for one with as many groups of features."""
-    network = NetworkConfig(blocks=blocks, convolutions=convolutions, width=4, hidden=8)
-    chosen = dataclasses.replace(program(network=network), forms=forms.fast("gpu"))
+    network = NetworkConfig(**{"width": 4, "hidden": 8, **settings})
+    chosen = dataclasses.replace(program(network=network), forms=forms.fast(backend))
     arguments, text = lowered(chosen, data, replicas=3)
-    layers = convolutions * blocks
     counts = re.findall(r"stablehlo\.convolution.*batch_group_count = (\d+) : i64, feature_group_count = (\d+)", text)
     assert sorted(counts) == sorted([("3", "1")] * layers + [("1", "3")] * (2 * layers - 1))
 

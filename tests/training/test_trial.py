@@ -392,11 +392,11 @@ def signal_when_evaluating(monkeypatch):
     return arm
 
 
-@pytest.mark.parametrize(("batch_size", "batch", "steps", "epochs"), [(4, 1, 5, 0), (128, 9, 20, 4)])
+@pytest.mark.parametrize(("batch_size", "batch", "steps", "epochs"), [(4, 3, 5, 0), (128, 11, 20, 4)])
 def test_a_stop_gives_an_evaluation_up_and_loses_nothing(
     session, whole, tmp_path, monkeypatch, signal_when_evaluating, batch_size, batch, steps, epochs
 ):
-    """The first of many batches of validation images; the first of test images, after two in each of four epochs."""
+    """Two batches compile. Then the first of validation images; the first of test images, after two in each epoch."""
     monkeypatch.setattr(ThreadsLoop, "batch_size", batch_size)
     taken = signal_when_evaluating(batch)
     with pytest.raises(KeyboardInterrupt):

@@ -44,7 +44,7 @@ class ScanLoop:
         RequestError: the program's batches are not `Resident`.
     """
 
-    batch_size = 1000
+    batch_size = 1000  # of the replicas that a device computes side by side, all together
 
     def __init__(self, program: Program, devices: Sequence[jax.Device], together: int) -> None:
         kind = type(program.batches).__name__
@@ -115,16 +115,21 @@ class ScanLoop:
         compiled = self.compiled(len(replicas))
         stacked = compiled.stack(replicas)
         on_all = compiled.everywhere(data)
-        batches = [padded(members(part, self.program.task.objects), self.batch_size) for part in parts]
+        size = max(self.batch_size // compiled.side_by_side(len(replicas)), 1)
+        batches = [padded(members(part, self.program.task.objects), size) for part in parts]
         indices = [compiled.equal_shares(places) for places, _ in batches]
         mask = compiled.equal_shares(batches[0][1])
-        found = []
+        found: list[list[tuple[Totals, Answers]]] = []
+        running = None
         for first in range(0, len(mask), compiled.shape.batch):
             if stop():
                 raise Stopped
             now = slice(first, first + compiled.shape.batch)
             given = compiled.stack([places[now] for places in indices], BY_BOTH), compiled.put(mask[now], BY_BATCH)
-            found.append(compiled.unstacked(compiled.evaluate(states, stacked, on_all, *given), len(parts)))
+            before = running
+            running = compiled.evaluate(states, stacked, on_all, *given)  # while the host fetches what was before
+            found += [] if before is None else [compiled.unstacked(before, len(parts))]
+        found.append(compiled.unstacked(running, len(parts)))
         return [_joined(pieces, len(part)) for pieces, part in zip(zip(*found, strict=True), parts, strict=True)]
 
     def unstack(self, states: TrainState, count: int) -> list[TrainState]:
@@ -200,12 +205,16 @@ class Compiled:
         results = lax.map(lambda group: function(*group), groups)
         return jax.tree.map(lambda leaf: leaf.reshape(count, *leaf.shape[2:]), results)
 
+    def side_by_side(self, replicas: int) -> int:
+        """How many of so many replicas a device computes side by side."""
+        return min(-(-replicas // self.mesh.shape[REPLICA_AXIS]), self.together)
+
     def stack(self, trees: Sequence[Any], spec: PartitionSpec = BY_REPLICA) -> Any:
         """What each replica has, stacked and divided among the devices; the last one fills the places that are left."""
         axis = self.mesh.shape[REPLICA_AXIS]
         share = -(-len(trees) // axis)
-        if share > self.together:
-            share = -(-share // self.together) * self.together
+        together = self.side_by_side(len(trees))
+        share = -(-share // together) * together
         rows = [jax.device_get(jax.tree.leaves(tree)) for tree in trees]
         rows += [rows[-1]] * (share * axis - len(rows))
         columns = self.put([np.stack(leaves) for leaves in zip(*rows, strict=True)], spec)
@@ -235,4 +244,4 @@ def _joined(pieces: Sequence[tuple[Totals, Answers]], count: int) -> tuple[Total
     """The sums over all pieces of an evaluation, and the answers to its first `count` examples: the rest is padding."""
     totals, answers = zip(*pieces, strict=True)
     rows = jax.tree.map(lambda *leaves: np.concatenate([row for leaf in leaves for row in leaf])[:count], *answers)
-    return jax.device_get(Totals.of(jax.tree.map(lambda *leaves: np.stack(leaves), *totals))), rows
+    return Totals.of(totals), rows

@@ -200,7 +200,7 @@ class ThreadsLoop:
             batches = padded(members(part, self.program.task.objects), self.batch_size)
             sums, answers = zip(*self.pool.map(one_batch, *batches), strict=True)
             gathered = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(part)], *answers)
-            return jax.device_get(Totals.of(jax.tree.map(lambda *leaves: np.stack(leaves), *sums))), gathered
+            return Totals.of(sums), gathered
 
         return _in_threads(one, states, replicas, parts)
 
