@@ -80,6 +80,42 @@ RECIPES: Mapping[tuple[str, str], Mapping[str, Recipe]] = {
             },
         ),
     },
+    ("train", "cifar10"): {
+        # At most 0.2 PFLOP, with images that are mirrored and moved.
+        "reference": Recipe(
+            "convnet",
+            {
+                "epochs": 12,
+                "batch_size": 128,
+                "learning_rate": 8e-3,
+                "label_smoothing": 0.1,
+                "weight_decay": 0.05,
+                "blocks": 4,
+                "convolutions": 2,
+                "width": 32,
+                "normalization": "ghost",
+                "head": "average",
+            },
+        ),
+        # At most 0.1 PFLOP, with the images as they are.
+        "plain": Recipe(
+            "convnet",
+            {
+                "epochs": 8,
+                "batch_size": 128,
+                "learning_rate": 8e-3,
+                "label_smoothing": 0.1,
+                "weight_decay": 0.1,
+                "flip": False,
+                "shift": 0,
+                "blocks": 3,
+                "convolutions": 2,
+                "width": 32,
+                "normalization": "ghost",
+                "head": "average",
+            },
+        ),
+    },
 }
 
 # What an answer on a data set must say beside its numbers; `{variants}` are what was compared.

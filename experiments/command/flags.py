@@ -120,7 +120,8 @@ def define(command: Command) -> flags.FlagValues:
         f"{dataset}: {', '.join(own)}" for (owner, dataset), own in recipes.RECIPES.items() if owner == command.name
     ]
     if named:
-        which = f"settings that a search found, for a convnet; the first is the default ({'; '.join(named)})"
+        which = f"settings that a search found, for a convnet; the first is the default ({'; '.join(named)}); "
+        which += "the defaults of the other flags name data set and recipe"
         flags.DEFINE_string("recipe", None, which, values, module_name=f"settings of {command.name}")
     _define(values, run, "dry_run", bool, False, "print the plan, and write nothing")
     return values
@@ -183,7 +184,7 @@ def _help(experiment: str, name: str, setting: Setting) -> str:
     for (owner, dataset), named in recipes.RECIPES.items():
         for title, recipe in named.items() if owner == experiment else ():
             if recipe.settings.get(name, own[dataset]) != own[dataset]:
-                parts.append(f"{dataset} with recipe={title}: {_text(recipe.settings[name])}")
+                parts.append(f"{dataset} {title}: {_text(recipe.settings[name])}")
     defaults = f" ({'; '.join(parts)})" if parts else ""
     return f"{setting.help}{': ' + ', '.join(known) if known else ''}{defaults}"
 
