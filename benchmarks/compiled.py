@@ -4,11 +4,11 @@
     python -m benchmarks.compiled --devices=gpu --output=compiled.json
 
 Each program is that of `cnn.training.loops.scan`, with the choice and without. A table has, for one training step of
-all replicas of a program: the kernels; those of cuDNN (forward, gradient of the filters, gradient of the input), with
-the largest window of the forward ones; convolutions and matrix products, and how many of them ask for a precision;
-collectives; the millions of cycles that the compiler for a TPU estimates, and the large kernels that it estimates none
-for; MiB of temporaries, of arguments, and of the results of all kernels. The seconds that a compilation took are those
-of a machine that did other work too.
+all replicas of a program, or for a piece of their evaluation: the kernels; those of cuDNN (forward, gradient of the
+filters, gradient of the input), with the largest window of the forward ones; convolutions and matrix products, and how
+many of them ask for a precision; collectives; the millions of cycles that the compiler for a TPU estimates, and the
+large kernels that it estimates none for; MiB of temporaries, of arguments, and of the results of all kernels. The
+seconds that a compilation took are those of a machine that did other work too.
 
 A TPU needs the package libtpu, a GPU jax[cuda12] or jax[cuda13], of the version of JAX. Nothing is timed on a GPU to
 choose among kernels (`--xla_gpu_autotune_level=0`), as there is none.
@@ -35,7 +35,7 @@ from cnn.config import NetworkConfig, TrainingConfig
 from cnn.data.batches import Images
 from cnn.network import forms, ops
 from cnn.network.geometry import Axes, Padding
-from cnn.training.loops.scan import BY_REPLICA, EVERYWHERE, ScanLoop
+from cnn.training.loops.scan import BATCHES, BY_BATCH, BY_BOTH, BY_REPLICA, EVERYWHERE, ScanLoop
 from cnn.training.step import Program, Replica, Totals, TrainState
 
 BATCH = 128
@@ -43,10 +43,12 @@ STEPS = 390  # of an epoch; the data set has so many batches
 NETWORKS = {
     "28x28x1": ((28, 28, 1), NetworkConfig(blocks=2, width=16)),  # 16 and 32 filters
     "32x32x3": ((32, 32, 3), NetworkConfig(blocks=3, width=32)),  # 32, 64 and 128
+    "32x32x3, wide": ((32, 32, 3), NetworkConfig(blocks=3, width=64)),  # 64, 128 and 256
 }
 SUM = "grad of sum"  # the gradient of the sum of all losses: `Program.steps`
 EACH = "vmap of grad"  # the gradients of the losses side by side
 ONE_BY_ONE = "lax.map"  # one replica after another
+EVALUATION = "none: evaluation"  # of a batch of images by each replica
 # What the compiler must know of an NVIDIA H100 SXM: the limits of a block, the processors, the memories and cuDNN.
 H100 = """
 gpu_device_info {
@@ -70,7 +72,7 @@ class Case(NamedTuple):
 
     network: str  # of `NETWORKS`
     precision: str
-    gradient: str  # SUM, EACH or ONE_BY_ONE
+    gradient: str  # SUM, EACH, ONE_BY_ONE or EVALUATION
     max_pool: str  # cells or windows
     convolution: str = "plain"  # or product
     replicas: int = 8
@@ -88,8 +90,11 @@ def cases(backend: str) -> Iterator[Case]:
     """The programs for a row of the table of backends: each choice, and what it was chosen from."""
     own = backends.of(backend).max_pool.value
     (other,) = {"cells", "windows"} - {own}
-    for network in NETWORKS:
-        for gradient in (SUM, ONE_BY_ONE, EACH):
+    *usual, wide = NETWORKS
+    for gradient in (SUM, ONE_BY_ONE, EVALUATION):
+        yield Case(wide, "bfloat16", gradient, own)
+    for network in usual:
+        for gradient in (SUM, ONE_BY_ONE, EACH, EVALUATION):
             yield Case(network, "bfloat16", gradient, own)
         for gradient in (SUM, ONE_BY_ONE):
             yield Case(network, "bfloat16", gradient, other)
@@ -98,8 +103,9 @@ def cases(backend: str) -> Iterator[Case]:
             yield Case(network, "bfloat16", SUM, own, replicas=replicas)
     for replicas in (8, 1):
         yield Case("28x28x1", "bfloat16", SUM, own, replicas=replicas, devices=4)
-    for network in NETWORKS:
+    for network in usual:
         yield Case(network, "tensorfloat32", SUM, own)
+        yield Case(network, "float32", EVALUATION, own)
         # In float32 with lax.map, the compiler for a TPU had not finished after nine minutes.
         for gradient in (SUM, EACH, ONE_BY_ONE) if backend == "gpu" else (SUM, EACH):
             yield Case(network, "float32", gradient, own)
@@ -124,12 +130,20 @@ def _conv2d_by_product(
 
 
 def lowered(case: Case, devices: list[jax.Device]) -> jax.stages.Lowered:
-    """The steps of a case as JAX hands them to the compiler; only shapes are known."""
+    """The steps of a case, or its evaluation, as JAX hands them to the compiler; only shapes are known."""
     together = 1 if case.gradient == ONE_BY_ONE else case.replicas
     programs = ScanLoop(program(case), devices[: case.devices], together).compiled(case.replicas)
     replicas, totals, data = jax.eval_shape(lambda: _arguments(case))
     states = jax.eval_shape(programs.init, replicas)
     by_replica = _laid((states, totals, replicas), programs.mesh, BY_REPLICA)
+    if case.gradient == EVALUATION:
+        size = ScanLoop.batch_size // programs.side_by_side(case.replicas)
+        batches = BATCHES * case.devices
+        indices = jax.ShapeDtypeStruct((case.replicas, batches, size, 1), jnp.int32)
+        mask = jax.ShapeDtypeStruct((batches, size), jnp.bool_)
+        states, _, replicas = by_replica
+        given = _laid(data, programs.mesh, EVERYWHERE), _laid(indices, programs.mesh, BY_BOTH)
+        return programs.evaluate.lower(states, replicas, *given, _laid(mask, programs.mesh, BY_BATCH))
     epoch = count = jax.ShapeDtypeStruct((), jnp.int32)
     return programs.steps.lower(*by_replica, *_laid((data, epoch, count), programs.mesh, EVERYWHERE))
 
@@ -158,7 +172,8 @@ def compiled(case: Case, devices: list[jax.Device]) -> dict[str, Any]:
     done = traced.compile()
     seconds = time.perf_counter() - started
     memory: Any = done.memory_analysis()
-    step = hlo.step(done.as_text() or "")
+    text = done.as_text() or ""
+    step = hlo.whole(text) if case.gradient == EVALUATION else hlo.step(text)
     sizes = {"temporaries": memory.temp_size_in_bytes, "arguments": memory.argument_size_in_bytes}
     return {**case._asdict(), **step._asdict(), **sizes, "compile_seconds": seconds}
 

@@ -1,7 +1,8 @@
 """Counts what a training step is in the text of a program that XLA compiled: kernels, collectives, cycles.
 
-A program of `cnn.training.loops.scan` has one loop whose length its text does not know: the loop over steps. One pass
-through the loop is counted, as often as loops of a known length repeat it. So a step is one step of all replicas.
+A program of `cnn.training.loops.scan` for steps has one loop whose length its text does not know: the loop over steps.
+One pass through the loop is counted, as often as loops of a known length repeat it. So a step is one step of all
+replicas. Of a program for an evaluation, which has no such loop, all is counted.
 
 Example:
     >>> found = step(PROGRAM)
@@ -176,6 +177,16 @@ def step(text: str) -> Step:
     executed = list(module.executed(module.entry))
     if not executed:
         raise ValueError("no loop of unknown length in the program")
+    return _counted(module, executed)
+
+
+def whole(text: str) -> Step:
+    """What a compiled program does that has no loop over steps."""
+    module = Module.of(text)
+    return _counted(module, list(module.executed(module.entry, inside=True)))
+
+
+def _counted(module: Module, executed: list[tuple[Instruction, int]]) -> Step:
     kernels = [(each, times) for each, times in executed if _is_kernel(each)]
     convolutions: Counter[str] = Counter()
     collectives: Counter[str] = Counter()

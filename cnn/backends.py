@@ -53,6 +53,7 @@ class Choice(Generic[T]):
     why: str
 
 
+WIDE = 64  # filters
 Steps = Literal["steps", "program"]  # who starts a training step: Python each one, or one program many
 
 
@@ -65,6 +66,7 @@ class Backend:
     loop: Choice[Steps]
     small_loop: Choice[Steps]  # of a network without convolutions whose steps are short
     together: Choice[int]  # replicas that are computed side by side, by `vmap`
+    together_wide: Choice[int]  # the same where each convolution has `WIDE` filters or more
     group: Choice[int]  # replicas that one device trains in one program, `together` after `together`, by `lax.map`
     slower: Choice[tuple[str, ...]]  # precisions that float32 is at least as fast as
 
@@ -75,6 +77,7 @@ CPU = Backend(
     loop=Choice("steps", "measured", "XLA's fast convolutions do not run inside a compiled loop: 4.3 times as long"),
     small_loop=Choice("program", "measured", "0.49 to 0.80 of the time of steps that Python starts"),
     together=Choice(1, "measured", "a thread for each replica takes 0.74 of the time of one after another"),
+    together_wide=Choice(1, "measured", "the same"),
     group=Choice(4, "measured", "a replica for each core; more than 4 cores were not there"),
     slower=Choice(("tensorfloat32", "bfloat16"), "measured", "a processor with AMX was not there"),
 )
@@ -84,6 +87,7 @@ GPU = Backend(
     loop=Choice("program", "compiled", "a step of one replica is 52 to 63 kernels; XLA starts them without Python"),
     small_loop=Choice("program", "read", "as with convolutions: launches"),
     together=Choice(8, "compiled", "62 kernels, one by one 504; 64 replicas take 1,940 MiB of temporaries, 8 take 238"),
+    together_wide=Choice(8, "compiled", "62 kernels, one by one 504, for 64, 128 and 256 filters too"),
     group=Choice(8, "compiled", "a step of 8 side by side is 62 kernels, of one 63"),
     slower=Choice((), "read", "tensor cores multiply bfloat16 and TensorFloat-32"),
 )
@@ -93,6 +97,7 @@ TPU = Backend(
     loop=Choice("program", "read", "a step that Python starts waits for the host"),
     small_loop=Choice("program", "read", "as with convolutions"),
     together=Choice(8, "compiled", "one by one 1.11 to 1.21 times the cycles, by estimates without copies and pooling"),
+    together_wide=Choice(1, "compiled", "one by one 0.87 of the cycles, for 64, 128 and 256 filters"),
     group=Choice(8, "compiled", "8 side by side take 0.81 to 0.90 of the estimated cycles of 8 programs of one"),
     slower=Choice((), "read", "the matrix unit multiplies bfloat16"),
 )

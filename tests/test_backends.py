@@ -82,6 +82,23 @@ def test_the_table_decides_how_many_replicas_run_together(monkeypatch, together,
     assert choice.largest_group(dataclasses.replace(here, devices=4)) == 4 * group
 
 
+@pytest.mark.parametrize(
+    "backend, network, together",
+    [
+        ("gpu", {"width": 64}, 8),
+        ("tpu", {"width": 63}, 8),
+        ("tpu", {"width": 64}, 1),
+        ("tpu", {"width": 64, "bottleneck": 0.5, "blocks": 2}, 8),  # a 1x1 convolution has 32 filters
+        ("tpu", {"blocks": 0}, 8),
+    ],
+)
+def test_wide_networks_may_run_one_after_another(backend, network, together):
+    here = dataclasses.replace(machine.here(), backend=backend)
+    with Session(datasets.load("digits"), here) as session:
+        config = TrialConfig("digits", network=NetworkConfig(**network))
+        assert session.loop(prepare_trials(config, session.dataset)).together == together
+
+
 @pytest.mark.parametrize("backend, field, value", [("gpu", "max_pool", "windows"), ("tpu", "convolution", "by shape")])
 def test_the_table_decides_which_form_an_operation_takes(monkeypatch, backend, field, value):
     row = BACKENDS[backend]

@@ -3,12 +3,13 @@
 `prepare_trials` checks that settings suit the data; a `Session` holds what the fits of a process share; a `Fit` trains.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,16 +30,12 @@ from cnn.network.normalization import require_parts
 from cnn.progress import Progress
 from cnn.trained.network import Trained
 from cnn.training.loops import choice, leading
-from cnn.training.loops.loop import Loop, Pace, Stopped
+from cnn.training.loops.loop import Loop, Pace, Stopped, after_one, never
 from cnn.training.loops.mesh import on_all
 from cnn.training.metrics import Epoch
 from cnn.training.optimizer import Optimizer, adamw
 from cnn.training.step import Answers, Program, Replica, Totals, TrainState
 from cnn.training.tasks import Task, task
-
-
-def _never() -> bool:
-    return False  # nothing asks to pause or to stop
 
 
 @dataclass(frozen=True)
@@ -189,25 +186,29 @@ class Fit:
         session: what the trials of this process share.
         prepared: what the replicas have in common.
         configs: trials that differ from `prepared.config` in seed and learning rate alone.
+        test: whether to compile the evaluation of the test images too. Without it they stay unread until `answers`.
 
     Attributes:
         compile_seconds: each replica's share of the time to make the states and to compile step and evaluation.
     """
 
-    def __init__(self, session: Session, prepared: Prepared, configs: Sequence[TrialConfig]) -> None:
+    def __init__(
+        self, session: Session, prepared: Prepared, configs: Sequence[TrialConfig], test: bool = False
+    ) -> None:
         self.session = session
         self.prepared = prepared
         self.configs = list(configs)
         self.loop = session.loop(prepared)
-        labels = session.dataset.train_labels
-        splits = [split(labels, config.validation_fraction, config.seed) for config in configs]
+        splits = [split(session.dataset.train_labels, config.validation_fraction, config.seed) for config in configs]
         trains, self._validation = zip(*splits, strict=True)
         self.replicas = [_replica(*pair, session.dataset) for pair in zip(configs, trains, strict=True)]
         started = time.perf_counter()
         self._states = self.loop.start(self.replicas)
         self.loop.warm_up(self._states, self.replicas, session.train)
-        for data in [session.train] * bool(self.validation_images) + [session.test]:  # the evaluations are compiled too
-            self.loop.evaluate(self._states, self.replicas, data, [np.zeros(1, np.int32)] * len(configs), _never)
+        evaluations: list[Callable[..., Any]] = [self._validated, *([self.answers] if test else [])]
+        for evaluate in evaluations:
+            with contextlib.suppress(Stopped):
+                evaluate(after_one())  # to compile
         self.compile_seconds = (time.perf_counter() - started) / len(self.configs)  # each replica's share
         self.steps = 0  # done so far
         self._totals = [Totals.zero() for _ in configs]  # of the epoch in progress, as are the seconds below
@@ -215,7 +216,7 @@ class Fit:
         self._pace: Pace | None = None  # of the epoch in progress
 
     def epochs(
-        self, pause: Callable[[], bool] = _never, stop: Callable[[], bool] = _never
+        self, pause: Callable[[], bool] = never, stop: Callable[[], bool] = never
     ) -> Iterator[list[tuple[Epoch, int | None]]]:
         """Train to the end, epoch by epoch.
 
@@ -268,12 +269,11 @@ class Fit:
             held_out = [totals for totals, _ in self._validated(stop)]
         except Stopped:
             return []
-        number = self.steps // self.prepared.steps_per_epoch
         seconds = self._seconds / len(sums)
         self._totals = [Totals.zero().replace(bad_step=jnp.int32(totals.bad_step)) for totals in sums]
         self._seconds = 0.0
         return [
-            (Epoch.of(number, train, validation, seconds), _bad_step(train))
+            (Epoch.of(self.steps // self.prepared.steps_per_epoch, train, validation, seconds), _bad_step(train))
             for train, validation in zip(sums, held_out, strict=True)
         ]
 
@@ -290,7 +290,7 @@ class Fit:
         self._seconds = sum(snapshot.seconds for snapshot in snapshots)
         self.steps = steps
 
-    def answers(self, stop: Callable[[], bool] = _never) -> list[Answers]:
+    def answers(self, stop: Callable[[], bool] = never) -> list[Answers]:
         """For each replica the answers to the test images, in the order of the images.
 
         Raises:
@@ -305,7 +305,7 @@ class Fit:
         """How many images each replica holds out."""
         return len(self._validation[0])
 
-    def validation_answers(self, stop: Callable[[], bool] = _never) -> Sequence[Answers | None]:
+    def validation_answers(self, stop: Callable[[], bool] = never) -> Sequence[Answers | None]:
         """For each replica the answers to its validation images, in the order of its split; None where it has none.
 
         Raises:

@@ -71,7 +71,7 @@ class Result:
     train_seconds: float | None = None  # of the training steps; trials that ran together share the time
     steps_per_second: float | None = None  # of the training steps
     images_per_second: float | None = None  # of the training steps
-    share_of_matrix_product: float | None = None  # of the operations that the devices do in products of large matrices
+    share_of_matrix_product: float | None = None  # of the operations that all devices do in products of matrices
     devices: int | None = None  # that shared the work
     dataset_fingerprint: str | None = None
     jax: str | None = None  # its version

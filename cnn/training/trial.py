@@ -164,7 +164,7 @@ def run_together(
             record.tidy(session.machine, options.keep)
     missing = [record for record in records if record.outcome is None]
     if missing:
-        fit = Fit(session, prepared, [record.config for record in missing])
+        fit = Fit(session, prepared, [record.config for record in missing], options.test)
         with contextlib.ExitStack() as stack:
             for record in missing:
                 stack.enter_context(contextlib.closing(record))

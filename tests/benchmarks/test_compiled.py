@@ -8,7 +8,7 @@ import pytest
 from jax import lax
 
 from benchmarks import compiled, hlo
-from benchmarks.compiled import EACH, ONE_BY_ONE, SUM, Case
+from benchmarks.compiled import EACH, EVALUATION, ONE_BY_ONE, SUM, Case
 from benchmarks.turns import Unavailable
 from cnn import backends, machine
 from cnn.network import ops
@@ -120,9 +120,10 @@ def test_loops_of_known_length_are_counted_as_often_as_they_run():
     assert (three.kernels, three.written) == (3 * one.kernels, 3 * one.written)
 
 
-def test_a_program_without_a_loop_over_steps_is_refused():
+def test_a_program_without_a_loop_over_steps_is_counted_as_a_whole():
     with pytest.raises(ValueError, match="no loop of unknown length"):
         hlo.step(text(3, count=4))
+    assert hlo.whole(text(3, count=4)).kernels >= 12 * hlo.step(text(1)).kernels
 
 
 @pytest.fixture
@@ -146,6 +147,8 @@ def test_the_programs_are_those_of_the_training_loop(unchecked):
     images = compiled.BATCH * compiled.STEPS * 28 * 28
     assert all(row["arguments"] > images and row["temporaries"] > 0 for row in (together, after))
     assert list(compiled.cells(after)) == list(compiled.cells(together))
+    evaluation = compiled.compiled(Case("28x28x1", "float32", EVALUATION, "windows", replicas=2), devices)
+    assert evaluation["products"] == compiled.BATCHES * 4  # the products of the network, forward alone
 
 
 def test_a_case_changes_the_program_as_it_says():
@@ -163,7 +166,7 @@ def test_every_compiled_choice_is_compared(backend):
     assert {case.max_pool for case in cases} == {"cells", "windows"}
     assert {case.convolution for case in cases} == {"plain", "product"}
     assert {case.precision for case in cases} == set(backends.PRECISIONS)
-    assert {case.gradient for case in cases} == {SUM, EACH, ONE_BY_ONE}
+    assert {case.gradient for case in cases} == {SUM, EACH, ONE_BY_ONE, EVALUATION}
     assert {(case.replicas, case.devices) for case in cases} >= {(8, 1), (1, 1), (8, 4), (1, 4)}
 
 

@@ -147,7 +147,7 @@ def test_a_training_compiles_each_program_once_for_all_seeds_and_rates(digits, b
 )
 def test_no_second_of_a_training_is_one_of_compilation(digits, backend, config):
     with Session(digits, dataclasses.replace(machine.here(), backend=backend)) as session:
-        own = fit.Fit(session, prepare_trials(config, digits), seeds(config, 0, 1))
+        own = fit.Fit(session, prepare_trials(config, digits), seeds(config, 0, 1), test=True)
         with programs() as seen:
             for _ in own.epochs():
                 pass

@@ -14,7 +14,7 @@ from cnn.config import TrialConfig
 from cnn.data.batches import Resident
 from cnn.machine import Machine
 from cnn.network import summary
-from cnn.network.layers import Chain, Shape, Signal
+from cnn.network.layers import Chain, Shape, Signal, Visit
 from cnn.training.loops.loop import Loop
 from cnn.training.loops.scan import ScanLoop
 from cnn.training.loops.threads import ThreadsLoop
@@ -35,17 +35,27 @@ def loop(program: Program, machine: Machine, devices: Sequence[jax.Device], pool
     steps = (row.small_loop if _small(program) else row.loop).value
     if len(devices) == 1 and (machine.backend == "cpu" or steps == "steps"):
         return ThreadsLoop(program, machine.cores, pool, in_pieces=steps == "program")
-    return ScanLoop(program, devices, row.together.value)
+    return ScanLoop(program, devices, (row.together_wide if _wide(program) else row.together).value)
+
+
+def _wide(program: Program) -> bool:
+    """Whether the network convolves, and each convolution has many filters."""
+    filters = [visit.after.shape[-1] for visit in _convolutions(program)]
+    return min(filters, default=0) >= backends.WIDE
 
 
 def _small(program: Program) -> bool:
     """Whether the network has no convolution and a step few multiplications, so that to start steps takes the time."""
     image_shape = program.task.image_shape
     macs = program.batches.size * summary.cost(program.network, image_shape).macs
-    visits = program.network.visits(Signal(image_shape))
+    return macs <= SMALL_STEP and not _convolutions(program)
+
+
+def _convolutions(program: Program) -> list[Visit]:
+    """The convolutions of the network: layers that multiply, and take images."""
+    visits = program.network.visits(Signal(program.task.image_shape))
     images = [visit for visit in visits if len(visit.before.shape) == 3]
-    convolves = any(visit.layer.multiply_accumulates(visit.before.shape) for visit in images)
-    return macs <= SMALL_STEP and not convolves
+    return [visit for visit in images if visit.layer.multiply_accumulates(visit.before.shape)]
 
 
 def largest_group(machine: Machine, stream: bool = False) -> int:

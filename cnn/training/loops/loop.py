@@ -4,6 +4,7 @@ All loops do the same steps on the same random numbers. They differ in how much 
 in where it runs.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from threading import Lock
@@ -19,6 +20,22 @@ STEP = "training step"  # what a profiler calls the steps that Python starts tog
 
 class Stopped(Exception):
     """An evaluation was given up, because a stop was asked for."""
+
+
+def never() -> bool:
+    """False: nothing asks to pause or to stop."""
+    return False
+
+
+def after_one() -> Callable[[], bool]:
+    """A function that stops an evaluation after its first batch.
+
+    Example:
+        >>> stop = after_one()
+        >>> stop(), stop(), stop()
+        (False, True, True)
+    """
+    return functools.partial(next, iter([False]), True)
 
 
 class Pace:
@@ -104,7 +121,7 @@ class Loop(Protocol):
         """For each replica the sums over its part of the data, and the answer to each image in it.
 
         Raises:
-            Stopped: `stop`, which is called before each batch, returned True.
+            Stopped: `stop`, which is called before each batch or piece of some batches, returned True.
         """
 
     def unstack(self, states: Any, count: int) -> list[TrainState]:

@@ -11,7 +11,7 @@ from cnn import machine
 from cnn.data.batches import Images
 from cnn.network import forms
 from cnn.training.loops.loop import Pace, Stopped
-from cnn.training.loops.scan import ScanLoop
+from cnn.training.loops.scan import BATCHES, ScanLoop
 from cnn.training.step import Totals
 from tests.training.test_step import CLASSES, COUNT, SHAPE, program, replica
 
@@ -65,10 +65,10 @@ def test_an_evaluation_that_is_not_wanted_is_given_up(data):
         own.evaluate(own.start([replica()]), [replica()], data, [np.arange(COUNT)], lambda: True)
 
 
-def test_an_evaluation_is_given_up_between_its_batches(data):
-    """It asks before each batch, so that a long evaluation does not hold up a stop."""
+def test_an_evaluation_is_given_up_between_its_pieces(data):
+    """It asks before each piece, so that a long evaluation does not hold up a stop."""
     own = loop(8)
-    own.batch_size = COUNT // 4
+    own.batch_size = COUNT // (3 * BATCHES)
     asked = []
 
     def stop():
