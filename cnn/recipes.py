@@ -144,6 +144,10 @@ RECORDS: Mapping[str, tuple[Record, ...]] = {
     ),
     "train": (
         Record(
+            "--dataset=mnist",
+            "99.67 % (99.64 to 99.69, n=10) in 9.5 minutes on one core beside other work, the fastest of ten",
+        ),
+        Record(
             "--dataset=mnist --recipe=quick",
             "99.23 % (99.20 to 99.27, n=10) in 17.4 s from the start of the process, with nothing compiled before",
         ),
@@ -229,7 +233,7 @@ def recorded(experiment: str) -> str:
 
     Example:
         >>> print(recorded("train").splitlines()[0])
-        python -m experiments.train --dataset=mnist --recipe=quick
+        python -m experiments.train --dataset=mnist
     """
     return "\n".join(
         f"python -m experiments.{experiment} {record.command}\n  {record.found}"
