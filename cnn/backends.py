@@ -84,7 +84,9 @@ CPU = Backend(
 GPU = Backend(
     convolution=Choice("plain", "compiled", "cuDNN's kernels: a step writes 404 MiB, by patches and a product 873"),
     max_pool=Choice("cells", "compiled", "62 kernels that write 404 MiB; with windows 69, which write 1,012"),
-    loop=Choice("program", "compiled", "a step of one replica is 52 to 63 kernels; XLA starts them without Python"),
+    loop=Choice(
+        "program", "compiled", "a step is 52 to 63 kernels, which XLA starts; it may ask the host before a step"
+    ),
     small_loop=Choice("program", "read", "as with convolutions: launches"),
     together=Choice(8, "compiled", "62 kernels, one by one 504; 64 replicas take 1,940 MiB of temporaries, 8 take 238"),
     together_wide=Choice(8, "compiled", "62 kernels, one by one 504, for 64, 128 and 256 filters too"),

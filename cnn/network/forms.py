@@ -51,6 +51,12 @@ class Forms(Protocol):
     def over(self, spread: Spread) -> "Forms":
         """The same forms, for a batch whose images lie so."""
 
+    def at(self, first: Array | int) -> "Forms":
+        """The same forms, for a part of a batch from this image on. They can no longer be a static argument."""
+
+    def positions(self, count: int) -> Array:
+        """The places in the whole batch of so many images, which are given to a layer here."""
+
     def conv2d(
         self, x: Array, kernel: Array, bias: Array | None = None, *, stride: Axes = 1, padding: Padding = 0
     ) -> Array:
@@ -82,9 +88,16 @@ class Chosen:
     avg_pool2d: Callable[..., Array] = ops.avg_pool2d
     dense: Callable[..., Array] = ops.dense
     spread: Spread = HERE
+    first: Array | int = 0
 
     def over(self, spread: Spread) -> "Chosen":
         return dataclasses.replace(self, spread=spread)
+
+    def at(self, first: Array | int) -> "Chosen":
+        return dataclasses.replace(self, first=first)
+
+    def positions(self, count: int) -> Array:
+        return self.first + self.spread.first() + jnp.arange(count)
 
 
 PLAIN: Forms = Chosen()

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import ClassVar, NamedTuple, TypeVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -328,15 +329,17 @@ class Dense(Layer):
 
 
 class Dropout(Layer):
-    """While training, each unit is 0 with probability `rate`; the others keep the mean (Srivastava et al. 2014)."""
+    """While training, each unit is 0 with probability `rate`; the others keep the mean (Srivastava et al. 2014).
+
+    An image's mask depends on its place in the batch alone, not on how the batch is divided.
+    """
 
     rate: float
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False, forms: Forms = PLAIN) -> Array:
-        dropout = nn.Dropout(self.rate, deterministic=not train)
-        if not train or forms.spread.devices == 1:
-            return dropout(x)
-        whole = jnp.ones((forms.spread.images, *x.shape[1:]), x.dtype)
-        kept = forms.spread.own(dropout(whole)) != 0  # as one device would draw it
+        if not train:
+            return x
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(self.make_rng("dropout"), forms.positions(len(x)))
+        kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, x.shape[1:]))(keys)
         return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype))

@@ -1,8 +1,8 @@
 """Where the images of a batch lie: here, in micro-batches one after another, or spread over devices.
 
 Nearly every layer computes image by image, and does not ask. A normalisation over the batch sums over all images.
-Dropout draws its masks for the whole batch on each device, and augmentation and scenes compute all of its images there,
-so that the random numbers are those of one device; then each device takes its part. This work is not divided.
+Dropout draws the mask of an image by the image's place in the batch. Augmentation and scenes compute all images of the
+batch on each device, so that the random numbers are those of one device; then each device takes its part.
 
 Example:
     >>> import jax.numpy as jnp
@@ -60,13 +60,17 @@ class Spread:
         more = self.part * self.devices - self.images
         if more:
             whole = jnp.pad(whole, [(0, more)] + [(0, 0)] * (whole.ndim - 1), mode="edge")
-        return lax.dynamic_slice_in_dim(whole, lax.axis_index(BATCH_AXIS) * self.part, self.part)
+        return lax.dynamic_slice_in_dim(whole, self.first(), self.part)
+
+    def first(self) -> Array | int:
+        """The place of this device's first image in the batch."""
+        return 0 if self.devices == 1 else lax.axis_index(BATCH_AXIS) * self.part
 
     def counts(self) -> Array | None:
         """Which images of this device's part are real; None: all of them, on each device."""
         if self.images % self.devices == 0:
             return None
-        return lax.axis_index(BATCH_AXIS) * self.part + jnp.arange(self.part) < self.images
+        return self.first() + jnp.arange(self.part) < self.images
 
 
 HERE = Spread()

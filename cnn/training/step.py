@@ -104,7 +104,7 @@ class Program:
         batches: where a step finds its examples.
         optimizer: returns the gradient transformation for a highest learning rate.
         forms: the form of each operation on this machine.
-        micro_batch: images whose gradient a CPU computes together; only dropout's masks depend on this number.
+        micro_batch: images whose gradient a CPU computes together.
         precision: of a step's images, activations and weights.
         label_smoothing: share of the target that is spread evenly over the classes.
     """
@@ -153,21 +153,28 @@ class Program:
         images, targets = jax.tree.map(
             lambda leaf: lax.dynamic_slice_in_dim(leaf, start, size), (batch.images, batch.targets)
         )
-        dropout = jax.random.fold_in(batch.dropout, start)
-        given = self._normalized(replica, images), targets, dropout
-        grads, rest = jax.grad(self._loss, has_aux=True)(params, statistics, *given)
+        given = self._normalized(replica, images), targets, batch.dropout
+        loss = functools.partial(self._loss, self.forms.at(start))
+        grads, rest = jax.grad(loss, has_aux=True)(params, statistics, *given)
         return _gradient(grads, rest)
 
     def _normalized(self, replica: Replica, images: Array) -> Array:
         return preprocess.normalize(images, replica.mean, replica.deviation, PRECISIONS[self.precision].dtype)
 
     def _loss(
-        self, params: Any, statistics: Any, x: Array, targets: Any, dropout: Array, counts: Array | None = None
+        self,
+        forms: Forms,
+        params: Any,
+        statistics: Any,
+        x: Array,
+        targets: Any,
+        dropout: Array,
+        counts: Array | None = None,
     ) -> tuple[Array, tuple[Array, Array, Any]]:
         variables = {"params": params, **statistics}
         with multiplying(self.precision):
             outputs, statistics = self.network.apply(
-                variables, x, train=True, forms=self.forms, rngs={"dropout": dropout}, mutable=list(statistics)
+                variables, x, train=True, forms=forms, rngs={"dropout": dropout}, mutable=list(statistics)
             )
         outputs = outputs.astype(jnp.float32)
         losses = self.task.loss(outputs, targets, self.label_smoothing)
@@ -191,12 +198,11 @@ class Program:
         batches = jax.vmap(self.batch, (0, 0, (None, 0)))(states.step, replicas, given)
         images, targets = jax.tree.map(jax.vmap(spread.own), (batches.images, batches.targets))
         x = jax.vmap(self._normalized)(replicas, images)
-        dropout = jax.vmap(jax.random.fold_in, (0, None))(batches.dropout, 0)
         counts = spread.counts()
 
         def loss(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:
-            each = functools.partial(self._loss, counts=counts)
-            losses, rest = jax.vmap(each)(params, states.statistics, x, targets, dropout)
+            each = functools.partial(self._loss, self.forms, counts=counts)
+            losses, rest = jax.vmap(each)(params, states.statistics, x, targets, batches.dropout)
             return losses.sum(), rest
 
         gradient = _gradient(*jax.grad(loss, has_aux=True)(self.weights(states.params)))
