@@ -70,12 +70,12 @@ def main(path):
             for replicas in REPLICAS[name]:
                 fit = start(session, network, replicas, 51 if name in UNEVEN else 64)
                 ended = list(fit.epochs())
-                epochs = [[epoch.val_accuracy for epoch, _ in each] for each in ended]
-                sums = [[(epoch.train_loss, epoch.train_accuracy) for epoch, _ in each] for each in ended]
+                losses = [[(epoch.train_loss, epoch.val_loss) for epoch, _ in each] for each in ended]
+                right = [[(epoch.train_accuracy, epoch.val_accuracy) for epoch, _ in each] for each in ended]
                 found[f"{name}, {replicas}: weights"] = np.stack([flat(own.variables) for own in fit.trained()])
                 found[f"{name}, {replicas}: outputs"] = np.stack([own.outputs for own in fit.answers()])
-                found[f"{name}, {replicas}: validation"] = np.array(epochs, np.float64)
-                found[f"{name}, {replicas}: training"] = np.array(sums, np.float64)
+                found[f"{name}, {replicas}: losses"] = np.array(losses, np.float64)
+                found[f"{name}, {replicas}: accuracies"] = np.array(right, np.float64)
                 if isinstance(fit.loop, ScanLoop):
                     found[f"{name}, {replicas}: collectives"] = np.array(collectives(fit))
         for name, network in ONE_STEP.items():
