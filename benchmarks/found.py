@@ -49,11 +49,10 @@ def _row(swept: Swept, sweeps: Sequence[Swept]) -> dict[str, str]:
     if best is None:
         raise ValueError(f"{swept.folder}: recommends no depth")
     network = swept.config.network
-    normalization = network.normalization
     return {
         "data": DATA.get(swept.config.dataset, swept.config.dataset) + _share(swept.config),
         "equal": MATCHED[swept.config.match],
-        "normalisation": normalization,
+        "normalisation": network.normalization,
         "head": network.head,
         "epochs": str(swept.config.training.epochs),
         "use": f"**{best.blocks} block{'s' * (best.blocks != 1)}**",

@@ -341,5 +341,5 @@ class Dropout(Layer):
         if not train:
             return x
         keys = jax.vmap(jax.random.fold_in, (None, 0))(self.make_rng("dropout"), forms.positions(len(x)))
-        kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, x.shape[1:]))(keys)
-        return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype))
+        dropout = nn.Dropout(self.rate, deterministic=False)
+        return jax.vmap(lambda image, key: dropout(image, rng=key))(x, keys)

@@ -64,9 +64,10 @@ class Totals(flax.struct.PyTreeNode):
     @classmethod
     def of(cls, parts: Sequence["Totals"]) -> "Totals":
         """The sums over the images of all parts, added up on the host in the order of the parts."""
-        rows = jax.device_get([(part.loss, part.correct, part.count) for part in parts])
-        loss, correct, count = (np.asarray(functools.reduce(np.add, column)) for column in zip(*rows, strict=True))
-        return cls(loss, correct, count, np.asarray(max(int(part.bad_step) for part in parts), np.int32))
+        rows = jax.device_get([(part.loss, part.correct, part.count, part.bad_step) for part in parts])
+        *sums, bad_steps = zip(*rows, strict=True)
+        loss, correct, count = (np.asarray(functools.reduce(np.add, column)) for column in sums)
+        return cls(loss, correct, count, np.asarray(max(bad_steps)))
 
 
 class Batch(flax.struct.PyTreeNode):

@@ -30,8 +30,8 @@ EVERYWHERE = PartitionSpec()  # how arrays lie on the devices: all of them on ea
 BY_REPLICA = PartitionSpec(REPLICA_AXIS)
 BY_BATCH = PartitionSpec(BATCH_AXIS)
 BY_BOTH = PartitionSpec(REPLICA_AXIS, BATCH_AXIS)
-# Batches of an evaluation that a device computes in one program, which may first copy all images into a layout of its
-# own: for a TPU v5e, the compiler estimates four batches at 1.3 times the cycles of one.
+# Batches of an evaluation that a device computes in one program. For a TPU v5e, the compiler estimates four batches at
+# 1.3 times the cycles of one, since most of it comes before the first (benchmarks/README.md).
 BATCHES = 4
 
 
@@ -120,7 +120,8 @@ class ScanLoop:
         on_all = compiled.everywhere(data)
         size = max(self.batch_size // compiled.side_by_side(len(replicas)), 1)
         batches = [padded(members(part, self.program.task.objects), size) for part in parts]
-        piece = min(BATCHES, -(-len(batches[0][1]) // compiled.shape.batch)) * compiled.shape.batch
+        axis = compiled.mesh.shape[BATCH_AXIS]
+        piece = min(BATCHES, -(-len(batches[0][1]) // axis)) * axis
         indices = [_filled(places, piece) for places, _ in batches]
         mask = _filled(batches[0][1], piece)
         found: list[list[tuple[Totals, Answers]]] = []
@@ -155,7 +156,6 @@ class Compiled:
     """
 
     def __init__(self, program: Program, devices: Sequence[jax.Device], shape: Shape, together: int) -> None:
-        self.shape = shape
         self.mesh = mesh(devices, shape)
         self.together = together
         self._program = dataclasses.replace(
