@@ -90,7 +90,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a network learns: AdamW under a one-cycle schedule, with images that are changed at random."""
+    """How a network learns, by AdamW under a one-cycle schedule with images changed at random, and how it answers."""
 
     epochs: int = setting(10, "passes over the training images")
     batch_size: int = setting(64, "images in a training step")
@@ -101,6 +101,7 @@ class TrainingConfig:
     turn: float = setting(0.0, "turn each training image by up to this many degrees, either way")
     zoom: float = setting(0.0, "enlarge or shrink each training image by up to this share of its size")
     cutout: int = setting(0, "hide a square of this many pixels' side of each training image")
+    mirror: bool = setting(False, "answer with the mean of the logits of an image and of its mirror image")
     precision: str = setting(
         "float32",
         f"precision inside a step; sums and stored weights stay float32: {', '.join(PRECISIONS)}",
@@ -117,6 +118,7 @@ class TrainingConfig:
         require(decays, "weight_decay", self.weight_decay, f"at least 0.0 and below {FLOAT32[1]}")
         require_share("label_smoothing", self.label_smoothing)
         require_switch("flip", self.flip)
+        require_switch("mirror", self.mirror)
         require_known("precision", self.precision, PRECISIONS)
 
 

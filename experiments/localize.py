@@ -155,7 +155,7 @@ EXPERIMENT = Experiment(
     name="localize",
     doc=__doc__,
     config=StudyConfig,
-    fixed=("model", "shift", "turn", "zoom", "cutout"),
+    fixed=("model", "shift", "turn", "zoom", "cutout", "mirror"),
     study=study,
     report=report,
 )

@@ -35,6 +35,7 @@ WRONG = [
     (TrainingConfig, "shift", [-1, 0.5]),
     (TrainingConfig, "weight_decay", [1e300, -1e-4, math.inf, math.nan, "1e-4"]),
     (TrainingConfig, "flip", [1, "no", None]),
+    (TrainingConfig, "mirror", [1, "no", None]),
     (SceneConfig, "objects", [-1, 3, 1.0, True]),
     (SceneConfig, "canvas", [0.5, 9, math.nan, "2"]),
     (TrialConfig, "dataset", [None, 3]),

@@ -182,7 +182,8 @@ def _answers(trained: Trained, forms: Forms) -> Callable[[Array], dict[str, Arra
         mean: Any = trained.mean
         deviation: Any = trained.deviation
         network = trained.network
-        outputs = forward(network, forms, trained.precision, trained.variables, images, mean, deviation)
+        own = (network, forms, trained.precision, trained.variables)
+        outputs = forward(*own, images, mean, deviation, trained.mirror)
         names = output_names(trained)
         return {names[0]: outputs} | {name: _probabilities(trained, outputs) for name in names[1:]}
 

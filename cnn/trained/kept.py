@@ -26,7 +26,7 @@ import numpy as np
 from cnn import files
 from cnn.errors import RequestError
 
-FORMAT = 3  # of the files; another version's are refused
+FORMAT = 4  # of the files; another version's are refused
 JSON = "trained.json"
 WEIGHTS = "trained.safetensors"
 METADATA = "trained"  # the key of the description in the metadata of a file that holds both

@@ -91,6 +91,7 @@ class Live:
     class_names: tuple[str, ...]
     steps: tuple[Step, ...]  # in order; the last one gives the logits
     epsilon: float  # added to a variance
+    mirror: bool  # whether the answer is the mean of the logits of the image and of its mirror image
     weights: bytes  # the buffer in which the tensors lie
 
     def to_json(self) -> dict[str, Any]:
@@ -146,6 +147,7 @@ def live(trained: Trained) -> Live | NotLive:
             for visit in visits
         ),
         epsilon=EPSILON,
+        mirror=trained.mirror,
         weights=b"".join(array.tobytes() for array in own),
     )
 

@@ -91,6 +91,11 @@ class Trained:
         return self.network.output_shape(self.image_shape)
 
     @property
+    def mirror(self) -> bool:
+        """Whether an output is the mean of those for an image and for its mirror image."""
+        return self.config.training.mirror
+
+    @property
     def precision(self) -> str:
         """Of images, activations and weights in use, as in training."""
         return self.config.training.precision
@@ -155,6 +160,7 @@ class Trained:
     def outputs(self, images: UInt8[np.ndarray, "n height width c"]) -> Float[np.ndarray, "n outputs"]:
         """The network's output for each image, in float32: for a classifier a logit for each class.
 
+        With `mirror` in the training's settings, an output is the mean of those for the image and for its mirror image.
         The images are normalised here. They run in batches of 128, a thread for each core, since a CPU does not keep
         its cores busy with one batch. Fewer images than that are one batch, of 1, 16 or 128 images with the padding; a
         batch of another size may round the last bits in another way.
@@ -163,7 +169,8 @@ class Trained:
             RequestError: the images have another shape than those that the network learned from.
         """
         none = np.zeros((0, *self._output_shape), np.float32)
-        return np.concatenate([none, *self._in_batches(_outputs, images)])
+        compute = functools.partial(_outputs, mirror=self.mirror)
+        return np.concatenate([none, *self._in_batches(compute, images)])
 
     def probabilities(self, images: UInt8[np.ndarray, "n height width c"]) -> Float[np.ndarray, "n classes"]:
         """The probability of each class for each image, in float32; errors are those of `outputs`.
@@ -245,15 +252,30 @@ def class_probabilities(logits: Float[np.ndarray, "n classes"], model: str) -> F
 
 
 def forward(
-    network: Chain, forms: Forms, precision: str, variables: Any, images: Array, mean: Array, deviation: Array
+    network: Chain,
+    forms: Forms,
+    precision: str,
+    variables: Any,
+    images: Array,
+    mean: Array,
+    deviation: Array,
+    mirror: bool = False,
 ) -> Float[Array, "batch outputs"]:
-    """The outputs of a network for uint8 images, which are normalised here; the evaluation of training uses it too."""
+    """The outputs of a network for uint8 images, which are normalised here; the evaluation of training uses it too.
+
+    With `mirror` they are the mean of the outputs for an image and for its mirror image, left to right (Krizhevsky et
+    al. 2012, "ImageNet classification with deep convolutional neural networks", section 4.1, average over mirror images
+    too, and over parts of each image).
+    """
     x = preprocess.normalize(images, mean, deviation, PRECISIONS[precision].dtype)
+    views = (x, x[:, :, ::-1]) if mirror else (x,)
+    used = _in_use(variables, precision)
     with multiplying(precision):
-        return jnp.asarray(network.apply(_in_use(variables, precision), x, forms=forms), jnp.float32)
+        outputs = [jnp.asarray(network.apply(used, view, forms=forms), jnp.float32) for view in views]
+    return functools.reduce(jnp.add, outputs) / len(outputs)
 
 
-_outputs = jax.jit(forward, static_argnums=(0, 1, 2))
+_outputs = jax.jit(forward, static_argnums=(0, 1, 2), static_argnames=("mirror",))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))

@@ -38,7 +38,7 @@ from cnn.training.answers import Predictions
 from cnn.training.checkpoints import Checkpoints
 from cnn.training.metrics import Epoch, read_epochs, write_epochs
 
-FORMAT = 6  # of the files in a work folder, of a trial or a study; a folder of another format is refused
+FORMAT = 7  # of the files in a work folder, of a trial or a study; a folder of another format is refused
 PROVENANCE = "provenance"  # what produced the numbers; `config.json` has it and the format beside the settings
 _FORMAT = "format"
 FINISHED = ("done", "diverged")

@@ -40,7 +40,7 @@ class Speed(NamedTuple):
 def by_cost(prepared: Prepared) -> Speed:
     """A rough speed, from the network's multiply-accumulates: it compares networks, and is no forecast."""
     size = prepared.config.training.batch_size
-    return _of_step((STEP_COST + size * prepared.cost.macs / FORWARD_SHARE) / RATE, size)
+    return _of_step(prepared, (STEP_COST + size * prepared.cost.macs / FORWARD_SHARE) / RATE)
 
 
 def by_results(prepared: Prepared, train_seconds: Sequence[float]) -> Speed:
@@ -52,7 +52,7 @@ def by_results(prepared: Prepared, train_seconds: Sequence[float]) -> Speed:
     """
     training = prepared.config.training
     mean = sum(train_seconds) / len(train_seconds)
-    return _of_step(mean / (training.epochs * prepared.steps_per_epoch), training.batch_size)
+    return _of_step(prepared, mean / (training.epochs * prepared.steps_per_epoch))
 
 
 def measured(session: Session, prepared: Prepared, configs: Sequence[TrialConfig]) -> Speed:
@@ -72,7 +72,7 @@ def measured(session: Session, prepared: Prepared, configs: Sequence[TrialConfig
             break
     seconds += sum(snapshot.seconds for snapshot in fit.snapshot())  # of the epoch in progress
     if not fit.validation_images:
-        return _of_step(seconds / fit.steps, prepared.config.training.batch_size)._replace(together=len(configs))
+        return _of_step(prepared, seconds / fit.steps)._replace(together=len(configs))
     fit.validation_answers()  # compiles
     begun = time.perf_counter()
     fit.validation_answers()
@@ -97,5 +97,6 @@ def trial_seconds(prepared: Prepared, dataset: Dataset, speed: Speed, *, test: b
     return training + (len(dataset.test_labels) * speed.image if test else 0.0)
 
 
-def _of_step(step: float, batch_size: int) -> Speed:
-    return Speed(step, FORWARD_SHARE * step / batch_size)
+def _of_step(prepared: Prepared, step: float) -> Speed:
+    views = 2 if prepared.task.mirror else 1
+    return Speed(step, views * FORWARD_SHARE * step / prepared.config.training.batch_size)

@@ -247,7 +247,7 @@ class Program:
         images, targets = self.task.test_examples(indices, batch)
         variables = {"params": state.params, **state.statistics}
         scale = (replica.mean, replica.deviation)
-        outputs = forward(self.network, self.forms, self.precision, variables, images, *scale)
+        outputs = forward(self.network, self.forms, self.precision, variables, images, *scale, self.task.mirror)
         losses = self.task.loss(outputs, targets, 0.0)
         right = self.task.right(outputs, targets) & mask
         sums = Totals((losses * mask).sum(), right.sum(), jnp.sum(mask), jnp.int32(-1))

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 from cnn.config import TrainingConfig, TrialConfig
 from cnn.data import preprocess, scenes
 from cnn.data.batches import Images, key
-from cnn.errors import RequestError
+from cnn.errors import RequestError, require
 from cnn.network import models
 from cnn.network.layers import Shape
 
@@ -43,6 +43,10 @@ class Task(Protocol):
     def outputs(self) -> int:
         """How many numbers the network outputs for an example."""
 
+    @property
+    def mirror(self) -> bool:
+        """Whether an evaluation takes the mean of the outputs for an image and for its mirror image."""
+
     def training_examples(self, key: Array, batch: Images) -> tuple[Array, Any]:
         """Augmented uint8 images [n, height, width, channels] and their targets."""
 
@@ -65,6 +69,10 @@ class Classification:
     training: TrainingConfig
     rejection_logit: float | None = None  # of a class "none of them" in the loss: see `lenet1998.LeNet5_1998`
     objects: int = 1
+
+    @property
+    def mirror(self) -> bool:
+        return self.training.mirror
 
     def training_examples(
         self, key: Key[Array, ""], batch: Images
@@ -106,6 +114,7 @@ class Localization:
     objects: int
     canvas: float
     training: TrainingConfig
+    mirror: bool = False  # the boxes of a mirrored scene are elsewhere
 
     @property
     def image_shape(self) -> Shape:
@@ -184,7 +193,8 @@ def task(config: TrialConfig, image_shape: Shape, classes: int) -> Classificatio
     """The task that the settings name, on images of this shape.
 
     Raises:
-        RequestError: the model is unknown, or it only classifies and the settings ask for objects to locate.
+        RequestError: the model is unknown; or the settings ask for objects to locate, and the model only classifies or
+            its answers are those of an image and its mirror image.
     """
     model = models.known(config.network.model)
     objects = config.scene.objects
@@ -192,4 +202,5 @@ def task(config: TrialConfig, image_shape: Shape, classes: int) -> Classificatio
         return Classification(image_shape, classes, config.training, model.rejection_logit)
     if model.only_classifies:
         raise RequestError(f"objects={objects}: {config.network.model} only classifies, so must be 0")
+    require(not config.training.mirror, "mirror", True, f"false with objects={objects}, since boxes are not averaged")
     return Localization(image_shape, classes, objects, config.scene.canvas, config.training)

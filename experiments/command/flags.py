@@ -287,7 +287,7 @@ def _refuse_unused(config: Any, given: Mapping[str, Any]) -> None:
     objects = config.scene.objects
     if objects:
         why = f"with objects={objects} objects are placed at random, and no more; it is used with objects=0"
-        unused |= dict.fromkeys(("shift", "turn", "zoom", "cutout"), why)
+        unused |= dict.fromkeys(("shift", "turn", "zoom", "cutout", "mirror"), why)
     else:
         unused["canvas"] = "with objects=0 there is no scene; it is used with objects=1 or objects=2"
     for name, why in unused.items():

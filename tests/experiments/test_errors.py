@@ -102,6 +102,7 @@ WRONG = {
     ],
     "margin": [*NO_NUMBERS, ("-1", "at least 0"), ("1", "below 1")],
     "match": [("depth", "width, parameters, macs"), ("", "one of width"), ("Width", "nearest: width")],
+    "mirror": [("maybe", "true or false"), ("", "true or false"), ("2", "true or false")],
     "model": [("lenet", "nearest: lenet5"), ("", KNOWN["model"]), ("ConvNet", "nearest: convnet")],
     "normalization": [("instance", KNOWN["normalization"]), ("", KNOWN["normalization"]), ("None", "nearest: none")],
     "num_processes": [*NO_INTEGERS, ("2", "must come with coordinator_address=HOST:PORT")],

@@ -33,6 +33,7 @@ SHARED = {  # another value of each setting, and what the line says of it
     "precision": ("bfloat16", "training.precision: 'float32', now 'bfloat16'"),
     "shift": ("1", "training.shift: 0, now 1"),
     "cutout": ("2", "training.cutout: 0, now 2"),
+    "mirror": ("true", "training.mirror: False, now True"),
     "turn": ("5", "training.turn: 0, now 5"),
     "zoom": ("0.1", "training.zoom: 0, now 0.1"),
     "weight_decay": ("0.1", "training.weight_decay: 0.0001, now 0.1"),

@@ -26,16 +26,16 @@ KINDS = {
     "resnet, batch": {"model": "resnet", "normalization": "batch"},
     "resnet, layer": {"model": "resnet", "normalization": "layer"},
     "head=average, pooling=average": {"head": "average", "pooling": "average"},
+    "mirror": {"mirror": True},
 }
 
 
 @functools.cache
-def make(objects=0, precision="float32", **settings):
+def make(objects=0, precision="float32", mirror=False, **settings):
     """A network of random weights, with as many outputs as its model or its scene needs."""
     network = NetworkConfig(**{"blocks": 2, "width": 4, "hidden": 5} | settings)
-    config = TrialConfig(
-        "random", network=network, training=TrainingConfig(precision=precision), scene=SceneConfig(objects=objects)
-    )
+    training = TrainingConfig(precision=precision, mirror=mirror)
+    config = TrialConfig("random", network=network, training=training, scene=SceneConfig(objects=objects))
     outputs = 10 if network.model == "lenet5_1998" else 3
     names = tuple("abcdefghij"[:outputs])
     x = jnp.ones((1, *untrained.SHAPE))

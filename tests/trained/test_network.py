@@ -13,9 +13,10 @@ import safetensors
 from cnn.data.batches import stream
 from cnn.errors import RequestError
 from cnn.network.forms import PLAIN, fast
-from cnn.trained import features
+from cnn.trained import features, kept
 from cnn.trained import network as trained_network
 from cnn.trained.network import Trained, class_probabilities
+from tests.trained import exported
 from tests.trained.untrained import SHAPE, make, outputs_at_once, random_images
 
 pytestmark = pytest.mark.thorough
@@ -39,6 +40,20 @@ def test_outputs_are_those_of_all_images_at_once(count):
     outputs = make().outputs(random_images(300)[:count])
     assert outputs.dtype == np.float32 and outputs.shape == (count, 3)
     np.testing.assert_allclose(outputs, outputs_at_once()["logits"][:count], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{}, {"model": "lenet5_1998"}], ids=["convnet", "lenet5_1998"])
+def test_an_answer_may_be_the_mean_of_that_of_both_mirror_images(settings):
+    trained = exported.make(mirror=True, **settings)
+    alone = exported.make(**settings)
+    images = random_images(5)
+    mirrored = images[:, :, ::-1]
+    found = trained.outputs(images)
+    np.testing.assert_allclose(found, (alone.outputs(images) + alone.outputs(mirrored)) / 2, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(trained.outputs(mirrored), found)
+    assert np.abs(found - alone.outputs(images)).max() > 0.01
+    last = trained.network.layers()[-1].name
+    np.testing.assert_array_equal(trained.features(last, images), alone.outputs(images))
 
 
 SIZES = {1: 1, 2: 16, 16: 16, 17: 128, 127: 128, 128: 128, 129: 128, 300: 128}  # of a batch, by the number of images
@@ -195,7 +210,7 @@ def edit(path):
 
 
 def make_older(path):
-    path.write_text(path.read_text().replace('"format": 3', '"format": 2'))
+    path.write_text(path.read_text().replace(f'"format": {kept.FORMAT}', f'"format": {kept.FORMAT - 1}'))
 
 
 @pytest.mark.parametrize(

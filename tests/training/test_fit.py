@@ -133,13 +133,15 @@ def test_the_test_set_counts_once_at_any_batch_size(session, size, monkeypatch):
     assert len(right) == 360 and right.mean() == accuracy
 
 
-def test_a_trained_network_gives_the_answers_of_the_fit(session):
-    own = start(session, trial_config(), trial_config(1))
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_trained_network_gives_the_answers_of_the_fit(session, mirror):
+    own = start(session, trial_config(mirror=mirror), trial_config(1, mirror=mirror))
     for _ in own.epochs():
         pass
     images = session.dataset.test_images
     for trained, answers, seed in zip(own.trained(), own.answers(), (0, 1), strict=True):
         np.testing.assert_allclose(trained.outputs(images), answers.outputs, rtol=1e-5, atol=1e-5)
+        assert trained.mirror == mirror
         assert trained.config.seed == seed and trained.class_names == session.dataset.class_names
 
 

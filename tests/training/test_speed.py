@@ -14,9 +14,9 @@ def digits():
     return datasets.load("digits")
 
 
-def prepared(digits, blocks=1, fraction=0.1, epochs=4):
+def prepared(digits, blocks=1, fraction=0.1, epochs=4, mirror=False):
     network = NetworkConfig(blocks=blocks, width=4, hidden=8)
-    training = TrainingConfig(epochs=epochs, batch_size=256)
+    training = TrainingConfig(epochs=epochs, batch_size=256, mirror=mirror)
     return prepare_trials(
         TrialConfig("digits", validation_fraction=fraction, network=network, training=training), digits
     )
@@ -40,6 +40,8 @@ def test_the_time_of_a_trial(digits, fraction, test, done, seconds):
 def test_the_speed_of_finished_trials_is_the_mean_of_their_steps(digits):
     known = speed.by_results(prepared(digits), [4.0, 6.0])
     assert known == Speed(5.0 / 20, pytest.approx(5.0 / 20 / 256 / 3), 1)
+    twice = speed.by_results(prepared(digits, mirror=True), [4.0, 6.0])
+    assert twice == Speed(known.step, pytest.approx(2 * known.image), 1)
 
 
 def test_a_deeper_network_is_expected_to_take_longer(digits):

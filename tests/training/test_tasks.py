@@ -140,5 +140,8 @@ def test_the_task_and_the_loss_follow_from_the_settings():
     six = splits.subset(digits, range(6))
     with pytest.raises(RequestError, match=r"^objects=1: lenet5_1998 only classifies"):
         prepare_trials(dataclasses.replace(lenet, dataset=six.name, scene=SceneConfig(1)), six)
+    mirror = dataclasses.replace(scene_config(objects=1), training=TrainingConfig(batch_size=256, mirror=True))
+    with pytest.raises(RequestError, match=r"^mirror=True: must be false with objects=1, "):
+        prepare_trials(mirror, digits)
     assert prepare_trials(lenet, digits).task.rejection_logit == -10.0
     assert prepare_trials(scene_config(), digits).task.rejection_logit is None

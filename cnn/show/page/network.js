@@ -37,15 +37,34 @@ const Network = (() => {
     return sign * (exponent ? (1 + fraction) * 2 ** (exponent - 15) : fraction * 2 ** -14);
   }
 
-  // Every layer's output for uint8 pixels, by the layer's name; the normalised image has the empty name.
+  // Every layer's output for uint8 pixels, by the layer's name; the normalised image has the empty name. The logits are
+  // those of the last layer, or their mean with those of the mirror image.
   function run(network, pixels) {
+    const layers = computed(network, pixels);
+    const last = network.steps[network.steps.length - 1].name;
+    let logits = layers.get(last).values;
+    if (network.mirror) {
+      const others = computed(network, mirrored(network, pixels)).get(last).values;
+      logits = logits.map((logit, index) => (logit + others[index]) / 2);
+    }
+    return { layers, logits, probabilities: softmax(logits) };
+  }
+
+  function computed(network, pixels) {
     const layers = new Map([["", { shape: network.image_shape, values: normalised(network, pixels) }]]);
     for (const step of network.steps) {
       const inputs = step.inputs.map((name) => layers.get(name));
       layers.set(step.name, { shape: step.shape, values: COMPUTE[step.kind](step, inputs, network) });
     }
-    const logits = layers.get(network.steps[network.steps.length - 1].name).values;
-    return { layers, logits, probabilities: softmax(logits) };
+    return layers;
+  }
+
+  function mirrored(network, pixels) {
+    const [, width, channels] = network.image_shape;
+    return pixels.map((_, index) => {
+      const column = Math.floor(index / channels) % width;
+      return pixels[index + (width - 1 - 2 * column) * channels];
+    });
   }
 
   function normalised(network, pixels) {
