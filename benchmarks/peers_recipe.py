@@ -36,16 +36,16 @@ class Recipe(NamedTuple):
     learning_rate: float
 
 
-def _network(width: int) -> NetworkConfig:
-    return NetworkConfig(blocks=3, convolutions=2, width=width, normalization="batch", head="average")
+def _network(blocks: int, width: int) -> NetworkConfig:
+    return NetworkConfig(blocks=blocks, convolutions=2, width=width, normalization="batch", head="average")
 
 
 RECIPES = {
     "mnist": Recipe(
-        _network(16), TrainingConfig(12, 128, 5e-4, label_smoothing=0.05, shift=2, turn=10.0, zoom=0.1), 0.2
+        _network(3, 16), TrainingConfig(12, 128, 5e-4, label_smoothing=0.05, shift=2, turn=10.0, zoom=0.1), 0.2
     ),
     "cifar10": Recipe(
-        _network(32), TrainingConfig(16, 128, 5e-4, label_smoothing=0.1, flip=True, shift=3, cutout=8), 0.2
+        _network(4, 32), TrainingConfig(12, 128, 5e-4, label_smoothing=0.1, flip=True, shift=2, mirror=True), 0.2
     ),
 }
 
@@ -82,9 +82,14 @@ def train(dataset: str, seed: int, recipe: Recipe, validation_fraction: float = 
             schedule.step()
     model.eval()
     with torch.no_grad():
-        parts = zip(*(part.split(TEST_BATCH_SIZE) for part in test), strict=True)
-        right = sum(int((model(normalized(x, mean, deviation)).argmax(1) == wanted).sum()) for x, wanted in parts)
-    return right / len(test[1])
+        parts = test[0].split(TEST_BATCH_SIZE)
+        logits = [_logits(model, normalized(part, mean, deviation), recipe.training.mirror) for part in parts]
+    return (torch.cat(logits).argmax(1) == test[1]).double().mean().item()
+
+
+def _logits(model: "torch.nn.Module", x: "torch.Tensor", mirror: bool) -> "torch.Tensor":
+    logits: torch.Tensor = model(x)
+    return logits + model(x.flip(3)) if mirror else logits
 
 
 def _tensors(images: "object", labels: "object") -> "tuple[torch.Tensor, torch.Tensor]":

@@ -90,6 +90,7 @@ RECIPES: Mapping[tuple[str, str], Mapping[str, Recipe]] = {
                 "learning_rate": 8e-3,
                 "label_smoothing": 0.1,
                 "weight_decay": 0.05,
+                "mirror": True,
                 "blocks": 4,
                 "convolutions": 2,
                 "width": 32,
