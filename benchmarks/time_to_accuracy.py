@@ -2,11 +2,11 @@
 
     python -m benchmarks.time_to_accuracy
     python -m benchmarks.time_to_accuracy --ours='--recipe=quick --epochs=3' --output=time_to_accuracy.json
-    python -m benchmarks.time_to_accuracy --peer=recipe --dataset=cifar10 --target=0.9 --seeds=3 --ours='...'
+    python -m benchmarks.time_to_accuracy --peer=recipe --dataset=cifar10 --target=0.9 --seeds=3 --nowarm --ours='...'
 
 This project is `python -m experiments.train` with the data set and the flags of `--ours`, timed from the start of the
 process to its end, with the data in the cache. A cold run finds no compiled program; a warm run finds those of the cold
-run. The test accuracy is read once, at the end. The peer is one of two:
+run; `--nowarm` leaves it out. The test accuracy is read once, at the end. The peer is one of two:
 
 - `example`, `benchmarks.peers_mnist`: only its training is timed, with its data in memory, until the end of the first
   epoch whose test accuracy reaches `--target`. That favours it, since it reads the test set after each epoch.
@@ -37,11 +37,11 @@ RECIPE = "PyTorch, by its own recipe"
 PEERS = {"example": EXAMPLE, "recipe": RECIPE}
 
 
-def ours(dataset: str, seed: int, arguments: list[str]) -> list[dict[str, Any]]:
-    """A cold run and a warm one of the same seed, each in a work folder of its own."""
+def ours(dataset: str, seed: int, arguments: list[str], warm: bool) -> list[dict[str, Any]]:
+    """A cold run and perhaps a warm one of the same seed, each in a work folder of its own."""
     runs = []
     with tempfile.TemporaryDirectory() as folder:
-        for side in (COLD, WARM):
+        for side in (COLD, WARM) if warm else (COLD,):
             workdir = Path(folder) / side
             own = (
                 f"--dataset={dataset}",
@@ -123,7 +123,7 @@ def main(options: flags.FlagValues) -> None:
     runs = []
     for seed in range(max(options.seeds, peer_seeds)):
         if seed < options.seeds:
-            runs += ours(options.dataset, seed, shlex.split(options.ours))
+            runs += ours(options.dataset, seed, shlex.split(options.ours), options.warm)
         if seed < peer_seeds and options.peer == "recipe":
             runs.append(recipe(options.dataset, seed, shlex.split(options.theirs)))
         elif seed < peer_seeds:
@@ -132,7 +132,7 @@ def main(options: flags.FlagValues) -> None:
     print(report.table([cells(row, options.target) for row in rows]))
     if not find_spec("torch"):
         print(f"\n{PEERS[options.peer]}: PyTorch is not installed.")
-    settings = {name: options[name].value for name in ("dataset", "target", "peer", "epochs", "ours", "theirs")}
+    settings = {name: options[name].value for name in ("dataset", "target", "peer", "epochs", "ours", "theirs", "warm")}
     report.write(options.output, settings, {"rows": rows, "runs": runs})
 
 
@@ -143,6 +143,7 @@ def define_flags(options: flags.FlagValues) -> None:
     flags.DEFINE_enum("peer", "example", list(PEERS), "what runs in PyTorch", flag_values=options)
     flags.DEFINE_string("theirs", "", "more flags of benchmarks.peers_recipe", flag_values=options)
     flags.DEFINE_integer("seeds", 10, "runs of this project", lower_bound=1, flag_values=options)
+    flags.DEFINE_bool("warm", True, "run this project twice for each seed", flag_values=options)
     flags.DEFINE_integer("peer_seeds", 3, "runs in PyTorch", lower_bound=0, flag_values=options)
     flags.DEFINE_float("target", 0.99, "test accuracy to reach", 0.0, 1.0, flag_values=options)
     flags.DEFINE_integer("epochs", peers_mnist.EPOCHS, "most epochs of the example", lower_bound=1, flag_values=options)

@@ -5,11 +5,12 @@ import json
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
-from benchmarks import peers_mnist
-from benchmarks.time_to_accuracy import COLD, EXAMPLE, RECIPE, WARM, cells, summarize
+from benchmarks import peers_mnist, processes
+from benchmarks.time_to_accuracy import COLD, EXAMPLE, RECIPE, WARM, cells, ours, summarize
 
 pytestmark = pytest.mark.thorough
 
@@ -72,3 +73,15 @@ def test_command(tmp_path):
     accuracy = {(one["side"], one["seed"]): one["accuracy"] for one in written["runs"]}
     assert accuracy[COLD, 0] == accuracy[WARM, 0]  # compiled or read, it is one program
     assert {one["epochs"] for one in written["runs"] if one["side"] != EXAMPLE} == {2}
+
+
+@pytest.mark.parametrize(("warm", "sides"), [(True, [COLD, WARM]), (False, [COLD])])
+def test_the_warm_run_can_be_left_out(warm, sides, monkeypatch):
+    def python(*arguments):
+        (workdir,) = (argument.split("=", 1)[1] for argument in arguments if argument.startswith("--workdir="))
+        Path(workdir).mkdir()
+        (Path(workdir) / "result.json").write_text('{"test_accuracy": 0.5, "epochs": 1}')
+        return processes.Finished(1.0, 0.0, "")
+
+    monkeypatch.setattr(processes, "python", python)
+    assert [one["side"] for one in ours("digits", 0, [], warm)] == sides
