@@ -1,83 +1,34 @@
-"""What the recorded sweeps found: the table of README.md, and a page for each study.
+"""What the recorded studies found: the table of README.md, and a page for each study.
 
     python -m benchmarks.found                                             # prints the table
-    python -m benchmarks.found --add=runs/sweep_blocks/... --to=mnist/macs  # keeps a finished sweep
+    python -m benchmarks.found --add=runs/sweep_blocks/... --to=mnist/macs  # keeps a finished study
     python -m benchmarks.found --write                                     # puts the table into README.md, writes pages
 
-A folder `docs/results/STUDY/SWEEP` holds what a finished sweep left: its settings, its answer, its trials and its
-picture. The table has a row for each of them. A depth's rank is to be believed when ten or
-more seeds stand behind it, when no best learning rate lies at the edge of the grid, and when the same sweep with twice
-the epochs finds the same. The last three columns say so. `benchmarks.found_pages` writes each study's page.
+`benchmarks.found_records` keeps a study in `docs/results`, and `benchmarks.found_pages` writes each study's page. The
+table has a row for each sweep. A depth's rank is to be believed when ten or more seeds stand behind it, when no best
+learning rate lies at the edge of the grid, and when the same sweep with twice the epochs finds the same. The last three
+columns say so.
 """
 
-import json
-import shlex
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from absl import flags
 
-from benchmarks import found_pages, report
-from cnn.config import MATCHES, NetworkConfig, SweepConfig
+from benchmarks import found_pages, found_records, report
+from benchmarks.found_records import RESULTS
+from cnn.config import SweepConfig
 from cnn.study.answer import Depth
-from cnn.study.swept import Swept, swept_in
+from cnn.study.swept import Swept
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "docs" / "results"
 README = ROOT / "README.md"
-KEPT = ("config.json", "answer.json", "results.csv", "accuracy_vs_blocks.png")
 BEGIN = "<!-- printed by benchmarks.found -->\n"
 END = "\n<!-- end -->"
 
 DATA = {"digits": "scikit-learn's digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 MATCHED = {"width": "width", "parameters": "parameters", "macs": "multiply-accumulates"}
-
-
-def recorded(folder: Path) -> list[Swept]:
-    """The finished sweeps in a folder of results: study by study, the usual head and equal widths first.
-
-    Raises:
-        RequestError: a folder there does not hold a finished sweep.
-    """
-    sweeps = [swept_in(path.parent) for path in folder.glob("*/*/config.json")]
-    return sorted(sweeps, key=_place)
-
-
-def _place(swept: Swept) -> tuple[object, ...]:
-    own = swept.config
-    network = own.network
-    usual = NetworkConfig()
-    unusual = (network.normalization != usual.normalization, network.head != usual.head, MATCHES.index(own.match))
-    return swept.folder.parent.name, own.dataset, *unusual, own.training.epochs, own.validation_fraction
-
-
-def add(folder: Path, to: Path) -> None:
-    """Keep a finished sweep: four small files of its work folder, without what names this machine's folders and host.
-
-    Args:
-        folder: the sweep's work folder.
-        to: `docs/results/STUDY/SWEEP`; what is there is replaced.
-
-    Raises:
-        RequestError: the folder does not hold a finished sweep.
-    """
-    swept_in(folder)
-    to.mkdir(parents=True, exist_ok=True)
-    for name in KEPT[1:]:
-        shutil.copyfile(folder / name, to / name)
-    settings = json.loads((folder / KEPT[0]).read_text())
-    provenance = settings["provenance"]
-    provenance.pop("host")
-    provenance["command"] = _portable(provenance["command"])
-    (to / KEPT[0]).write_text(json.dumps(settings, indent=2) + "\n")
-
-
-def _portable(command: str) -> str:
-    """A command without the folders of the machine where it ran."""
-    _, *arguments = shlex.split(command)
-    return shlex.join(["python", *(each for each in arguments if not each.startswith(("--workdir=", "--data_dir=")))])
 
 
 def rows(sweeps: Sequence[Swept]) -> list[dict[str, str]]:
@@ -154,25 +105,25 @@ def with_table(text: str, table: str) -> str:
 
 
 def main(options: flags.FlagValues) -> None:
-    """Keep a sweep; or print the table, or put it into README.md and write the pages."""
+    """Keep a study; or print the table, or put it into README.md and write the pages."""
     if options.add:
-        add(Path(options.add), RESULTS / options.to)
+        found_records.add(Path(options.add), RESULTS / options.to)
         return
-    sweeps = recorded(RESULTS)
-    table = report.table(rows(sweeps))
+    records = found_records.recorded(RESULTS)
+    table = report.table(rows([record for record in records if isinstance(record, Swept)]))
     if not options.write:
         print(table)
         return
     README.write_text(with_table(README.read_text(), table))
-    for study, page in found_pages.pages(sweeps).items():
+    for study, page in found_pages.pages(records).items():
         (RESULTS / study / found_pages.NAME).write_text(page)
 
 
 def define_flags(options: flags.FlagValues) -> None:
     """The flags of the command line."""
     flags.DEFINE_bool("write", False, "put the table into README.md, and write the pages", flag_values=options)
-    flags.DEFINE_string("add", None, "work folder of a finished sweep to keep", flag_values=options)
-    flags.DEFINE_string("to", None, "STUDY/SWEEP under which it is kept", flag_values=options)
+    flags.DEFINE_string("add", None, "work folder of a finished study to keep", flag_values=options)
+    flags.DEFINE_string("to", None, "STUDY/NAME under which it is kept", flag_values=options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page of each recorded study, in Markdown: what its sweeps found side by side, then each of them.
+"""The page of each recorded study, in Markdown: its sweeps side by side, then each of them; or its comparisons.
 
 `python -m benchmarks.found --write` writes them to `docs/results/STUDY/README.md`.
 """
@@ -6,48 +6,92 @@
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from benchmarks import report
+from benchmarks.found_records import Compared
 from cnn.study import across_words, tables, words
 from cnn.study.across import across
 from cnn.study.swept import Swept
 
 NAME = "README.md"
-PICTURE = "accuracy_vs_blocks.png"
+METRICS = {"test_accuracy": "test accuracy", "test_error": "test error", "5": "test accuracy after 5 examples"}
 
 
-def pages(sweeps: Sequence[Swept]) -> dict[str, str]:
+def pages(records: Sequence[Swept | Compared]) -> dict[str, str]:
     """The text of each study's page, by the study's name.
 
     Args:
-        sweeps: the recorded sweeps, those of a study one after another.
+        records: the recorded studies, those of one name one after another, and their sweeps first.
     """
-    studies = itertools.groupby(sweeps, key=lambda swept: swept.folder.parent.name)
+    studies = itertools.groupby(records, key=lambda record: record.folder.parent.name)
     return {study: "\n\n".join(_parts(study, list(own))) + "\n" for study, own in studies}
 
 
-def _parts(study: str, sweeps: Sequence[Swept]) -> Iterator[str]:
-    yield f"# How many blocks: {study}"
+def _parts(study: str, records: Sequence[Swept | Compared]) -> Iterator[str]:
+    yield f"# Recorded: {study}"
     yield "<!-- printed by benchmarks.found -->"
+    sweeps = [record for record in records if isinstance(record, Swept)]
     if len(sweeps) > 1:
         found = across([dataclasses.replace(swept, folder=Path(swept.folder.name)) for swept in sweeps])
-        explained = across_words.explained(found)
-        yield from (across_words.sentence(found), across_words.tables(found), f"```text\n{explained}\n```")
-    answers = [tables.answer_tables(swept.answer) for swept in sweeps]
-    for swept, table in zip(sweeps, answers, strict=True):
-        yield f"## {swept.folder.name}"
-        yield _made_by(swept)
-        yield words.answer_sentence(swept.answer)
-        yield f"![Accuracy against the number of blocks]({swept.folder.name}/{PICTURE})"
-        yield table
-    explained = tables.explained("\n\n".join(answers), "the recommended number of blocks")
-    yield f"## What the columns mean\n\n```text\n{explained}\n```"
+        yield from (across_words.sentence(found), across_words.tables(found), _as_it_is(across_words.explained(found)))
+    for record in records:
+        yield f"## {record.folder.name}"
+        yield _made_by(record.folder)
+        yield words.answer_sentence(record.answer) if isinstance(record, Swept) else record.sentence
+        yield from (
+            f"![{path.stem}]({path.relative_to(record.folder.parent)})" for path in sorted(record.folder.glob("*.png"))
+        )
+        yield _table(record)
+    answers = [_table(swept) for swept in sweeps]
+    if answers:
+        explained = tables.explained("\n\n".join(answers), "the recommended number of blocks")
+        yield f"## What the columns of the sweeps mean\n\n{_as_it_is(explained)}"
 
 
-def _made_by(swept: Swept) -> str:
-    """The command, the revision and the machine, from the settings that the sweep left."""
-    provenance = json.loads((swept.folder / "config.json").read_text())["provenance"]
+def _as_it_is(text: str) -> str:
+    """Text whose lines Markdown leaves apart."""
+    return f"```text\n{text}\n```"
+
+
+def _table(record: Swept | Compared) -> str:
+    if isinstance(record, Swept):
+        return tables.answer_tables(record.answer)
+    return report.table([_row(record, variant) for variant in record.variants])
+
+
+def _row(record: Compared, variant: Mapping[str, Any]) -> dict[str, str]:
+    """A variant with its accuracy in percent, and its difference to the reference in points."""
+    measured = variant["measured"][record.metric]
+    difference = variant["difference"]
+    return {
+        record.by: str(variant[record.by]),
+        f"{METRICS[record.metric]}, %": _interval(measured),
+        "difference, points": _interval(difference) if difference else "-",
+        "p": _known(difference["p_adjusted"], ".2g") if difference else "-",
+        "n": str(measured["n"]),
+        "rate": _known(variant["learning_rate"], "g"),
+        "parameters": _known(variant["parameters"], ","),
+        "multiply-accumulates": _known(variant["macs"], ","),
+    }
+
+
+def _known(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _interval(estimate: Mapping[str, Any]) -> str:
+    mean, low, high = (None if estimate[name] is None else 100 * estimate[name] for name in ("mean", "low", "high"))
+    if mean is None:
+        return "-"
+    return f"{mean:.2f}" if low is None or high is None else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _made_by(folder: Path) -> str:
+    """The command, the revision and the machine, from the settings that the study left."""
+    provenance = json.loads((folder / "config.json").read_text())["provenance"]
     machine = provenance["machine"]
     cpu = f"{machine['cpu']} ({', '.join(machine['instructions'])}), {machine['cores']} cores"
     where = cpu if machine["backend"] == "cpu" else f"{machine['devices']} x {machine['device']}"

@@ -97,6 +97,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
             "scaling",
         ),
         *("hlo", "compiled"),
+        "found_records",
         "found_pages",
         "found",
         *("answer_simulation", "sweep_cost", "sweep_beside", "time_to_accuracy", "train_step"),

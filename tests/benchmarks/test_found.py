@@ -1,8 +1,5 @@
 """The table of the recorded sweeps: as README.md has it, and against the rows of their trials."""
 
-import json
-import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +8,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from benchmarks import found, found_pages, report
-from cnn.errors import RequestError
+from benchmarks import found, found_records, report
+from benchmarks.found_records import RESULTS
+from cnn.study.swept import Swept
 
-SWEEPS = found.recorded(found.RESULTS)
+SWEEPS = [record for record in found_records.recorded(RESULTS) if isinstance(record, Swept)]
 SWEPT = SWEEPS[0]
 
 
@@ -23,49 +21,7 @@ def test_the_readme_has_the_table():
     assert found.with_table(text, report.table(found.rows(SWEEPS))) == text
 
 
-def test_a_sweep_is_kept_without_what_names_its_machine(tmp_path):
-    """The command is one that anybody can type; everything else stays as it was."""
-    worked = tmp_path / "worked"
-    shutil.copytree(SWEPT.folder, worked)
-    settings = json.loads((worked / "config.json").read_text())
-    before = settings["provenance"] | {
-        "host": "somewhere",
-        "command": "/home/me/bin/python -m experiments.sweep_blocks --workdir=/home/me/x --width=16 --seeds=5",
-    }
-    (worked / "config.json").write_text(json.dumps(settings | {"provenance": before}))
-    (worked / "report.html").write_text("large")
-    found.add(worked, tmp_path / "kept" / "one")
-    assert {path.name for path in (tmp_path / "kept" / "one").iterdir()} == set(found.KEPT)
-    kept = json.loads((tmp_path / "kept" / "one" / "config.json").read_text())
-    after = before | {"command": "python -m experiments.sweep_blocks --width=16 --seeds=5"}
-    del after["host"]
-    assert kept == settings | {"provenance": after}
-    (again,) = found.recorded(tmp_path)
-    assert again.answer == SWEPT.answer
-
-
-def test_what_is_no_finished_sweep_is_not_kept(tmp_path):
-    with pytest.raises(RequestError, match="must be a finished folder of sweep_blocks"):
-        found.add(tmp_path, tmp_path / "kept")
-    assert not (tmp_path / "kept").exists()
-
-
-@pytest.mark.parametrize("swept", SWEEPS, ids=lambda swept: str(swept.folder.relative_to(found.RESULTS)))
-def test_a_record_is_whole_and_small(swept):
-    assert {path.name for path in swept.folder.iterdir()} == set(found.KEPT)
-    assert sum(path.stat().st_size for path in swept.folder.iterdir()) < 400_000
-
-
-def test_each_study_has_its_page():
-    pages = found_pages.pages(SWEEPS)
-    assert pages == {study: (found.RESULTS / study / found_pages.NAME).read_text() for study in pages}
-    assert {path.parent.parent.name for path in found.RESULTS.glob("*/*/config.json")} == set(pages)
-    for study, page in pages.items():
-        pictures = re.findall(r"!\[.*\]\((.+)\)", page)
-        assert pictures and all((found.RESULTS / study / picture).is_file() for picture in pictures)
-
-
-@pytest.mark.parametrize("swept", SWEEPS, ids=lambda swept: str(swept.folder.relative_to(found.RESULTS)))
+@pytest.mark.parametrize("swept", SWEEPS, ids=lambda swept: str(swept.folder.relative_to(RESULTS)))
 def test_accuracies_are_those_of_the_trials(swept):
     trials = pd.read_csv(swept.folder / "results.csv")
     best = swept.answer.best
