@@ -126,8 +126,9 @@ def figures(pattern, text):
 
 @pytest.fixture(scope="module")
 def record():
-    """Every number with a decimal that the record holds."""
-    return figures(NUMBER, (ROOT / "benchmarks" / "README.md").read_text())
+    """Every number with a decimal that the record holds, or the page of a recorded study."""
+    pages = [ROOT / "benchmarks" / "README.md", *(ROOT / "docs" / "results").glob("*/README.md")]
+    return set().union(*(figures(NUMBER, page.read_text()) for page in pages))
 
 
 @pytest.mark.parametrize(
