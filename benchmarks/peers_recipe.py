@@ -41,9 +41,7 @@ def _network(blocks: int, width: int) -> NetworkConfig:
 
 
 RECIPES = {
-    "mnist": Recipe(
-        _network(3, 16), TrainingConfig(12, 128, 5e-4, label_smoothing=0.05, shift=2, turn=10.0, zoom=0.1), 0.2
-    ),
+    "mnist": Recipe(_network(3, 16), TrainingConfig(3, 128, 5e-4, label_smoothing=0.05, shift=1), 0.2),
     "cifar10": Recipe(
         _network(4, 32), TrainingConfig(12, 128, 5e-4, label_smoothing=0.1, flip=True, shift=2, mirror=True), 0.2
     ),
