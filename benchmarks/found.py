@@ -124,6 +124,12 @@ def define_flags(options: flags.FlagValues) -> None:
     flags.DEFINE_bool("write", False, "put the table into README.md, and write the pages", flag_values=options)
     flags.DEFINE_string("add", None, "work folder of a finished study to keep", flag_values=options)
     flags.DEFINE_string("to", None, "STUDY/NAME under which it is kept", flag_values=options)
+    flags.register_multi_flags_validator(
+        ["add", "to"],
+        lambda given: (given["add"] is None) == (given["to"] is None),
+        "both must be given, or neither",
+        flag_values=options,
+    )
 
 
 if __name__ == "__main__":

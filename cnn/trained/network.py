@@ -196,7 +196,7 @@ class Trained:
             network learned from.
         """
         require_known("layer", layer, [row.name for row in summary.rows(self.network, self.image_shape)])
-        return self._in_batches(functools.partial(_layer_output, layer), images)
+        return self._in_batches(functools.partial(_outputs, layer=layer), images)
 
     def features(self, layer: str, images: UInt8[np.ndarray, "n height width c"]) -> Float[np.ndarray, "n d"]:
         """A layer's output as one row for each image; arguments and errors are those of `activations`."""
@@ -260,39 +260,27 @@ def forward(
     mean: Array,
     deviation: Array,
     mirror: bool = False,
-) -> Float[Array, "batch outputs"]:
+    layer: str | None = None,
+) -> Float[Array, "batch ..."]:
     """The outputs of a network for uint8 images, which are normalised here; the evaluation of training uses it too.
 
     With `mirror` they are the mean of the outputs for an image and for its mirror image, left to right (Krizhevsky et
     al. 2012, "ImageNet classification with deep convolutional neural networks", section 4.1, average over mirror images
-    too, and over parts of each image).
+    too, and over parts of each image). With `layer` they are those of the layer of that name.
     """
     x = preprocess.normalize(images, mean, deviation, PRECISIONS[precision].dtype)
-    views = (x, x[:, :, ::-1]) if mirror else (x,)
     used = _in_use(variables, precision)
+
+    def outputs(view: Array) -> Array:
+        if layer is None:
+            return jnp.asarray(network.apply(used, view, forms=forms), jnp.float32)
+        return jnp.asarray(network.apply(used, view, forms=forms, intermediates=True)[1][layer], jnp.float32)
+
     with multiplying(precision):
-        outputs = [jnp.asarray(network.apply(used, view, forms=forms), jnp.float32) for view in views]
-    return functools.reduce(jnp.add, outputs) / len(outputs)
+        return (outputs(x) + outputs(x[:, :, ::-1])) / 2 if mirror else outputs(x)
 
 
-_outputs = jax.jit(forward, static_argnums=(0, 1, 2), static_argnames=("mirror",))
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _layer_output(
-    layer: str,
-    network: Chain,
-    forms: Forms,
-    precision: str,
-    variables: Any,
-    images: Array,
-    mean: Array,
-    deviation: Array,
-) -> Array:
-    x = preprocess.normalize(images, mean, deviation, PRECISIONS[precision].dtype)
-    with multiplying(precision):
-        output = network.apply(_in_use(variables, precision), x, forms=forms, intermediates=True)[1][layer]
-    return jnp.asarray(output, jnp.float32)
+_outputs = jax.jit(forward, static_argnums=(0, 1, 2), static_argnames=("mirror", "layer"))
 
 
 def _in_use(variables: dict[str, Any], precision: str) -> dict[str, Any]:

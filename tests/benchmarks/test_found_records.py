@@ -1,5 +1,6 @@
 """The recorded studies: kept whole and small, without what names the machine that ran them."""
 
+import dataclasses
 import json
 import shutil
 
@@ -52,8 +53,7 @@ def test_a_study_is_kept_without_what_names_its_machine(record, tmp_path):
     del after["host"]
     assert kept == settings | {"provenance": after}
     (again,) = found_records.recorded(tmp_path)
-    changed = {"folder": to}
-    assert again == type(record)(**{**vars(record), **changed})
+    assert again == dataclasses.replace(record, folder=to)
 
 
 def edited(folder):

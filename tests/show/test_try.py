@@ -38,14 +38,15 @@ def test_the_script_computes_what_jax_computes(page, kind):
     trained = make(**LIVE[kind])
     images = random_images(2, seed=3)
     expected = trying.intermediates(trained, images)
+    answers = rounded(trained).outputs(images)
     probabilities = rounded(trained).probabilities(images)
     for index, (layers, logits, shares) in enumerate(runs(page, trained, images)):
         assert {name for name, _, _ in layers} == {"", *expected}
         for name, shape, values in layers[1:]:
             own = np.asarray(expected[name])[index]
             np.testing.assert_allclose(np.reshape(values, shape), own, atol=1e-5 * max(1, np.abs(own).max()))
-        own = trained.mirror or logits == layers[-1][2]  # with the mirror image, their mean with those of another image
-        assert own and len(logits) == len(layers[-1][2])
+        assert trained.mirror or logits == layers[-1][2]  # else their mean with those of the mirror image
+        np.testing.assert_allclose(logits, answers[index], atol=1e-5 * max(1, np.abs(answers[index]).max()))
         np.testing.assert_allclose(shares, probabilities[index], atol=1e-5)
 
 
