@@ -69,7 +69,7 @@ def _row(record: Compared, variant: Mapping[str, Any]) -> dict[str, str]:
     return {
         record.by: str(variant[record.by]),
         f"{METRICS[record.metric]}, %": _interval(measured),
-        "difference, points": _interval(difference) if difference else "-",
+        "difference, points": _interval(difference),
         "p": _known(difference["p_adjusted"], ".2g") if difference else "-",
         "n": str(measured["n"]),
         "rate": _known(variant["learning_rate"], "g"),
@@ -82,11 +82,8 @@ def _known(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _interval(estimate: Mapping[str, Any]) -> str:
-    mean, low, high = (None if estimate[name] is None else 100 * estimate[name] for name in ("mean", "low", "high"))
-    if mean is None:
-        return "-"
-    return f"{mean:.2f}" if low is None or high is None else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+def _interval(estimate: Mapping[str, Any] | None) -> str:
+    return (estimate and words.percent(estimate["mean"], estimate["low"], estimate["high"])) or "-"
 
 
 def _made_by(folder: Path) -> str:
