@@ -72,7 +72,9 @@ class Backend:
 
 
 CPU = Backend(
-    convolution=Choice("by shape", "measured", "matrix products for first layers and small maps, parts for gradients"),
+    convolution=Choice(
+        "by shape", "measured", "Winograd's form for many channels, products for first layers and small maps"
+    ),
     max_pool=Choice("cells", "measured", "0.19 of the time of XLA's windows, forward and backward"),
     loop=Choice("steps", "measured", "XLA's fast convolutions do not run inside a compiled loop: 4.3 times as long"),
     small_loop=Choice("program", "measured", "0.49 to 0.80 of the time of steps that Python starts"),

@@ -30,7 +30,8 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("datasets", "splits", "drawings", "preprocess", "scenes", "batches", "stream"),
     ],
     "cnn.network": [
-        *("geometry", "ops", "spread", "forms", "trace", "layers", "pooling", "normalization", "blocks", "heads"),
+        *("geometry", "ops", "spread", "winograd", "forms", "trace", "layers", "pooling", "normalization"),
+        *("blocks", "heads"),
         *("lenet1998", "models", "summary", "matching"),
     ],
     "cnn.trained": ["kept", "network", "features", "patches", "detection", "predict", "export", "live"],

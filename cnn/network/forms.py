@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from cnn import backends
-from cnn.network import ops
+from cnn.network import ops, winograd
 from cnn.network.geometry import Axes, Padding, Pair, Sides, output_size
 from cnn.network.spread import HERE, Spread
 
@@ -33,6 +33,7 @@ FEW_WEIGHTS = 48  # of one filter; a first layer has so few
 FEW_FILTERS = 16  # XLA on a CPU has a slower convolution for so few
 NARROW = 32  # filters; with so few, XLA's kernels for AVX-512 take 2 to 6 times as long for odd channels as for even
 SMALL_MAP = 4  # cells of a convolution's output
+DEEP = 64  # channels and filters; with fewer, Winograd's maps take what its products save
 PART = 2**18  # bytes of an output's gradient; half of the smallest second-level cache that a core has today
 MOST_PARTS = 8  # of one kernel gradient; the time to compile grows with the parts
 
@@ -114,7 +115,9 @@ def fast(backend: str) -> Forms:
 def _conv2d_by_shape(
     x: Array, kernel: Array, bias: Array | None = None, *, stride: Axes = 1, padding: Padding = 0
 ) -> Array:
-    return ops.add_bias(_convolve(*ops.convolution(x, kernel, bias, stride, padding)), bias)
+    given = ops.convolution(x, kernel, bias, stride, padding)
+    y = winograd.convolve(given.x, given.kernel) if _deep(*given) else _convolve(*given)
+    return ops.add_bias(y, bias)
 
 
 def _max_pool2d_of_cells(x: Array, window: Axes, stride: Axes | None = None, padding: Padding = 0) -> Array:
@@ -163,6 +166,14 @@ def _small_map(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
     """Whether the output has at most 2x2 cells; XLA on a CPU then does not use its fast kernels."""
     cells = math.prod(output_size(x.shape[1:3], kernel.shape[:2], strides, sides))
     return kernel.shape[:2] != (1, 1) and cells <= SMALL_MAP
+
+
+def _deep(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
+    """Whether Winograd's form computes a convolution, and sooner than XLA's does; bfloat16 would lose digits in it."""
+    fits = kernel.shape[:2] == (3, 3) and strides == (1, 1) and sides == ((1, 1), (1, 1))
+    even = x.shape[1] % 2 == 0 and x.shape[2] % 2 == 0
+    many = min(kernel.shape[2:]) >= DEEP and not _small_map(x, kernel, strides, sides)
+    return fits and even and many and x.dtype == jnp.float32
 
 
 # benchmarks/convolutions.py measures each pass of these, and benchmarks/README.md has the numbers.

@@ -110,6 +110,32 @@ def test_a_cpu_takes_a_product_for_small_filters_and_small_maps(image, kernel, s
         assert found == {expected}, name
 
 
+@pytest.mark.parametrize(
+    ("image", "kernel", "stride", "padding", "dtype", "wide"),
+    [
+        pytest.param((16, 16, 64), (3, 3, 64, 64), 1, 1, jnp.float32, True, id="64-to-64"),
+        pytest.param((4, 8, 128), (3, 3, 128, 256), 1, 1, jnp.float32, True, id="oblong"),
+        pytest.param((16, 16, 63), (3, 3, 63, 64), 1, 1, jnp.float32, False, id="few-channels"),
+        pytest.param((16, 16, 64), (3, 3, 64, 63), 1, 1, jnp.float32, False, id="few-filters"),
+        pytest.param((7, 8, 64), (3, 3, 64, 64), 1, 1, jnp.float32, False, id="odd-height"),
+        pytest.param((8, 7, 64), (3, 3, 64, 64), 1, 1, jnp.float32, False, id="odd-width"),
+        pytest.param((2, 2, 64), (3, 3, 64, 64), 1, 1, jnp.float32, False, id="map-of-2x2"),
+        pytest.param((16, 16, 64), (3, 3, 64, 64), 2, 1, jnp.float32, False, id="strided"),
+        pytest.param((16, 16, 64), (3, 3, 64, 64), 1, 0, jnp.float32, False, id="not-padded"),
+        pytest.param((16, 16, 64), (5, 5, 64, 64), 1, 2, jnp.float32, False, id="5x5"),
+        pytest.param((16, 16, 64), (3, 3, 64, 64), 1, 1, jnp.bfloat16, False, id="bfloat16"),
+    ],
+)
+def test_a_cpu_takes_winograds_form_for_many_channels(image, kernel, stride, padding, dtype, wide):
+    arguments = jnp.ones((2, *image), dtype), jnp.ones(kernel, dtype)
+    for name, form in FORMS.items():
+        convolve = functools.partial(form.conv2d, stride=stride, padding=padding)
+        products = str(jax.make_jaxpr(convolve)(*arguments)).count("dot_general[")
+        assert (products == 16) == (wide and name == "cpu"), name
+    y = fast("cpu").conv2d(*arguments, stride=stride, padding=padding)
+    assert_array_equal(y, PLAIN.conv2d(*arguments, stride=stride, padding=padding))
+
+
 @pytest.mark.parametrize(("c_in", "c_out", "channels"), [(7, 17, 8), (7, 32, 8), (7, 33, 7), (9, 32, 10), (8, 32, 8)])
 def test_a_cpu_takes_an_even_number_of_channels_where_filters_are_few(c_in, c_out, channels):
     convolve = functools.partial(fast("cpu").conv2d, padding=1)
@@ -123,7 +149,7 @@ def test_a_cpu_takes_an_even_number_of_channels_where_filters_are_few(c_in, c_ou
         pytest.param(16, 32, 32, 32, 3, 8, id="eight-parts"),
         pytest.param(16, 16, 32, 64, 3, 4, id="four-parts"),
         pytest.param(15, 16, 32, 64, 3, 4, id="a-shorter-last-part"),
-        pytest.param(16, 8, 64, 128, 3, 2, id="two-parts"),
+        pytest.param(16, 8, 48, 128, 3, 2, id="two-parts"),
         pytest.param(16, 8, 32, 32, 3, 1, id="fits-whole"),
         pytest.param(256, 32, 32, 32, 3, 8, id="no-more-than-eight"),
         pytest.param(2, 128, 32, 32, 3, 2, id="no-more-than-images"),
