@@ -1,5 +1,6 @@
 """The networks whose training step is measured, and how many operations a step has."""
 
+from dataclasses import fields
 from typing import NamedTuple
 
 from cnn import recipes
@@ -40,6 +41,13 @@ def _sweep() -> Problem:
     return Problem((8, 8, 1), NetworkConfig(blocks=max(SweepConfig().blocks), width=width), TrainingConfig().batch_size)
 
 
+def _of_recipe(dataset: str, image_shape: tuple[int, int, int]) -> Problem:
+    """The network that `train` takes for a data set."""
+    settings = recipes.RECIPES["train", dataset]["reference"].settings
+    own = {field.name: settings[field.name] for field in fields(NetworkConfig) if field.name in settings}
+    return Problem(image_shape, NetworkConfig(**own), settings["batch_size"])
+
+
 PROBLEMS = {
     "A": Problem((28, 28, 1), NetworkConfig(blocks=2, width=32, hidden=256)),
     "B": _of_b(),
@@ -54,6 +62,8 @@ PROBLEMS = {
     "lenet5": Problem((28, 28, 1), NetworkConfig(model="lenet5")),
     "resnet": _of_b(model="resnet"),
     "sweep": _sweep(),
+    "recipe_mnist": _of_recipe("mnist", (28, 28, 1)),
+    "recipe_cifar10": _of_recipe("cifar10", (32, 32, 3)),
 }
 
 

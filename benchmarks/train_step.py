@@ -14,6 +14,8 @@ Networks (3x3 filters, 2x2 max pooling, a hidden dense layer, 10 classes):
 - average_head: with the mean of each channel in the place of the hidden layer.
 - lenet5: LeNet-5 of today on 28x28x1. resnet: three residual blocks on 32x32x3.
 - sweep: the deepest network of the main sweep on digits, 8x8x1, widths 16, 32 and 64, 128 hidden units.
+- recipe_mnist, recipe_cifar10: the networks of `experiments.train`: two convolutions in a block, ghost batches of 16,
+  the mean of each channel; three blocks from width 16 on 28x28x1, four from width 32 on 32x32x3.
 
 Each is measured with every batch size. The last table has for each side the geometric mean of its ratios over all of
 these. A processor with AVX-512 cannot stand for one without: XLA's convolutions come from a library that asks the
