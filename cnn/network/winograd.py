@@ -1,7 +1,7 @@
 """3x3 convolutions with 16 multiplications for each 2x2 cells of a result, where the plain form takes 36.
 
 Winograd's minimal filtering F(2x2, 3x3) as Lavin and Gray give it (2016, "Fast Algorithms for Convolutional Neural
-Networks", section 4.1): tiles of 4x4 cells of the image, two cells apart, and the kernel are each mapped to 16 arrays;
+Networks", section 4): tiles of 4x4 cells of the image, two cells apart, and the kernel are each mapped to 16 arrays;
 each pair of arrays is multiplied over the channels, a matrix product; and the 16 products are mapped to the 2x2 cells
 of the result. The maps add and halve, so they cost little beside products over many channels. The input gradient is
 such a convolution of the output's gradient, and the kernel gradient is the transpose of the three maps.
@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
-# Lavin and Gray, equation 10: of a tile's four cells, of a filter's three cells, and of the products.
+# Lavin and Gray, section 4.1: of a tile's four cells, of a filter's three cells, and of the products.
 TILE = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]], np.float32)
 FILTER = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
 RESULT = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], np.float32)
