@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from benchmarks import convolutions
+
 pytestmark = pytest.mark.thorough
 
 
@@ -15,7 +17,7 @@ def test_each_pass_of_each_layer_is_measured_in_both_forms(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("|")][2:]
     written = json.loads((tmp_path / "c.json").read_text())["rows"]
-    assert len(rows) == len(written) == 6
+    assert len(rows) == len(written) == len(convolutions.LAYERS)
     for cells, row in zip(rows, written, strict=True):
         size, channels, filters = row["shape"]
         assert cells[0].split() == [f"{size}x{size},", str(channels), "to", str(filters)]
