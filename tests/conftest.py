@@ -4,9 +4,14 @@ import os
 import time
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from cnn.progress import Progress, Work
+
+# The same examples in each run: a test fails for what was changed, not by chance.
+hypothesis.settings.register_profile("same examples", derandomize=True)
+hypothesis.settings.load_profile("same examples")
 
 
 @pytest.fixture(scope="session")

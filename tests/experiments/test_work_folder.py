@@ -352,6 +352,7 @@ def work(requests, answering, command, tmp_path, examples, number):
             stateful_step_count=25,
             deadline=None,
             database=None,
+            derandomize=False,  # the seed above chooses
             phases=[Phase.generate],
             suppress_health_check=list(hypothesis.HealthCheck),
         ),
