@@ -18,6 +18,7 @@ from cnn.training.loops import choice
 from cnn.training.loops.loop import Loop, Pace
 from cnn.training.optimizer import Optimizer
 from cnn.training.step import Program, Replica, Totals
+from experiments.command import memory
 
 
 def momentum(learning_rate: float | jax.Array) -> optax.GradientTransformation:
@@ -27,6 +28,7 @@ def momentum(learning_rate: float | jax.Array) -> optax.GradientTransformation:
 
 def train(problem: Problem, precision: str, steps: int) -> Callable[[], float]:
     """A function that does `steps` steps of the training loop on random images, and returns their mean loss."""
+    memory.keep()  # as each command does
     training = TrainingConfig(batch_size=problem.batch_size, precision=precision)
     program = random_program(problem.image_shape, problem.network, training, steps, momentum)
     here = machine.here()

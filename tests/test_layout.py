@@ -30,7 +30,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("datasets", "splits", "drawings", "preprocess", "scenes", "batches", "stream"),
     ],
     "cnn.network": [
-        *("geometry", "ops", "spread", "winograd", "forms", "trace", "layers", "pooling", "normalization"),
+        *("geometry", "ops", "spread", "winograd", "folding", "forms", "trace", "layers", "pooling", "normalization"),
         *("blocks", "heads"),
         *("lenet1998", "models", "summary", "matching"),
     ],
@@ -74,6 +74,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
             "command.quiet",
             "command.numerics",
             "command.compiled",
+            "command.memory",
             "command.process",
             "command.shared",
         ),

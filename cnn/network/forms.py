@@ -24,13 +24,15 @@ import jax.numpy as jnp
 from jax import Array
 
 from cnn import backends
-from cnn.network import ops, winograd
+from cnn.network import folding, ops, winograd
 from cnn.network.geometry import Axes, Padding, Pair, Sides, output_size
 from cnn.network.spread import HERE, Spread
 
 MOST_CELLS = 16  # of a window that is compared cell by cell; the time to compile grows with the cells
 FEW_WEIGHTS = 48  # of one filter; a first layer has so few
 FEW_FILTERS = 16  # XLA on a CPU has a slower convolution for so few
+FEW_CHANNELS = 8  # beside few filters
+LONG_ROW = 9  # cells of an output; on rows of 8, the digits', what is recorded was computed without folded columns
 NARROW = 32  # filters; with so few, XLA's kernels for AVX-512 take 2 to 6 times as long for odd channels as for even
 SMALL_MAP = 4  # cells of a convolution's output
 DEEP = 64  # channels and filters; with fewer, Winograd's maps take what its products save
@@ -116,7 +118,13 @@ def _conv2d_by_shape(
     x: Array, kernel: Array, bias: Array | None = None, *, stride: Axes = 1, padding: Padding = 0
 ) -> Array:
     given = ops.convolution(x, kernel, bias, stride, padding)
-    y = winograd.convolve(given.x, given.kernel) if _deep(*given) else _convolve(*given)
+    if _deep(*given):
+        y = winograd.convolve(given.x, given.kernel)
+    elif _thin(*given):
+        convolution = product if _small(given.kernel) else ops.correlate
+        y = folding.convolve(*given, _tile(given.kernel, given.strides), convolution)
+    else:
+        y = _convolve(*given)
     return ops.add_bias(y, bias)
 
 
@@ -137,8 +145,10 @@ def product(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
         >>> bool((product(x, kernel, (1, 1), ops.NO_PADDING) == ops.correlate(x, kernel, (1, 1), ops.NO_PADDING)).all())
         True
     """
-    views = _views(x, kernel, strides, sides)
-    return jnp.concatenate(views, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+    views = jnp.concatenate(_views(x, kernel, strides, sides), axis=-1)
+    # As a matrix: XLA would transpose an array of four axes for the gradient of the kernel.
+    y = views.reshape(-1, views.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
+    return y.reshape(*views.shape[:3], -1)
 
 
 def _views(x: Array, kernel: Array, strides: Pair, sides: Sides) -> list[Array]:
@@ -174,6 +184,24 @@ def _deep(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
     even = x.shape[1] % 2 == 0 and x.shape[2] % 2 == 0
     many = min(kernel.shape[2:]) >= DEEP and not _small_map(x, kernel, strides, sides)
     return fits and even and many and x.dtype == jnp.float32
+
+
+def _thin(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
+    """Whether folded columns suit a convolution: one of a first layer, or of few channels and filters.
+
+    An even filter would leave folded columns unused. bfloat16 was not measured.
+    """
+    columns = output_size(x.shape[1:3], kernel.shape[:2], strides, sides)[1]
+    few = strides == (1, 1) and kernel.shape[2] <= FEW_CHANNELS and kernel.shape[3] <= FEW_FILTERS
+    fits = kernel.shape[1] % 2 == 1 and kernel.shape[1] > 1 and columns >= LONG_ROW
+    return fits and (few or _small(kernel)) and x.dtype == jnp.float32
+
+
+def _tile(kernel: Array, strides: Pair) -> int:
+    """How many cells of a row become one: more of them fill vectors, and take more multiplications by zero."""
+    if strides[1] > 1:
+        return 1
+    return 4 if _small(kernel) and kernel.shape[1] > 3 and kernel.shape[3] <= FEW_CHANNELS else 2
 
 
 # benchmarks/convolutions.py measures each pass of these, and benchmarks/README.md has the numbers.

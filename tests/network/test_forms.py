@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from cnn.network import forms
 from cnn.network.forms import PLAIN, Forms, fast
 from tests.network.helpers import (
     FORMS,
@@ -136,6 +137,38 @@ def test_a_cpu_takes_winograds_form_for_many_channels(image, kernel, stride, pad
     assert_array_equal(y, PLAIN.conv2d(*arguments, stride=stride, padding=padding))
 
 
+@pytest.mark.parametrize(
+    ("image", "kernel", "stride", "dtype", "tile"),
+    [
+        pytest.param((28, 28, 1), (3, 3, 1, 16), 1, jnp.float32, 2, id="first-layer"),
+        pytest.param((28, 28, 1), (5, 5, 1, 6), 1, jnp.float32, 4, id="lenet-first"),
+        pytest.param((14, 14, 6), (5, 5, 6, 16), 1, jnp.float32, 2, id="lenet-second"),
+        pytest.param((14, 14, 8), (3, 3, 8, 8), 1, jnp.float32, 2, id="few-channels"),
+        pytest.param((32, 32, 3), (3, 3, 3, 32), 2, jnp.float32, 1, id="strided-first-layer"),
+        pytest.param((14, 14, 8), (3, 3, 8, 16), 2, jnp.float32, 0, id="strided-few-channels"),
+        pytest.param((14, 14, 9), (3, 3, 9, 16), 1, jnp.float32, 0, id="more-channels"),
+        pytest.param((14, 14, 8), (3, 3, 8, 17), 1, jnp.float32, 0, id="more-filters"),
+        pytest.param((8, 8, 1), (3, 3, 1, 16), 1, jnp.float32, 0, id="digits"),
+        pytest.param((28, 28, 1), (4, 4, 1, 16), 1, jnp.float32, 0, id="even-filter"),
+        pytest.param((28, 28, 1), (3, 1, 1, 16), 1, jnp.float32, 0, id="one-column"),
+        pytest.param((28, 28, 3), (1, 1, 3, 16), 1, jnp.float32, 0, id="1x1"),
+        pytest.param((28, 28, 1), (3, 3, 1, 16), 1, jnp.bfloat16, 0, id="bfloat16"),
+    ],
+)
+def test_a_cpu_folds_columns_for_first_layers_and_few_channels(image, kernel, stride, dtype, tile, monkeypatch):
+    tiles = []
+    convolve = forms.folding.convolve
+    monkeypatch.setattr(forms.folding, "convolve", lambda *given: tiles.append(given[4]) or convolve(*given))
+    arguments = jnp.ones((2, *image), dtype), jnp.ones(kernel, dtype)
+    padding = kernel[0] // 2, kernel[1] // 2
+    for form in (PLAIN, fast("gpu")):
+        form.conv2d(*arguments, stride=stride, padding=padding)
+    assert tiles == []
+    y = fast("cpu").conv2d(*arguments, stride=stride, padding=padding)
+    assert tiles == [tile] * bool(tile)
+    assert_array_equal(y, PLAIN.conv2d(*arguments, stride=stride, padding=padding))
+
+
 @pytest.mark.parametrize(("c_in", "c_out", "channels"), [(7, 17, 8), (7, 32, 8), (7, 33, 7), (9, 32, 10), (8, 32, 8)])
 def test_a_cpu_takes_an_even_number_of_channels_where_filters_are_few(c_in, c_out, channels):
     convolve = functools.partial(fast("cpu").conv2d, padding=1)
@@ -155,7 +188,7 @@ def test_a_cpu_takes_an_even_number_of_channels_where_filters_are_few(c_in, c_ou
         pytest.param(2, 128, 32, 32, 3, 2, id="no-more-than-images"),
         pytest.param(16, 32, 32, 16, 3, 1, id="few-filters"),
         pytest.param(16, 32, 32, 32, 1, 1, id="1x1"),
-        pytest.param(16, 32, 3, 32, 3, 1, id="first-layer"),
+        pytest.param(16, 32, 3, 32, 4, 1, id="first-layer"),
     ],
 )
 def test_a_kernel_gradient_is_added_up_over_parts_that_fit_into_the_cache(batch, size, c_in, c_out, filter, parts):
