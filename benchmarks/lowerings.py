@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import ours, report
+from benchmarks.problems import PROBLEMS
 from cnn.config import NetworkConfig, TrainingConfig
 from cnn.machine import cores
 from cnn.network import forms, ops
@@ -32,6 +34,15 @@ Pair = tuple[Callable[[], object], Callable[[], object]]
 DIGITS = ((8, 8, 1), 16)  # image and width, here and below
 MNIST = ((28, 28, 1), 16)
 CIFAR = ((32, 32, 3), 32)
+FORMS = (  # of a convolution: what, a network of `benchmarks.problems` that has it, and the least size that takes it
+    ("Winograd's form", "recipe_cifar10", "DEEP"),
+    ("Winograd's form", "two", "DEEP"),
+    ("Winograd's form", "B", "DEEP"),
+    ("folded columns", "lenet5", "LONG_ROW"),
+    ("folded columns", "recipe_mnist", "LONG_ROW"),
+    ("folded columns", "A", "LONG_ROW"),
+    ("folded columns", "B", "LONG_ROW"),
+)
 
 
 class Row(NamedTuple):
@@ -103,6 +114,23 @@ def training(
     return ours.epoch(loop, image, replicas)
 
 
+def with_form(network: str, steps: int, constant: str) -> Pair:
+    """Training steps of 64 images without one of the forms of a convolution, and with it.
+
+    Args:
+        network: a name of `benchmarks.problems`.
+        steps: of a turn.
+        constant: of `cnn.network.forms`, the least size for which that form is chosen.
+    """
+    problem = PROBLEMS[network]
+    programs = (ours.random_program(*problem[:2], TrainingConfig(batch_size=64), steps) for _ in range(2))
+    loops = (ThreadsLoop(program, cores(), ThreadPoolExecutor(cores())) for program in programs)
+    without, with_it = (ours.epoch(loop, problem.image_shape) for loop in loops)
+    with mock.patch.object(forms, constant, 2**30):
+        without()  # compiles
+    return without, with_it
+
+
 def in_turn(image: tuple[int, int, int], width: int, steps: int) -> Pair:
     """Two trainings one after another, and two trainings each in a thread of its own."""
     alone = training(image, width, 64, steps)
@@ -148,6 +176,8 @@ def main(options: flags.FlagValues) -> None:
         ways = one_program(MNIST[0], MNIST[1], 0, steps, size, replicas)
         name = f"one program, a step of {replicas} x {size} x 28x28x1, no convolution"
         rows.append(timed(name, ways, rounds, replicas * steps))
+    for what, network, constant in FORMS:
+        rows.append(timed(f"{what}, a step of 64 of {network}", with_form(network, steps, constant), rounds, steps))
     print(report.table([row.cells() for row in rows]))
     print(f"\n{rounds} rounds; jax {jax.__version__}, {cores()} cores")
     report.write(options.output, {"rounds": rounds, "steps": steps}, {"rows": [row._asdict() for row in rows]})

@@ -73,7 +73,7 @@ class Backend:
 
 CPU = Backend(
     convolution=Choice(
-        "by shape", "measured", "Winograd's form for many channels, products for first layers and small maps"
+        "by shape", "measured", "Winograd's form for many channels, folded columns for few, products for small maps"
     ),
     max_pool=Choice("cells", "measured", "0.19 of the time of XLA's windows, forward and backward"),
     loop=Choice("steps", "measured", "XLA's fast convolutions do not run inside a compiled loop: 4.3 times as long"),

@@ -17,11 +17,16 @@ def test_each_pass_of_each_layer_is_measured_in_both_forms(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("|")][2:]
     written = json.loads((tmp_path / "c.json").read_text())["rows"]
-    assert len(rows) == len(written) == len(convolutions.LAYERS)
+    assert len(rows) == len(written) == len(convolutions.CONVOLUTIONS)
+    shares = {}
     for cells, row in zip(rows, written, strict=True):
-        size, channels, filters = row["shape"]
-        assert cells[0].split() == [f"{size}x{size},", str(channels), "to", str(filters)]
+        size, channels, filters, filter_size = (row[name] for name in ("size", "channels", "filters", "filter_size"))
+        name = f"{size}x{size}, {filter_size}x{filter_size}, {channels} to {filters}"
+        assert [cell.strip() for cell in cells[:2]] == [row["network"], name]
         assert ("input gradient" in row["seconds"]) == (channels > 3)
         forward = row["seconds"]["forward"]["fast"]
-        assert round(2 * 16 * size**2 * 9 * channels * filters / 1e9 / forward) == int(cells[2])
-    assert 97 <= sum(int(cells[-1].strip("% ")) for cells in rows) <= 103
+        out = size + 2 * row["padding"] - filter_size + 1
+        assert round(2 * 16 * out**2 * filter_size**2 * channels * filters / 1e9 / forward) == int(cells[3])
+        shares.setdefault(row["network"], []).append(int(cells[-1].strip("% ")))
+    assert list(shares) == ["colour", "grey", "lenet5"]
+    assert all(97 <= sum(own) <= 103 for own in shares.values())
