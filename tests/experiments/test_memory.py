@@ -25,7 +25,7 @@ print(faults[-1])
 @pytest.mark.parametrize("size", [2**20, 64 * 2**20], ids=["one-mebibyte", "more-than-a-heap-of-a-thread-has"])
 def test_a_later_array_of_the_same_size_has_its_pages_already(size):
     faults = {
-        keep: int(subprocess.check_output([sys.executable, "-c", SCRIPT.format(keep=keep, size=size)]))
+        keep: int(subprocess.check_output([sys.executable, "-W", "error", "-c", SCRIPT.format(keep=keep, size=size)]))
         for keep in (False, True)
     }
     assert faults[True] < 8, faults
