@@ -40,8 +40,6 @@ FORMS = (  # of a convolution: what, a network of `benchmarks.problems` that has
     ("Winograd's form", "B", "DEEP"),
     ("folded columns", "lenet5", "LONG_ROW"),
     ("folded columns", "recipe_mnist", "LONG_ROW"),
-    ("folded columns", "A", "LONG_ROW"),
-    ("folded columns", "B", "LONG_ROW"),
 )
 
 

@@ -28,7 +28,6 @@ def momentum(learning_rate: float | jax.Array) -> optax.GradientTransformation:
 
 def train(problem: Problem, precision: str, steps: int) -> Callable[[], float]:
     """A function that does `steps` steps of the training loop on random images, and returns their mean loss."""
-    memory.keep()  # as each command does
     training = TrainingConfig(batch_size=problem.batch_size, precision=precision)
     program = random_program(problem.image_shape, problem.network, training, steps, momentum)
     here = machine.here()
@@ -60,6 +59,7 @@ def random_program(
 
 def epoch(loop: Loop, image_shape: tuple[int, int, int], replicas: int = 1) -> Callable[[], list[Totals]]:
     """A function that trains replicas for an epoch on random images; each call continues where the last one ended."""
+    memory.keep()  # as each command does
     random = np.random.default_rng(0)
     batches = loop.program.batches
     count = batches.size * batches.steps_per_epoch

@@ -75,10 +75,10 @@ CPU = Backend(
     convolution=Choice(
         "by shape", "measured", "Winograd's form for many channels, folded columns for few, products for small maps"
     ),
-    max_pool=Choice("cells", "measured", "0.19 of the time of XLA's windows, forward and backward"),
-    loop=Choice("steps", "measured", "XLA's fast convolutions do not run inside a compiled loop: 4.3 times as long"),
-    small_loop=Choice("program", "measured", "0.49 to 0.80 of the time of steps that Python starts"),
-    together=Choice(1, "measured", "a thread for each replica takes 0.74 of the time of one after another"),
+    max_pool=Choice("cells", "measured", "0.14 of the time of XLA's windows, forward and backward"),
+    loop=Choice("steps", "measured", "XLA's fast convolutions do not run inside a compiled loop: 5.0 times as long"),
+    small_loop=Choice("program", "measured", "0.80 to 0.89 of the time of steps that Python starts"),
+    together=Choice(1, "measured", "a thread for each replica takes 0.55 of the time of one after another"),
     together_wide=Choice(1, "measured", "the same"),
     group=Choice(4, "measured", "a replica for each core; more than 4 cores were not there"),
     slower=Choice(("tensorfloat32", "bfloat16"), "measured", "a processor with AMX was not there"),

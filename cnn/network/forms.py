@@ -31,7 +31,7 @@ from cnn.network.spread import HERE, Spread
 MOST_CELLS = 16  # of a window that is compared cell by cell; the time to compile grows with the cells
 FEW_WEIGHTS = 48  # of one filter; a first layer has so few
 FEW_FILTERS = 16  # XLA on a CPU has a slower convolution for so few
-FEW_CHANNELS = 8  # beside few filters
+FEW_CHANNELS = 8  # of an image beside few filters, or of a result; they fill half of a vector of AVX-512
 LONG_ROW = 9  # cells of an output; on rows of 8, the digits', what is recorded was computed without folded columns
 NARROW = 32  # filters; with so few, XLA's kernels for AVX-512 take 2 to 6 times as long for odd channels as for even
 SMALL_MAP = 4  # cells of a convolution's output
@@ -187,14 +187,14 @@ def _deep(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
 
 
 def _thin(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
-    """Whether folded columns suit a convolution: one of a first layer, or of few channels and filters.
+    """Whether folded columns suit a convolution: one of few filters, and of few channels or weights.
 
     An even filter would leave folded columns unused. bfloat16 was not measured.
     """
     columns = output_size(x.shape[1:3], kernel.shape[:2], strides, sides)[1]
-    few = strides == (1, 1) and kernel.shape[2] <= FEW_CHANNELS and kernel.shape[3] <= FEW_FILTERS
+    few = _small(kernel) or (kernel.shape[2] <= FEW_CHANNELS and strides == (1, 1))
     fits = kernel.shape[1] % 2 == 1 and kernel.shape[1] > 1 and columns >= LONG_ROW
-    return fits and (few or _small(kernel)) and x.dtype == jnp.float32
+    return fits and few and kernel.shape[3] <= FEW_FILTERS and x.dtype == jnp.float32
 
 
 def _tile(kernel: Array, strides: Pair) -> int:
@@ -254,7 +254,7 @@ def _cells(tiles: Array) -> list[Array]:
 
 
 # The maximum of windows that touch, with a derivative of its own: the gradient goes to the first cell that equals the
-# maximum, and a NaN wins. It takes 0.19 of the time of `reduce_window` with XLA's backward pass
+# maximum, and a NaN wins. It takes 0.14 of the time of `reduce_window` with XLA's backward pass
 # (benchmarks/lowerings.py).
 @jax.custom_jvp
 def _largest(tiles: Array) -> Array:

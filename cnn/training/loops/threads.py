@@ -3,9 +3,9 @@
 Inside a compiled loop, XLA runs a convolution on one core and without its fast kernels, 2 to 100 times slower. Outside
 of such a loop, starting a function costs little. Nor does XLA keep several cores busy with the few images that fit into
 one core's cache. So each core takes micro-batches of its own. Where a step is too short to be divided, each core takes
-a replica of its own: on two cores, two trainings in threads take 0.74 of the time (digits) that they take one after
+a replica of its own: on two cores, two trainings in threads take 0.55 of the time (digits) that they take one after
 another. Sums are added in a fixed order, whichever thread computes them. A network without convolutions is faster with
-many steps in one program (`pieces`) if they are short. A step of the digits' ConvNet takes 4.3 times as long there.
+many steps in one program (`pieces`) if they are short. A step of the digits' ConvNet takes 5.0 times as long there.
 benchmarks/lowerings.py measures all of this.
 """
 
