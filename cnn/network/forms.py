@@ -21,6 +21,7 @@ from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from cnn import backends
@@ -120,8 +121,10 @@ def _conv2d_by_shape(
     given = ops.convolution(x, kernel, bias, stride, padding)
     if _deep(*given):
         y = winograd.convolve(given.x, given.kernel)
+    elif _pointwise(*given):
+        y = product(*given)
     elif _thin(*given):
-        convolution = product if _small(given.kernel) else ops.correlate
+        convolution = product if _small(given.kernel) else _correlate_thin
         y = folding.convolve(*given, _tile(given.kernel, given.strides), convolution)
     else:
         y = _convolve(*given)
@@ -169,13 +172,12 @@ def _views(x: Array, kernel: Array, strides: Pair, sides: Sides) -> list[Array]:
 
 def _small(kernel: Array) -> bool:
     """Whether a filter is as small as those of a first layer; cores share XLA's convolution badly there."""
-    return kernel.shape[:2] != (1, 1) and math.prod(kernel.shape[:3]) <= FEW_WEIGHTS
+    return math.prod(kernel.shape[:3]) <= FEW_WEIGHTS
 
 
 def _small_map(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
     """Whether the output has at most 2x2 cells; XLA on a CPU then does not use its fast kernels."""
-    cells = math.prod(output_size(x.shape[1:3], kernel.shape[:2], strides, sides))
-    return kernel.shape[:2] != (1, 1) and cells <= SMALL_MAP
+    return math.prod(output_size(x.shape[1:3], kernel.shape[:2], strides, sides)) <= SMALL_MAP
 
 
 def _deep(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
@@ -184,6 +186,11 @@ def _deep(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
     even = x.shape[1] % 2 == 0 and x.shape[2] % 2 == 0
     many = min(kernel.shape[2:]) >= DEEP and not _small_map(x, kernel, strides, sides)
     return fits and even and many and x.dtype == jnp.float32
+
+
+def _pointwise(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
+    """Whether a filter has one cell; XLA's gradient of its kernel transposes the images, also what strides skip."""
+    return kernel.shape[:2] == (1, 1)
 
 
 def _thin(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
@@ -225,6 +232,23 @@ def _convolve_jvp(
     return _convolve(x, kernel, strides, sides), tangent
 
 
+# For few channels: the input gradient is a product, whose results move to their cells and add up. XLA's convolution
+# takes twice as long for it.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _correlate_thin(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
+    return ops.correlate(x, kernel, strides, sides)
+
+
+@_correlate_thin.defjvp
+def _correlate_thin_jvp(
+    strides: Pair, sides: Sides, primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    x, kernel = primals
+    x_tangent, kernel_tangent = tangents
+    tangent = product(x_tangent, kernel, strides, sides) + ops.correlate(x, kernel_tangent, strides, sides)
+    return ops.correlate(x, kernel, strides, sides), tangent
+
+
 def one_more_channel(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
     """A convolution with a channel of zeros beside those of the image."""
     x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1)))
@@ -240,7 +264,7 @@ def in_parts(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
     rows, columns = output_size(x.shape[1:3], kernel.shape[:2], strides, sides)
     size = n * rows * columns * kernel.shape[3] * x.dtype.itemsize
     parts = min(-(-size // PART), MOST_PARTS, n)
-    if kernel.shape[:2] == (1, 1) or _small(kernel) or kernel.shape[3] <= FEW_FILTERS or parts < 2:
+    if _small(kernel) or kernel.shape[3] <= FEW_FILTERS or parts < 2:
         return ops.correlate(x, kernel, strides, sides)
     images = -(-n // parts)
     return jnp.concatenate(
@@ -266,12 +290,20 @@ def _largest_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, 
     (tiles,) = primals
     (tangent,) = tangents
     largest = _largest(tiles)
-    first = []
-    taken = jnp.zeros(largest.shape, bool)
-    for cell in _cells(tiles):
-        wins = (cell == largest) | (cell != cell)  # a NaN equals nothing, but wins
-        first.append(wins & ~taken)
-        taken |= wins
-    n, rows, height, columns, width, c = tiles.shape
-    won = jnp.stack(first, axis=3).reshape(n, rows, columns, height, width, c).transpose(0, 1, 3, 2, 4, 5)
+    numbers = np.arange(math.prod(tiles.shape[2:5:2]), dtype=np.float32)
+    numbers = numbers.reshape(1, 1, tiles.shape[2], 1, tiles.shape[4], 1)
+    won = abs(_first(tiles, largest)[:, :, None, :, None] - numbers) < 0.5  # the root of an accelerator may be inexact
     return largest, jnp.where(won, tangent, jnp.zeros((), tangent.dtype)).sum((2, 4))
+
+
+def _first(tiles: Array, largest: Array) -> Array:
+    """The number of each window's first cell that equals the maximum, [n, rows, columns, c], in float32.
+
+    XLA computes a cheap operation anew in each cell that reads it, but it keeps a root in memory. So this is the root
+    of the number's square.
+    """
+    square = jnp.zeros(largest.shape, jnp.float32)
+    for number, cell in reversed(list(enumerate(_cells(tiles)))):
+        wins = (cell == largest) | (cell != cell)  # a NaN equals nothing, but wins
+        square = jnp.where(wins, jnp.float32(number**2), square)
+    return jnp.sqrt(square)

@@ -100,7 +100,8 @@ def primitives(function, *arguments):
         pytest.param((2, 2, 32), (3, 3, 32, 64), 1, True, id="map-of-2x2"),
         pytest.param((3, 2, 32), (3, 3, 32, 64), 1, False, id="map-of-3x2"),
         pytest.param((4, 4, 32), (3, 3, 32, 64), 2, True, id="strided-to-2x2"),
-        pytest.param((2, 2, 3), (1, 1, 3, 8), 1, False, id="1x1"),
+        pytest.param((9, 9, 64), (1, 1, 64, 96), 1, True, id="1x1"),
+        pytest.param((9, 9, 64), (1, 1, 64, 96), 2, True, id="strided-1x1"),
     ],
 )
 def test_a_cpu_takes_a_product_for_small_filters_and_small_maps(image, kernel, stride, product):
@@ -170,6 +171,25 @@ def test_a_cpu_folds_columns_for_few_channels_and_filters(image, kernel, stride,
     assert_array_equal(y, PLAIN.conv2d(*arguments, stride=stride, padding=padding))
 
 
+@pytest.mark.parametrize(("c_in", "convolutions"), [(6, 0), (9, 1)])
+def test_the_input_gradient_of_folded_columns_is_a_product(c_in, convolutions):
+    x, kernel = jnp.ones((2, 14, 14, c_in)), jnp.ones((5, 5, c_in, 16))
+    y, pullback = jax.vjp(lambda x: fast("cpu").conv2d(x, kernel), x)
+    found = str(jax.make_jaxpr(pullback)(y))
+    assert found.count("conv_general_dilated[") == convolutions
+    assert ("dot_general[" in found) != bool(convolutions)
+    assert_array_equal(pullback(y)[0], jax.vjp(lambda x: PLAIN.conv2d(x, kernel), x)[1](y)[0])
+
+
+def test_what_each_window_took_is_computed_once_on_a_cpu():
+    x, g = jnp.ones((2, 8, 8, 4)), jnp.ones((2, 4, 4, 4))
+    gradient = jax.jit(lambda x, g: jax.vjp(lambda x: fast("cpu").max_pool2d(jax.nn.relu(x), 2), x)[1](g)[0])
+    found = gradient.lower(x, g).compile().as_text()
+    entry = found[found.index("ENTRY") :]
+    assert entry.count(" fusion(") == 2  # the first winner of each window, and what reads it
+    assert "f32[2,4,4,4]" in entry.split(" fusion(")[0].rsplit("=", 1)[-1]
+
+
 @pytest.mark.parametrize(("c_in", "c_out", "channels"), [(7, 17, 8), (7, 32, 8), (7, 33, 7), (9, 32, 10), (8, 32, 8)])
 def test_a_cpu_takes_an_even_number_of_channels_where_filters_are_few(c_in, c_out, channels):
     convolve = functools.partial(fast("cpu").conv2d, padding=1)
@@ -188,7 +208,7 @@ def test_a_cpu_takes_an_even_number_of_channels_where_filters_are_few(c_in, c_ou
         pytest.param(256, 32, 32, 32, 3, 8, id="no-more-than-eight"),
         pytest.param(2, 128, 32, 32, 3, 2, id="no-more-than-images"),
         pytest.param(16, 32, 32, 16, 3, 1, id="few-filters"),
-        pytest.param(16, 32, 32, 32, 1, 1, id="1x1"),
+        pytest.param(16, 32, 32, 32, 1, 0, id="1x1"),
         pytest.param(16, 32, 3, 32, 3, 1, id="first-layer"),
     ],
 )
