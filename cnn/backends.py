@@ -75,7 +75,7 @@ CPU = Backend(
     convolution=Choice(
         "by shape", "measured", "Winograd's form for many channels, folded columns for few, products for small maps"
     ),
-    max_pool=Choice("cells", "measured", "0.14 of the time of XLA's windows, forward and backward"),
+    max_pool=Choice("cells", "measured", "0.15 of the time of XLA's windows, forward and backward"),
     loop=Choice("steps", "measured", "XLA's fast convolutions do not run inside a compiled loop: 5.0 times as long"),
     small_loop=Choice("program", "measured", "0.80 to 0.89 of the time of steps that Python starts"),
     together=Choice(1, "measured", "a thread for each replica takes 0.55 of the time of one after another"),
@@ -84,15 +84,15 @@ CPU = Backend(
     slower=Choice(("tensorfloat32", "bfloat16"), "measured", "a processor with AMX was not there"),
 )
 GPU = Backend(
-    convolution=Choice("plain", "compiled", "cuDNN's kernels: a step writes 404 MiB, by patches and a product 873"),
-    max_pool=Choice("cells", "compiled", "62 kernels that write 404 MiB; with windows 69, which write 1,012"),
+    convolution=Choice("plain", "compiled", "cuDNN's kernels: a step writes 404 MiB, by patches and a product 897"),
+    max_pool=Choice("cells", "compiled", "60 kernels that write 404 MiB; with windows 69, which write 1,012"),
     loop=Choice(
-        "program", "compiled", "a step is 52 to 63 kernels, which XLA starts; it may ask the host before a step"
+        "program", "compiled", "a step is 50 to 61 kernels, which XLA starts; it may ask the host before a step"
     ),
     small_loop=Choice("program", "read", "as with convolutions: launches"),
-    together=Choice(8, "compiled", "62 kernels, one by one 504; 64 replicas take 1,940 MiB of temporaries, 8 take 238"),
-    together_wide=Choice(8, "compiled", "62 kernels, one by one 504, for 64, 128 and 256 filters too"),
-    group=Choice(8, "compiled", "a step of 8 side by side is 62 kernels, of one 63"),
+    together=Choice(8, "compiled", "60 kernels, one by one 488; 64 replicas take 1,808 MiB of temporaries, 8 take 226"),
+    together_wide=Choice(8, "compiled", "60 kernels, one by one 480, for 64, 128 and 256 filters"),
+    group=Choice(8, "compiled", "a step of 8 side by side is 60 kernels, of one 61"),
     slower=Choice((), "read", "tensor cores multiply bfloat16 and TensorFloat-32"),
 )
 TPU = Backend(

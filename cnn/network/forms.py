@@ -278,7 +278,7 @@ def _cells(tiles: Array) -> list[Array]:
 
 
 # The maximum of windows that touch, with a derivative of its own: the gradient goes to the first cell that equals the
-# maximum, and a NaN wins. It takes 0.14 of the time of `reduce_window` with XLA's backward pass
+# maximum, and a NaN wins. It takes 0.15 of the time of `reduce_window` with XLA's backward pass
 # (benchmarks/lowerings.py).
 @jax.custom_jvp
 def _largest(tiles: Array) -> Array:
