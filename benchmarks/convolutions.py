@@ -3,11 +3,12 @@
     taskset -c 0 python -m benchmarks.convolutions --rounds=5
     taskset -c 0 python -m benchmarks.convolutions --rounds=5 --output=convolutions.json
 
-The networks are four blocks of two convolutions on 32x32x3, widths 32, 64, 128 and 256 (`colour`), three such blocks
-on 28x28x1, widths 16, 32 and 64 (`grey`), and LeNet-5 of today (`lenet5`). A micro-batch has 16 images. The numbers are
-GFLOP/s of `forms.PLAIN` (plain) and of `forms.fast("cpu")` (fast), medians of turns in one run. They count the
-operations of the plain form, whatever a form computes, and processor time, which other programs disturb least. `share`
-is the time of a layer's passes in the fast form over the time of all convolutions of its network. A first layer needs
+The networks are those of `benchmarks.problems` that have all shapes of a convolution: the two of the recipes, LeNet-5,
+the residual network, the one with strided convolutions, and that of the sweep on digits. A micro-batch has 16 images.
+The numbers are GFLOP/s of `forms.PLAIN` (plain) and of `forms.fast("cpu")` (fast), medians of turns in one run. They
+count the operations of the plain form, whatever a form computes, and processor time, which other programs disturb
+least. `share` is the time of a layer's passes in the fast form over the time of all convolutions of its network.
+A first layer needs
 no input gradient.
 """
 
@@ -24,7 +25,10 @@ import numpy as np
 from absl import flags
 
 from benchmarks import report
-from cnn.network import forms
+from benchmarks.problems import CLASSES, PROBLEMS
+from cnn.network import forms, models
+from cnn.network.geometry import Padding, Pair
+from cnn.network.layers import Conv, Shape, Signal
 
 IMAGES = 16
 FORMS = {"plain": forms.PLAIN, "fast": forms.fast("cpu")}
@@ -32,21 +36,32 @@ PASSES = ("forward", "input gradient", "kernel gradient")
 
 
 class Convolution(NamedTuple):
-    """A convolution of a network; the image and the filter are squares."""
+    """A convolution of a network."""
 
     network: str
-    size: int  # of the image
-    channels: int
-    filters: int
-    filter_size: int = 3
-    padding: int = 1
+    image: Shape  # that it takes: height, width, channels
+    result: Shape
+    filter_size: Pair
+    stride: Pair
+    padding: Padding
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """The shapes of the images, of the kernel and of the result."""
-        out = self.size + 2 * self.padding - self.filter_size + 1
-        kernel = (self.filter_size, self.filter_size, self.channels, self.filters)
-        return (IMAGES, self.size, self.size, self.channels), kernel, (IMAGES, out, out, self.filters)
+        kernel = (*self.filter_size, self.image[2], self.result[2])
+        return (IMAGES, *self.image), kernel, (IMAGES, *self.result)
+
+    @property
+    def name(self) -> str:
+        """Image, filter, channels and filters.
+
+        Example:
+            >>> Convolution("a", (32, 32, 3), (16, 16, 64), (3, 3), (2, 2), "SAME").name
+            '32x32, 3x3 by 2, 3 to 64'
+        """
+        by = f" by {self.stride[0]}" if self.stride[0] > 1 else ""
+        size, filter_size = (f"{height}x{width}" for height, width in (self.image[:2], self.filter_size))
+        return f"{size}, {filter_size}{by}, {self.image[2]} to {self.result[2]}"
 
     @property
     def gflop(self) -> float:
@@ -55,20 +70,16 @@ class Convolution(NamedTuple):
         return 2 * math.prod(result) * math.prod(kernel[:3]) / 1e9
 
 
-def two_a_block(network: str, size: int, channels: int, width: int, blocks: int) -> Iterator[Convolution]:
-    """The convolutions of so many blocks of two: each block halves the image and doubles the width."""
-    for block in range(blocks):
-        filters = width * 2**block
-        yield Convolution(network, size // 2**block, filters // 2 if block else channels, filters)
-        yield Convolution(network, size // 2**block, filters, filters)
+def of_network(name: str) -> Iterator[Convolution]:
+    """The convolutions of a network of `benchmarks.problems`, in its order."""
+    problem = PROBLEMS[name]
+    network = models.build(problem.network, problem.image_shape, CLASSES)
+    for visit in network.visits(Signal(problem.image_shape)):
+        if isinstance(visit.layer, Conv):
+            yield Convolution(name, visit.before.shape, visit.after.shape, *visit.layer.window(visit.before.shape))
 
 
-CONVOLUTIONS = (
-    *two_a_block("colour", 32, 3, 32, 4),
-    *two_a_block("grey", 28, 1, 16, 3),
-    Convolution("lenet5", 28, 1, 6, 5, 2),
-    Convolution("lenet5", 14, 6, 16, 5, 0),
-)
+NETWORKS = ("recipe_cifar10", "recipe_mnist", "lenet5", "resnet", "stride", "sweep")
 
 
 class Layer(NamedTuple):
@@ -87,7 +98,7 @@ def passes(form: forms.Forms, convolution: Convolution) -> dict[str, Callable[[]
     keys = jax.random.split(jax.random.key(0), 3)
     shapes = convolution.shapes
     x, kernel, gradient = (jax.random.normal(key, of) for key, of in zip(keys, shapes, strict=True))
-    convolve = functools.partial(form.conv2d, padding=convolution.padding)
+    convolve = functools.partial(form.conv2d, stride=convolution.stride, padding=convolution.padding)
 
     def by_input(gradient: jax.Array, kernel: jax.Array) -> Any:
         return jax.vjp(lambda x: convolve(x, kernel), jnp.zeros(shapes[0]))[1](gradient)
@@ -99,7 +110,7 @@ def passes(form: forms.Forms, convolution: Convolution) -> dict[str, Callable[[]
     functions = [(convolve, (x, kernel)), (by_input, (gradient, kernel)), (by_kernel, (x, gradient))]
     compiled = [functools.partial(jax.jit(function), *arguments) for function, arguments in functions]
     needed = dict(zip(PASSES, compiled, strict=True))
-    return {name: needed[name] for name in PASSES if convolution.channels > 3 or name != "input gradient"}
+    return {name: needed[name] for name in PASSES if convolution.image[2] > 3 or name != "input gradient"}
 
 
 def measure(convolution: Convolution, rounds: int) -> Layer:
@@ -120,9 +131,7 @@ def measure(convolution: Convolution, rounds: int) -> Layer:
 
 def cells(layer: Layer, whole: float) -> dict[str, str]:
     """A layer as the table has it; `whole` is the time of all layers of its network."""
-    network, size, channels, filters, filter_size, _ = layer.convolution
-    name = f"{size}x{size}, {filter_size}x{filter_size}, {channels} to {filters}"
-    row = {"network": network, "convolution": name}
+    row = {"network": layer.convolution.network, "convolution": layer.convolution.name}
     for what in PASSES:
         for form in FORMS:
             seconds = layer.seconds.get(what)
@@ -133,14 +142,16 @@ def cells(layer: Layer, whole: float) -> dict[str, str]:
 def main(options: flags.FlagValues) -> None:
     """Measure every layer, print the table, and write it where asked."""
     os.environ["JAX_PLATFORMS"] = "cpu"  # the forms are a CPU's
-    layers = [measure(convolution, options.rounds) for convolution in CONVOLUTIONS]
+    layers = [measure(convolution, options.rounds) for name in NETWORKS for convolution in of_network(name)]
     whole: dict[str, float] = {}
     for layer in layers:
         network = layer.convolution.network
         whole[network] = whole.get(network, 0.0) + layer.total()
     print(report.table([cells(layer, whole[layer.convolution.network]) for layer in layers]))
     print(f"\n{options.rounds} rounds; jax {jax.__version__}, {IMAGES} images")
-    rows = [{**layer.convolution._asdict(), "seconds": layer.seconds} for layer in layers]
+    rows = [
+        {**layer.convolution._asdict(), "gflop": layer.convolution.gflop, "seconds": layer.seconds} for layer in layers
+    ]
     report.write(options.output, {"rounds": options.rounds}, {"rows": rows})
 
 

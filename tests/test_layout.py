@@ -94,6 +94,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
             "folder_of_pictures",
             "convolutions",
             "lowerings",
+            "normalizations",
             "forecast",
             "streaming",
             "scaling",

@@ -4,7 +4,8 @@ Few channels or filters leave a processor's vectors half empty, and a product ov
 for each cell of the filter. So `tile` cells of a row of the result, side by side, become the channels of one. The
 columns of the image that belong to them become channels too, and the kernel has the filter once for each of the cells,
 moved by the stride, with zeros elsewhere: a band (Toeplitz) matrix. The zeros cost multiplications: a filter `w` cells
-wide takes at least `(tile + w - 1) / w` times as many.
+wide takes at least `(tile + w - 1) / w` times as many. A NaN or an infinity times such a zero is NaN, so it spreads to
+the other cells of the tiles that see it.
 
 Example:
     >>> import jax.numpy as jnp

@@ -172,12 +172,13 @@ def _views(x: Array, kernel: Array, strides: Pair, sides: Sides) -> list[Array]:
 
 def _small(kernel: Array) -> bool:
     """Whether a filter is as small as those of a first layer; cores share XLA's convolution badly there."""
-    return math.prod(kernel.shape[:3]) <= FEW_WEIGHTS
+    return kernel.shape[:2] != (1, 1) and math.prod(kernel.shape[:3]) <= FEW_WEIGHTS
 
 
 def _small_map(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
     """Whether the output has at most 2x2 cells; XLA on a CPU then does not use its fast kernels."""
-    return math.prod(output_size(x.shape[1:3], kernel.shape[:2], strides, sides)) <= SMALL_MAP
+    cells = math.prod(output_size(x.shape[1:3], kernel.shape[:2], strides, sides))
+    return kernel.shape[:2] != (1, 1) and cells <= SMALL_MAP
 
 
 def _deep(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
@@ -233,7 +234,7 @@ def _convolve_jvp(
 
 
 # For few channels: the input gradient is a product, whose results move to their cells and add up. XLA's convolution
-# takes twice as long for it.
+# takes 2.7 times as long for it (LeNet-5's second layer).
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _correlate_thin(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
     return ops.correlate(x, kernel, strides, sides)
@@ -299,8 +300,8 @@ def _largest_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, 
 def _first(tiles: Array, largest: Array) -> Array:
     """The number of each window's first cell that equals the maximum, [n, rows, columns, c], in float32.
 
-    XLA computes a cheap operation anew in each cell that reads it, but it keeps a root in memory. So this is the root
-    of the number's square.
+    The gradient of each cell needs it. XLA fuses a cheap operation into its reader, also across a barrier, and would
+    compare the whole window again for each of its cells. It does not so with a root, so this is the root of a square.
     """
     square = jnp.zeros(largest.shape, jnp.float32)
     for number, cell in reversed(list(enumerate(_cells(tiles)))):

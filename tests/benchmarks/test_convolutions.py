@@ -5,6 +5,8 @@ import sys
 import pytest
 
 from benchmarks import convolutions
+from benchmarks.problems import CLASSES, PROBLEMS
+from cnn.network import models, summary
 
 pytestmark = pytest.mark.thorough
 
@@ -17,16 +19,22 @@ def test_each_pass_of_each_layer_is_measured_in_both_forms(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("|")][2:]
     written = json.loads((tmp_path / "c.json").read_text())["rows"]
-    assert len(rows) == len(written) == len(convolutions.CONVOLUTIONS)
+    layers = [layer for name in convolutions.NETWORKS for layer in convolutions.of_network(name)]
+    assert len(rows) == len(written) == len(layers)
     shares = {}
-    for cells, row in zip(rows, written, strict=True):
-        size, channels, filters, filter_size = (row[name] for name in ("size", "channels", "filters", "filter_size"))
-        name = f"{size}x{size}, {filter_size}x{filter_size}, {channels} to {filters}"
-        assert [cell.strip() for cell in cells[:2]] == [row["network"], name]
-        assert ("input gradient" in row["seconds"]) == (channels > 3)
-        forward = row["seconds"]["forward"]["fast"]
-        out = size + 2 * row["padding"] - filter_size + 1
-        assert round(2 * 16 * out**2 * filter_size**2 * channels * filters / 1e9 / forward) == int(cells[3])
+    for cells, row, layer in zip(rows, written, layers, strict=True):
+        assert [cell.strip() for cell in cells[:2]] == [row["network"], layer.name]
+        assert ("input gradient" in row["seconds"]) == (row["image"][2] > 3)
+        assert round(row["gflop"] / row["seconds"]["forward"]["fast"]) == int(cells[3])
         shares.setdefault(row["network"], []).append(int(cells[-1].strip("% ")))
-    assert list(shares) == ["colour", "grey", "lenet5"]
-    assert all(97 <= sum(own) <= 103 for own in shares.values())
+    assert tuple(shares) == convolutions.NETWORKS
+    assert all(95 <= sum(own) <= 105 for own in shares.values())
+
+
+@pytest.mark.parametrize("network", convolutions.NETWORKS)
+def test_the_operations_are_those_of_the_network(network):
+    problem = PROBLEMS[network]
+    built = models.build(problem.network, problem.image_shape, CLASSES)
+    rows = [row for row in summary.rows(built, problem.image_shape) if len(row.output_shape) == 3]
+    forward = 2 * 16 * sum(row.macs for row in rows) / 1e9
+    assert sum(layer.gflop for layer in convolutions.of_network(network)) == pytest.approx(forward)

@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -230,17 +231,46 @@ def test_no_gradient_with_respect_to_the_images_is_computed(c_in, c_out):
     assert sum(f" {name}(" in line for line in products.splitlines() for name in ("convolution", "dot")) == 2
 
 
+@pytest.mark.parametrize(
+    ("image", "kernel", "padding", "tile"),
+    [
+        pytest.param((28, 28, 1), (5, 5, 1, 6), 2, (1, 4), id="folded"),
+        pytest.param((14, 14, 6), (5, 5, 6, 16), 0, (1, 2), id="folded-convolution"),
+        pytest.param((8, 8, 64), (3, 3, 64, 64), 1, (2, 2), id="winograd"),
+    ],
+)
+def test_a_nan_spreads_within_the_tiles_that_see_it(image, kernel, padding, tile):
+    x = jnp.ones((2, *image)).at[1, 6, 6, 0].set(jnp.nan)
+    y, plain = (np.isnan(form.conv2d(x, jnp.ones(kernel), padding=padding)) for form in (fast("cpu"), PLAIN))
+    n, rows, columns, c = plain.shape
+    tiles = plain.reshape(n, rows // tile[0], tile[0], columns // tile[1], tile[1], c).any((2, 4))
+    assert plain.sum() < y.sum()
+    assert_array_equal(y | plain, y)
+    assert not y[~tiles.repeat(tile[0], 1).repeat(tile[1], 2)].any()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("batch", "size", "c_in", "c_out"), [(16, 16, 4, 64), (5, 33, 4, 32), (4, 8, 1, 16), (4, 6, 3, 20), (4, 2, 3, 5)]
+    ("batch", "size", "c_in", "c_out", "filter"),
+    [
+        (16, 16, 4, 64, 3),
+        (5, 33, 4, 32, 3),
+        (4, 8, 1, 16, 3),
+        (4, 6, 3, 20, 3),
+        (4, 2, 3, 5, 3),
+        (4, 28, 1, 6, 5),  # folded columns, a product
+        (4, 14, 6, 16, 5),  # folded columns, a convolution
+        (4, 9, 16, 24, 1),
+    ],
 )
-def test_forward_and_second_derivatives_and_replicas_agree_with_the_plain_form(batch, size, c_in, c_out):
-    shapes = (batch, size, size, c_in), (3, 3, c_in, c_out), (batch, size, size, c_in), (3, 3, c_in, c_out)
+def test_forward_and_second_derivatives_and_replicas_agree_with_the_plain_form(batch, size, c_in, c_out, filter):
+    image, weights = (batch, size, size, c_in), (filter, filter, c_in, c_out)
+    shapes = image, weights, image, weights
     x, kernel, x_tangent, kernel_tangent = map(normal_numbers, range(4), shapes)
 
     def results(form):
         def convolve(x, kernel):
-            return form.conv2d(x, kernel, padding=1)
+            return form.conv2d(x, kernel, padding=filter // 2)
 
         def loss(x, kernel):
             return (jnp.sin(convolve(x, kernel) / 8) ** 2).mean()
