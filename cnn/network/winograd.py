@@ -6,8 +6,7 @@ each pair of arrays is multiplied over the channels, a matrix product; and the 1
 of the result. The maps add and halve, so they cost little beside products over many channels. The input gradient is
 such a convolution of the output's gradient, and the kernel gradient is the transpose of the three maps.
 
-Rounding differs from that of the plain form by a few units in the last place. Sums of small whole numbers are exact. A
-NaN or an infinity may spread to all 2x2 cells of a tile that sees it.
+Rounding differs from that of the plain form by a few units in the last place. Sums of small whole numbers are exact.
 """
 
 import functools

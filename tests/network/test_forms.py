@@ -234,19 +234,17 @@ def test_no_gradient_with_respect_to_the_images_is_computed(c_in, c_out):
 @pytest.mark.parametrize(
     ("image", "kernel", "padding", "tile"),
     [
-        pytest.param((28, 28, 1), (5, 5, 1, 6), 2, (1, 4), id="folded"),
-        pytest.param((14, 14, 6), (5, 5, 6, 16), 0, (1, 2), id="folded-convolution"),
-        pytest.param((8, 8, 64), (3, 3, 64, 64), 1, (2, 2), id="winograd"),
+        pytest.param((28, 28, 1), (5, 5, 1, 6), 2, 4, id="folded"),
+        pytest.param((14, 14, 6), (5, 5, 6, 16), 0, 2, id="folded-convolution"),
+        pytest.param((8, 8, 64), (3, 3, 64, 64), 1, 1, id="winograd"),
     ],
 )
 def test_a_nan_spreads_within_the_tiles_that_see_it(image, kernel, padding, tile):
     x = jnp.ones((2, *image)).at[1, 6, 6, 0].set(jnp.nan)
     y, plain = (np.isnan(form.conv2d(x, jnp.ones(kernel), padding=padding)) for form in (fast("cpu"), PLAIN))
     n, rows, columns, c = plain.shape
-    tiles = plain.reshape(n, rows // tile[0], tile[0], columns // tile[1], tile[1], c).any((2, 4))
-    assert plain.sum() < y.sum()
-    assert_array_equal(y | plain, y)
-    assert not y[~tiles.repeat(tile[0], 1).repeat(tile[1], 2)].any()
+    tiles = plain.reshape(n, rows, columns // tile, tile, c).any(3)
+    assert_array_equal(y, tiles.repeat(tile, 2))
 
 
 @pytest.mark.slow
