@@ -34,13 +34,29 @@ Pair = tuple[Callable[[], object], Callable[[], object]]
 DIGITS = ((8, 8, 1), 16)  # image and width, here and below
 MNIST = ((28, 28, 1), 16)
 CIFAR = ((32, 32, 3), 32)
-FORMS = (  # of a convolution: what, a network of `benchmarks.problems` that has it, and what says where it is taken
-    ("Winograd's form", "recipe_cifar10", "_deep"),
-    ("Winograd's form", "two", "_deep"),
-    ("Winograd's form", "B", "_deep"),
-    ("folded columns", "lenet5", "_thin"),
-    ("folded columns", "recipe_mnist", "_thin"),
-    ("1x1 convolutions as products", "resnet", "_pointwise"),
+
+
+def _never(*given: object) -> bool:
+    return False
+
+
+def _first_anew(tiles: jax.Array, largest: jax.Array) -> jax.Array:
+    """`forms._first` without the root, so that XLA computes it anew for each cell of a window."""
+    first = jnp.zeros(largest.shape, jnp.float32)
+    for number, cell in reversed(list(enumerate(forms._cells(tiles)))):
+        first = jnp.where((cell == largest) | (cell != cell), jnp.float32(number), first)
+    return first
+
+
+FORMS = (  # what, a network of `benchmarks.problems` that has it, and without it: a name in `forms`, and in its place
+    ("Winograd's form", "recipe_cifar10", "_deep", _never),
+    ("Winograd's form", "two", "_deep", _never),
+    ("Winograd's form", "B", "_deep", _never),
+    ("folded columns", "lenet5", "_thin", _never),
+    ("folded columns", "recipe_mnist", "_thin", _never),
+    ("1x1 convolutions as products", "resnet", "_pointwise", _never),
+    ("the first winner of a window in memory", "lenet5", "_first", _first_anew),
+    ("the first winner of a window in memory", "B", "_first", _first_anew),
 )
 
 
@@ -113,19 +129,20 @@ def training(
     return ours.epoch(loop, image, replicas)
 
 
-def with_form(network: str, steps: int, condition: str) -> Pair:
-    """Training steps of 64 images without one of the forms of a convolution, and with it.
+def with_form(network: str, steps: int, name: str, other: Callable[..., object]) -> Pair:
+    """Training steps of 64 images without one of the forms, and with it.
 
     Args:
         network: a name of `benchmarks.problems`.
         steps: of a turn.
-        condition: of `cnn.network.forms`, whether that form is taken.
+        name: of a function of `cnn.network.forms`.
+        other: what stands in its place without the form.
     """
     problem = PROBLEMS[network]
     programs = (ours.random_program(*problem[:2], TrainingConfig(batch_size=64), steps) for _ in range(2))
     loops = (ThreadsLoop(program, cores(), ThreadPoolExecutor(cores())) for program in programs)
     without, with_it = (ours.epoch(loop, problem.image_shape) for loop in loops)
-    with mock.patch.object(forms, condition, lambda *given: False):
+    with mock.patch.object(forms, name, other):
         without()  # compiles
     return without, with_it
 
@@ -175,8 +192,9 @@ def main(options: flags.FlagValues) -> None:
         ways = one_program(MNIST[0], MNIST[1], 0, steps, size, replicas)
         name = f"one program, a step of {replicas} x {size} x 28x28x1, no convolution"
         rows.append(timed(name, ways, rounds, replicas * steps))
-    for what, network, condition in FORMS:
-        rows.append(timed(f"{what}, a step of 64 of {network}", with_form(network, steps, condition), rounds, steps))
+    for what, network, name, other in FORMS:
+        changed = with_form(network, steps, name, other)
+        rows.append(timed(f"{what}, a step of 64 of {network}", changed, rounds, steps))
     print(report.table([row.cells() for row in rows]))
     print(f"\n{rounds} rounds; jax {jax.__version__}, {cores()} cores")
     report.write(options.output, {"rounds": rounds, "steps": steps}, {"rows": [row._asdict() for row in rows]})

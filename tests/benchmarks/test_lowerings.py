@@ -15,9 +15,9 @@ def test_each_choice_is_measured_with_and_without(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("|")][2:]
-    assert len(rows) == 20
+    assert len(rows) == 22
     written = json.loads((tmp_path / "l.json").read_text())
-    assert len(written["rows"]) == 20 and written["settings"] == {"rounds": 1, "steps": 1}
+    assert len(written["rows"]) == 22 and written["settings"] == {"rounds": 1, "steps": 1}
     for row in rows:
         without, with_it, ratio = (float(re.search(r"[\d.]+", cell).group()) for cell in row.split("|")[2:5])
         assert without > 0 and with_it > 0 and abs(ratio - with_it / without) < 0.02 * ratio + 0.01
