@@ -234,7 +234,7 @@ def _convolve_jvp(
 
 
 # For few channels: the input gradient is a product, whose results move to their cells and add up. XLA's convolution
-# takes 2.7 times as long for it (LeNet-5's second layer).
+# takes three times as long for it in LeNet-5's second layer.
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _correlate_thin(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
     return ops.correlate(x, kernel, strides, sides)

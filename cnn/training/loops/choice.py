@@ -73,7 +73,7 @@ def largest_group(machine: Machine, stream: bool = False) -> int:
 def advice(precision: str, machine: Machine) -> str | None:
     """A line for whoever trains in a precision that a machine has no gain from; None where there is nothing to say.
 
-    On a processor with AVX512_BF16, networks A and B of benchmarks/train_step.py take 1.46 and 1.34 times as long in
+    On a processor with AVX512_BF16, networks A and B of benchmarks/train_step.py take 1.27 and 1.47 times as long in
     bfloat16 as in float32. One with AMX was not measured. A CPU multiplies TensorFloat-32 as float32.
     """
     untested = precision == "bfloat16" and "amx_bf16" in machine.instructions
