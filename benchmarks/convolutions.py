@@ -8,8 +8,7 @@ the residual network, the one with strided convolutions, and that of the sweep o
 The numbers are GFLOP/s of `forms.PLAIN` (plain) and of `forms.fast("cpu")` (fast), medians of turns in one run. They
 count the operations of the plain form, whatever a form computes, and processor time, which other programs disturb
 least. `share` is the time of a layer's passes in the fast form over the time of all convolutions of its network.
-A first layer needs
-no input gradient.
+A first layer needs no input gradient.
 """
 
 import functools

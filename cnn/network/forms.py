@@ -17,7 +17,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -205,6 +205,14 @@ def _thin(x: Array, kernel: Array, strides: Pair, sides: Sides) -> bool:
     return fits and few and kernel.shape[3] <= FEW_FILTERS and x.dtype == jnp.float32
 
 
+class Passes(NamedTuple):
+    """Which form computes a convolution, and of which it is the derivative by the image and by the kernel."""
+
+    forward: Callable[..., Array]
+    by_x: Callable[..., Array]
+    by_kernel: Callable[..., Array]
+
+
 def _tile(kernel: Array, strides: Pair) -> int:
     """How many cells of a row become one: more of them fill vectors, and take more multiplications by zero."""
     if strides[1] > 1:
@@ -213,41 +221,38 @@ def _tile(kernel: Array, strides: Pair) -> int:
 
 
 # benchmarks/convolutions.py measures each pass of these, and benchmarks/README.md has the numbers.
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
+def _by_passes(x: Array, kernel: Array, strides: Pair, sides: Sides, passes: Passes) -> Array:
+    return passes.forward(x, kernel, strides, sides)
+
+
+@_by_passes.defjvp
+def _by_passes_jvp(
+    strides: Pair, sides: Sides, passes: Passes, primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    x, kernel = primals
+    x_tangent, kernel_tangent = tangents
+    tangent = passes.by_x(x_tangent, kernel, strides, sides) + passes.by_kernel(x, kernel_tangent, strides, sides)
+    return _by_passes(x, kernel, strides, sides, passes), tangent
+
+
 def _convolve(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
-    if _small(kernel) or _small_map(x, kernel, strides, sides):
-        return product(x, kernel, strides, sides)
-    if kernel.shape[2] % 2 and kernel.shape[2] > 1 and kernel.shape[3] <= NARROW:
-        return one_more_channel(x, kernel, strides, sides)
-    return ops.correlate(x, kernel, strides, sides)
+    small_map = _small_map(x, kernel, strides, sides)
+    forward = ops.correlate
+    if _small(kernel) or small_map:
+        forward = product
+    elif kernel.shape[2] % 2 and kernel.shape[2] > 1 and kernel.shape[3] <= NARROW:
+        forward = one_more_channel
+    passes = Passes(forward, product if small_map else ops.correlate, in_parts)
+    return _by_passes(x, kernel, strides, sides, passes)
 
 
-@_convolve.defjvp
-def _convolve_jvp(
-    strides: Pair, sides: Sides, primals: tuple[Array, Array], tangents: tuple[Array, Array]
-) -> tuple[Array, Array]:
-    x, kernel = primals
-    x_tangent, kernel_tangent = tangents
-    by_x = product if _small_map(x, kernel, strides, sides) else ops.correlate
-    tangent = by_x(x_tangent, kernel, strides, sides) + in_parts(x, kernel_tangent, strides, sides)
-    return _convolve(x, kernel, strides, sides), tangent
-
-
-# For few channels: the input gradient is a product, whose results move to their cells and add up. XLA's convolution
-# takes three times as long for it in LeNet-5's second layer.
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _correlate_thin(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:
-    return ops.correlate(x, kernel, strides, sides)
+    """For few channels: the input gradient is a product, whose results move to their cells and add up.
 
-
-@_correlate_thin.defjvp
-def _correlate_thin_jvp(
-    strides: Pair, sides: Sides, primals: tuple[Array, Array], tangents: tuple[Array, Array]
-) -> tuple[Array, Array]:
-    x, kernel = primals
-    x_tangent, kernel_tangent = tangents
-    tangent = product(x_tangent, kernel, strides, sides) + ops.correlate(x, kernel_tangent, strides, sides)
-    return ops.correlate(x, kernel, strides, sides), tangent
+    XLA's convolution takes three times as long for it in LeNet-5's second layer.
+    """
+    return _by_passes(x, kernel, strides, sides, Passes(ops.correlate, product, ops.correlate))
 
 
 def one_more_channel(x: Array, kernel: Array, strides: Pair, sides: Sides) -> Array:

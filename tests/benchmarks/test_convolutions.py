@@ -28,7 +28,7 @@ def test_each_pass_of_each_layer_is_measured_in_both_forms(tmp_path):
         assert round(row["gflop"] / row["seconds"]["forward"]["fast"]) == int(cells[3])
         shares.setdefault(row["network"], []).append(int(cells[-1].strip("% ")))
     assert tuple(shares) == convolutions.NETWORKS
-    assert all(95 <= sum(own) <= 105 for own in shares.values())
+    assert all(abs(sum(own) - 100) <= len(own) / 2 for own in shares.values())  # each is rounded
 
 
 @pytest.mark.parametrize("network", convolutions.NETWORKS)
