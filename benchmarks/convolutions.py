@@ -3,8 +3,8 @@
     taskset -c 0 python -m benchmarks.convolutions --rounds=5
     taskset -c 0 python -m benchmarks.convolutions --rounds=5 --output=convolutions.json
 
-The networks are those of `benchmarks.problems` that have all shapes of a convolution: the two of the recipes, LeNet-5,
-the residual network, the one with strided convolutions, and that of the sweep on digits. A micro-batch has 16 images.
+The networks are those of `benchmarks.problems` that have all kinds of convolution: the two of the recipes, LeNet-5, the
+residual network, the one with strided convolutions, and that of the sweep on digits. A micro-batch has 16 images.
 The numbers are GFLOP/s of `forms.PLAIN` (plain) and of `forms.fast("cpu")` (fast), medians of turns in one run. They
 count the operations of the plain form, whatever a form computes, and processor time, which other programs disturb
 least. `share` is the time of a layer's passes in the fast form over the time of all convolutions of its network.

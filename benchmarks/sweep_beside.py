@@ -9,8 +9,8 @@ side trains 21 networks. For each depth, 2 rates x 2 tuning seeds are trained, a
 16, doubled in each block, 128 hidden units) and batches of 64 images, and AdamW under a one-cycle schedule. Images are
 neither moved nor mirrored. Each epoch ends with the validation accuracy.
 
-- this project: `python -m experiments.sweep_blocks`. Beside the accuracies it leaves the folders of its trials, the
-  answer and a picture.
+- this project: `python -m experiments.sweep_blocks`. Beside the accuracies it leaves the folders of its trials with
+  their checkpoints, the answer, a picture and the page.
 - plain Flax Linen, PyTorch: `benchmarks.peers_sweep`, with the loops of `benchmarks.sweep_flax` and
   `benchmarks.sweep_torch`, which differ in what their docstrings say. They leave the accuracies.
 

@@ -18,8 +18,8 @@ Networks (3x3 filters, 2x2 max pooling, a hidden dense layer, 10 classes):
   the mean of each channel; three blocks from width 16 on 28x28x1, four from width 32 on 32x32x3.
 
 Each is measured with every batch size. The last table has for each side the geometric mean of its ratios over all of
-these. A processor with AVX-512 cannot stand for one without: XLA's convolutions come from a library that asks the
-processor itself, and heeds no setting of XLA.
+these. A setting alone does not make a processor with AVX-512 stand for one without: XLA's convolutions come from a
+library that asks the processor itself (benchmarks/README.md says how that was answered for the columns of AVX2).
 
 Every side learns by stochastic gradient descent with momentum. This project's step is the step of its training loop: it
 also gathers the batch from the uint8 images on the device, normalises it and counts the right answers. The peers have
