@@ -27,13 +27,20 @@ README = ROOT / "README.md"
 BEGIN = "<!-- printed by benchmarks.found -->\n"
 END = "\n<!-- end -->"
 
-DATA = {"digits": "scikit-learn's digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
+# In the order of the table; other data sets follow.
+DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "digits": "scikit-learn's digits"}
 MATCHED = {"width": "width", "parameters": "parameters", "macs": "multiply-accumulates"}
 
 
 def rows(sweeps: Sequence[Swept]) -> list[dict[str, str]]:
-    """A row of the table for each sweep."""
-    return [_row(swept, sweeps) for swept in sweeps]
+    """A row of the table for each sweep, those of one data set one after another."""
+    return [_row(swept, sweeps) for swept in sorted(sweeps, key=_place)]
+
+
+def _place(swept: Swept) -> int:
+    names = list(DATA)
+    name = swept.config.dataset
+    return names.index(name) if name in names else len(names)
 
 
 def _row(swept: Swept, sweeps: Sequence[Swept]) -> dict[str, str]:

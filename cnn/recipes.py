@@ -138,6 +138,10 @@ RECORDS: Mapping[str, tuple[Record, ...]] = {
             "beside other work",
         ),
         Record(
+            "--dataset=mnist --blocks=1,2,3,4 --epochs=10 --seeds=10 --head=average",
+            "4 blocks, 99.43 % (99.41 to 99.46, n=10), and 2 blocks 1.46 points less (1.39 to 1.53)",
+        ),
+        Record(
             "--dataset=cifar10 --blocks=1,2,3,4 --seeds=5 --epochs=5 --learning_rates=1e-3,3e-3",
             "3 blocks by the rule of version 0.1.0, 76.86 % (76.54 to 77.18, n=5) on a copy that went through JPEG, in "
             "84 minutes beside other work; its hidden units were tried after a table of test accuracies had been seen",
