@@ -2,6 +2,7 @@
 
 import itertools
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from cnn.errors import printable
@@ -164,7 +165,7 @@ def _verdict(found: Across) -> list[str]:
         ]
     each = "; ".join(f"{printable(sweep.name)}: {sweep.answer.recommended}" for sweep in recommending)
     if found.depends:
-        why = "; ".join(_ruled_out(found, blocks) for blocks in found.recommended)
+        why = _why_not(found, found.recommended)
         rest = set(found.depths) - set(found.recommended)
         return [
             f"The answer depends on {_differ_in(found)}: the recommended numbers of blocks differ ({each}), and none "
@@ -172,10 +173,16 @@ def _verdict(found: Across) -> list[str]:
             f"On test images, {why}.",
             *(["Every other depth is ruled out by a sweep too."] if rest else []),
         ]
+    elsewhere = [blocks for blocks in found.recommended if blocks not in found.left]
     return [
         f"The recommended numbers of blocks differ ({each}), but these sweeps do not show that the answer depends on "
-        f"{_differ_in(found)}: {_left(found)}."
+        f"{_differ_in(found)}: {_left(found)}.",
+        *([f"Yet not every recommended number does for all: {_why_not(found, elsewhere)}."] if elsewhere else []),
     ]
+
+
+def _why_not(found: Across, depths: Sequence[int]) -> str:
+    return "; ".join(_ruled_out(found, blocks) for blocks in depths)
 
 
 def _ruled_out(found: Across, blocks: int) -> str:

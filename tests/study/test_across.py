@@ -127,14 +127,24 @@ def test_a_middle_depth_that_does_for_all_is_enough_against_it():
     assert not found.depends and found.serving == (2,)
     text = said(first, second)
     assert "do not show that the answer depends on the data: no sweep finds 2 blocks worse than its own" in text
+    assert "Yet not every recommended number does for all: 1 block is worse by 6." in text
+    assert " in sweep mnist, p < 0.001; 3 blocks are worse by " in text and text.endswith(" in sweep digits, p < 0.001.")
+
+
+def test_a_choice_that_does_for_all_is_not_ruled_out_in_words():
+    first, second = swept(CLOSE, "digits"), swept(DEEP)
+    assert across([first, second]).left == (3,)
+    assert "(digits: 1; mnist: 3)" in said(first, second)
+    only = said(first, second).split("Yet not every recommended number does for all: ")[1]
+    assert only.startswith("1 block is worse by 6.00 points") and "3 blocks" not in only
 
 
 def test_a_depth_that_a_sweep_knows_nothing_about_is_not_ruled_out():
     found = (swept({1: SHALLOW[1], 2: SHALLOW[2]}, "digits"), swept(DEEP))
     assert across(found).left == (3,) and across(found).serving == () and not across(found).depends
-    assert said(*found).endswith("depends on the data: digits has no result for 3 blocks.")
+    assert "depends on the data: digits has no result for 3 blocks. Yet not every recommended" in said(*found)
     several = (swept({1: SHALLOW[1]}, "digits"), swept({1: DEEP[1], 2: DEEP[3], 3: DEEP[3]}))
-    assert said(*several).endswith("digits has no result for 2 and 3 blocks.")
+    assert "digits has no result for 2 and 3 blocks. Yet " in said(*several)
     unfit = (swept({1: SHALLOW[1], 2: SHALLOW[2]}, "digits", deeper_fits=False), swept(DEEP))
     assert across(unfit).depends and "3 blocks are too many for the images of sweep digits" in said(*unfit)
 
