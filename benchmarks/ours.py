@@ -17,6 +17,7 @@ from cnn.training import fit
 from cnn.training.loops import choice
 from cnn.training.loops.loop import Loop, Pace
 from cnn.training.optimizer import Optimizer
+from cnn.training.prepared import prepare_trials
 from cnn.training.step import Program, Replica, Totals
 from experiments.command import memory
 
@@ -54,7 +55,7 @@ def random_program(
     names = tuple(map(str, range(CLASSES)))
     dataset = Dataset("random", images, labels, images[:1], labels[:1], names, "random", "random")
     config = TrialConfig("random", network=network, training=training)
-    return fit.program(fit.prepare_trials(config, dataset), machine.here(), optimizer)
+    return fit.program(prepare_trials(config, dataset), machine.here(), optimizer)
 
 
 def epoch(loop: Loop, image_shape: tuple[int, int, int], replicas: int = 1) -> Callable[[], list[Totals]]:

@@ -15,7 +15,8 @@ from absl import flags
 from benchmarks import report
 from benchmarks.turns import Call, Side, take_turns
 from cnn.data import datasets
-from cnn.training.fit import Fit, Session, prepare_trials
+from cnn.training.fit import Fit, Session
+from cnn.training.prepared import prepare_trials
 from experiments import train
 from experiments.command import flags as command_flags
 

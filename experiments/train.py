@@ -16,8 +16,8 @@ from cnn.show import page
 from cnn.show.training_page import training_page
 from cnn.study.forecast import forecast_trial
 from cnn.training import trial
-from cnn.training.fit import prepare_trials
 from cnn.training.folder import Result, TrialFolder, default_workdir
+from cnn.training.prepared import prepare_trials
 from cnn.training.record import settings
 from experiments.command import leave
 from experiments.command.again import command_line

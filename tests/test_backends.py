@@ -13,10 +13,11 @@ from cnn.backends import BACKENDS, Backend, Choice
 from cnn.config import NetworkConfig, TrialConfig
 from cnn.data import datasets
 from cnn.network import forms
-from cnn.training.fit import Session, prepare_trials
+from cnn.training.fit import Session
 from cnn.training.loops import choice
 from cnn.training.loops.scan import ScanLoop
 from cnn.training.loops.threads import ThreadsLoop
+from cnn.training.prepared import prepare_trials
 
 
 def test_every_choice_of_every_backend_has_a_ground():

@@ -40,6 +40,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("loops.stages", "loops.threads", "loops.mesh", "loops.scan", "loops.choice", "loops.leading"),
         *(
             "metrics",
+            "prepared",
             "fit",
             "following",
             "speed",

@@ -1,12 +1,12 @@
 """Charts of how networks learned: accuracy by epoch, and validation accuracy by learning rate.
 
 Example:
-    >>> curves = Curves("1 block", 1, {0: (0.9, 0.95), 1: (0.8, 0.97)}, "validation")
+    >>> curves = Curves("1 block", 1, {0: {1: 0.9, 2: 0.95}, 1: {1: 0.8, 2: 0.97}}, "validation")
     >>> [chart.title for chart in learning_curves([curves]).options["accuracy"].charts]
     ['1 block']
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,20 +38,23 @@ MEAN = {"type": "point", "filled": True, "size": 50, "opacity": 1}
 
 @dataclass(frozen=True)
 class Curves:
-    """How the trainings of one variant went: an accuracy, as a fraction, for each epoch of each seed."""
+    """How the trainings of one variant went: for each seed an accuracy, as a fraction, by epoch."""
 
     title: str
     variant: Any
-    seeds: Mapping[int, Sequence[float]]
+    seeds: Mapping[int, Mapping[int, float]]
     images: str  # which ones the accuracy is of: validation or training
 
 
 def curves_of(title: str, variant: Any, epochs: Mapping[int, Sequence[Epoch]]) -> Curves:
-    """The curves in the metrics of each seed: on validation images, or on training images where there are none."""
-    validated = all(epoch.val_accuracy is not None for own in epochs.values() for epoch in own)
+    """The curves in the metrics of each seed: on validation images, or on training images where there are none.
+
+    Not each epoch is validated where more images validate than learn.
+    """
+    validated = any(epoch.val_accuracy is not None for own in epochs.values() for epoch in own)
     name = "val_accuracy" if validated else "train_accuracy"
-    values = {seed: [getattr(epoch, name) for epoch in own] for seed, own in epochs.items()}
-    seeds = {seed: [float(value) for value in own if value is not None] for seed, own in values.items() if own}
+    values = {seed: {epoch.epoch: getattr(epoch, name) for epoch in own} for seed, own in epochs.items() if own}
+    seeds = {seed: {epoch: value for epoch, value in own.items() if value is not None} for seed, own in values.items()}
     return Curves(title, variant, seeds, "validation" if validated else "training")
 
 
@@ -64,27 +67,25 @@ def learning_curves(several: Sequence[Curves]) -> Choice:
     return Choice("curves", "Show", options)
 
 
-def _shown(values: Sequence[float], log: bool) -> list[float | None]:
+def _shown(values: Iterable[float], log: bool) -> list[float | None]:
     """Percent right or, on a log scale, wrong; an error of 0 has no place there."""
     return [(100 * (1 - value) or None) if log else 100 * value for value in values]
 
 
 def _panel(place: int, curves: Curves, log: bool, all_curves: Sequence[Curves]) -> Chart:
-    seeds = [{"seed": seed, "value": _shown(own, log)} for seed, own in curves.seeds.items()]
-    mean = [{"value": _shown(_mean(curves), log)}]
-    every = [value for each in all_curves for own in each.seeds.values() for value in _shown(own, log) if value]
+    seeds = [{"seed": seed, **_points(own, log)} for seed, own in curves.seeds.items()]
+    mean = _mean(curves)
+    lines = [own for each in all_curves for own in each.seeds.values()]
+    every = [value for own in lines for value in _shown(own.values(), log) if value]
     quantity = f"{curves.images} {'error' if log else 'accuracy'} (%)"
     spread = log_domain(every) if log else domain(every, high=100.0)
     scale: dict[str, Any] = {"domain": spread if every else [1.0, 100.0]}
     y = number("value", quantity, **scale, **({"type": "log"} if log else {}))
     y["axis"] = {"tickCount": 5, **({"format": "~g"} if log else {})}
-    longest = max((len(own) for each in all_curves for own in each.seeds.values()), default=0)
+    longest = max((epoch for own in lines for epoch in own), default=0)
     x = number("epoch", "epoch", domain=[1, longest] if longest > 1 else [0.5, 1.5])
     x["axis"] = {"tickMinStep": 1, "tickCount": 5, "grid": False, "format": "d"}
-    steps: list[Spec] = [
-        {"calculate": "sequence(1, length(datum.value) + 1)", "as": "epoch"},
-        {"flatten": ["epoch", "value"]},
-    ]
+    steps: list[Spec] = [{"flatten": ["epoch", "value"]}]
     few = max(map(len, curves.seeds.values()), default=0) <= FEW
     dots = {"color": OTHER, "size": 12} if longest < 2 else False  # one epoch is no line
     thin = {"type": "line", "strokeWidth": 1, "opacity": 0.5, "color": OTHER, "tooltip": False, "point": dots}
@@ -92,11 +93,16 @@ def _panel(place: int, curves: Curves, log: bool, all_curves: Sequence[Curves]) 
     layers = [
         layer(seeds, thin, of_variants=False, transform=steps, x=x, y=y, detail={"field": "seed"}),
         layer(
-            mean, thick, of_variants=False, transform=steps, x=x, y=y, tooltip=tooltip(epoch="epoch", value=quantity)
+            [_points(mean, log)],
+            thick,
+            of_variants=False,
+            transform=steps,
+            x=x,
+            y=y,
+            tooltip=tooltip(epoch="epoch", value=quantity),
         ),
     ]
-    last = _mean(curves)[-1:]
-    ends = f"The mean ends at {100 * last[0]:.2f} %." if last else "No training finished an epoch."
+    ends = f"The mean ends at {100 * mean[max(mean)]:.2f} %." if mean else "No training finished an epoch."
     name = f"curves-{'error' if log else 'accuracy'}-{place}"
     return Chart(
         name,
@@ -108,17 +114,23 @@ def _panel(place: int, curves: Curves, log: bool, all_curves: Sequence[Curves]) 
     )
 
 
-def _mean(curves: Curves) -> list[float]:
+def _points(accuracies: Mapping[int, float], log: bool) -> dict[str, Any]:
+    """Accuracies by epoch as a line's two lists."""
+    return {"epoch": list(accuracies), "value": _shown(accuracies.values(), log)}
+
+
+def _mean(curves: Curves) -> dict[int, float]:
     """The mean over the seeds, of the epochs that every seed has."""
-    length = min(map(len, curves.seeds.values()), default=0)
-    return [float(np.mean([own[epoch] for own in curves.seeds.values()])) for epoch in range(length)]
+    several = list(curves.seeds.values())
+    shared = [epoch for epoch in several[0] if all(epoch in own for own in several)] if several else []
+    return {epoch: float(np.mean([own[epoch] for own in several])) for epoch in shared}
 
 
 def _table(several: Sequence[Curves]) -> Table:
     means = [_mean(curves) for curves in several]
     cells = [
-        [written(epoch + 1, "d"), *(percent(own[epoch] if epoch < len(own) else None) for own in means)]
-        for epoch in range(max(map(len, means), default=0))
+        [written(epoch, "d"), *(percent(own.get(epoch)) for own in means)]
+        for epoch in sorted({epoch for own in means for epoch in own})
     ]
     images = " and ".join(dict.fromkeys(curves.images for curves in several))
     return Table(f"Mean {images} accuracy by epoch, in percent.", ("epoch", *(each.title for each in several)), cells)

@@ -5,8 +5,8 @@ from cnn.show import study_parts
 from cnn.show.learning import curves_of, learning_curves
 from cnn.show.network_parts import layers_table
 from cnn.show.parts import Page, Section, Text
-from cnn.training.fit import Prepared
 from cnn.training.folder import Outcome, Result, TrialFolder
+from cnn.training.prepared import Prepared
 from cnn.training.record import settings
 
 

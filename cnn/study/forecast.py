@@ -15,8 +15,9 @@ from cnn.data.content import Dataset
 from cnn.progress import Progress, duration
 from cnn.study.plan import COMPARE, Plan, Trial
 from cnn.training import speed
-from cnn.training.fit import Session, prepare_trials
+from cnn.training.fit import Session
 from cnn.training.folder import Result
+from cnn.training.prepared import prepare_trials
 from cnn.training.speed import Speed, trial_seconds
 
 

@@ -16,9 +16,8 @@ from cnn.errors import RequestError
 from cnn.network import models
 from cnn.study import tuning
 from cnn.study.results import Row, variant_name
-from cnn.training import fit
-from cnn.training.fit import Prepared
 from cnn.training.folder import Result
+from cnn.training.prepared import Prepared, prepare_trials
 from cnn.training.trial import Measure
 
 TUNE = "tune"
@@ -193,5 +192,5 @@ def plan_study(study: Study) -> Plan:
     """
     rate = study.config.grid[0]
     trials = {variant: study.trial(COMPARE, variant, rate, seed=0) for variant in study.variants}
-    prepared = {variant: fit.prepare_trials(trial.config, study.dataset) for variant, trial in trials.items()}
+    prepared = {variant: prepare_trials(trial.config, study.dataset) for variant, trial in trials.items()}
     return Plan(study, prepared, study.config.grid)

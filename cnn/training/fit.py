@@ -1,13 +1,13 @@
 """Trains one or more replicas (seeds, learning rates) of one network, on any device.
 
-`prepare_trials` checks that settings suit the data; a `Session` holds what the fits of a process share; a `Fit` trains.
+A `Session` holds what the fits of a process share; a `Fit` trains what `cnn.training.prepared` has checked.
 """
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -22,11 +22,8 @@ from cnn.data.batches import Images, Resident
 from cnn.data.content import Dataset
 from cnn.data.records import Records
 from cnn.data.splits import channel_statistics, split
-from cnn.errors import require
 from cnn.machine import Machine
-from cnn.network import forms, models, summary
-from cnn.network.layers import Chain
-from cnn.network.normalization import require_parts
+from cnn.network import forms
 from cnn.progress import Progress
 from cnn.trained.network import Trained
 from cnn.training.loops import choice, leading
@@ -34,50 +31,8 @@ from cnn.training.loops.loop import Loop, Pace, Stopped, after_one, never
 from cnn.training.loops.mesh import on_all
 from cnn.training.metrics import Epoch
 from cnn.training.optimizer import Optimizer, adamw
+from cnn.training.prepared import Prepared
 from cnn.training.step import Answers, Program, Replica, Totals, TrainState
-from cnn.training.tasks import Task, task
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Checked settings, shared by trials that differ only in seed and learning rate."""
-
-    config: TrialConfig  # its seed and learning rate are those of any of these trials
-    network: Chain
-    task: Task
-    steps_per_epoch: int
-
-    @property
-    def cost(self) -> summary.Cost:
-        """The network's parameters and multiply-accumulates."""
-        return summary.cost(self.network, self.task.image_shape)
-
-
-def prepare_trials(config: TrialConfig, dataset: Dataset) -> Prepared:
-    """Check that settings suit a data set; nothing is computed on a device.
-
-    Raises:
-        RequestError: the settings name another data set; the network does not fit the images; a batch is larger than
-            the training part, or no whole number of ghost batches; an image could be shifted out of sight; there are
-            2**31 steps or more; or the images do not fit on a device, and Grain is not installed.
-    """
-    require(config.dataset == dataset.name, "dataset", config.dataset, f"{dataset.name}, which was loaded")
-    train, _ = split(dataset.train_labels, config.validation_fraction, config.seed)
-    size = config.training.batch_size
-    accepted = f"at most {len(train)}, since {dataset.name} has {len(train)} training images"
-    require(size <= len(train), "batch_size", size, accepted)
-    if "ghost_batch" in models.used(config.network):
-        require_parts(config.network.ghost_batch, size)
-    side = min(dataset.image_shape[:2])
-    for name, pixels in (("shift", config.training.shift), ("cutout", config.training.cutout)):
-        require(pixels < side, name, pixels, f"at most {side - 1}, or no image is left")
-    steps = len(train) // size
-    epochs = config.training.epochs
-    require(epochs * steps < 2**31, "epochs", epochs, f"at most {(2**31 - 1) // steps}, with {steps} steps in each")
-    if not streaming.is_installed():  # else nobody need ask for the memory yet, which starts JAX's backend
-        streaming.require_readable(dataset, machine.device_memory())
-    asked: Task = task(config, dataset.image_shape, dataset.classes)
-    return Prepared(config, models.build(config.network, asked.image_shape, asked.outputs), asked, steps)
 
 
 class Session:
@@ -246,8 +201,8 @@ class Fit:
     @property
     def _unevaluated(self) -> bool:
         """Whether the sums are those of a whole epoch."""
-        size = self.prepared.steps_per_epoch * self.prepared.config.training.batch_size
-        return max(int(totals.count) for totals in self._totals) == size  # a diverged replica counts no more images
+        counts = [int(totals.count) for totals in self._totals]
+        return max(counts) == self.prepared.images_per_epoch  # a diverged replica counts no more images
 
     def _train_on(self, pause: Callable[[], bool]) -> None:
         """Train to the end of the epoch, or until `pause` returns True."""
@@ -265,15 +220,17 @@ class Fit:
 
     def _end_epoch(self, stop: Callable[[], bool]) -> list[tuple[Epoch, int | None]]:
         sums = self._totals
+        number = self.steps // self.prepared.steps_per_epoch
+        due = self.prepared.validates(number, self.validation_images)
         try:
-            held_out = [totals for totals, _ in self._validated(stop)]
+            held_out = [totals for totals, _ in self._validated(stop)] if due else [Totals.zero()] * len(sums)
         except Stopped:
             return []
         seconds = self._seconds / len(sums)
         self._totals = [Totals.zero().replace(bad_step=jnp.int32(totals.bad_step)) for totals in sums]
         self._seconds = 0.0
         return [
-            (Epoch.of(self.steps // self.prepared.steps_per_epoch, train, validation, seconds), _bad_step(train))
+            (Epoch.of(number, train, validation, seconds), _bad_step(train))
             for train, validation in zip(sums, held_out, strict=True)
         ]
 

@@ -15,8 +15,9 @@ from cnn.data.content import Dataset
 from cnn.errors import require
 from cnn.machine import Machine
 from cnn.processes import PATIENCE, Crew, Message
-from cnn.training.fit import Session, prepare_trials
+from cnn.training.fit import Session
 from cnn.training.loops.loop import Loop, Pace, Stopped
+from cnn.training.prepared import prepare_trials
 from cnn.training.step import Replica, Totals
 
 

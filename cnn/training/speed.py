@@ -1,12 +1,12 @@
 """How long a trial takes at a network's speed, and where the speed comes from.
 
-A trial's time is that of its steps, of an evaluation of its validation images after each epoch, and of one of the test
-images where it reads them. Compilation is not in it.
+A trial's time is that of its steps, of the evaluations of its validation images, and of one of the test images where it
+reads them. Compilation is not in it.
 
 Example:
     >>> from cnn.config import TrialConfig
     >>> from cnn.data import datasets
-    >>> from cnn.training.fit import prepare_trials
+    >>> from cnn.training.prepared import prepare_trials
     >>> digits = datasets.load("digits")
     >>> prepared = prepare_trials(TrialConfig("digits"), digits)  # 22 steps in each of 10 epochs, no validation image
     >>> round(trial_seconds(prepared, digits, Speed(step=0.01, image=1e-4), test=True), 3)
@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 from cnn.config import TrialConfig
 from cnn.data.content import Dataset
-from cnn.training.fit import Fit, Prepared, Session
+from cnn.training.fit import Fit, Session
+from cnn.training.prepared import Prepared
 
 MEASURED_SECONDS = 1.0  # of steps
 FORWARD_SHARE = 1 / 3  # of a step's time that an evaluation takes for an image: a step goes forward and twice back
@@ -90,11 +91,12 @@ def trial_seconds(prepared: Prepared, dataset: Dataset, speed: Speed, *, test: b
         test: whether it reads the test images.
         done: how many of its steps are done already.
     """
-    total = prepared.config.training.epochs * prepared.steps_per_epoch
+    training = prepared.config.training
+    total = training.epochs * prepared.steps_per_epoch
     images = round(prepared.config.validation_fraction * len(dataset.train_labels))
     left = 1 - done / total
-    training = left * (total * speed.step + prepared.config.training.epochs * images * speed.image)
-    return training + (len(dataset.test_labels) * speed.image if test else 0.0)
+    seconds = left * (total * speed.step + prepared.validations(images) * images * speed.image)
+    return seconds + (len(dataset.test_labels) * speed.image if test else 0.0)
 
 
 def _of_step(prepared: Prepared, step: float) -> Speed:

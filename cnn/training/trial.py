@@ -29,10 +29,11 @@ from cnn.trained.network import Trained, class_probabilities
 from cnn.training import profile, shown, tensorboard
 from cnn.training.answers import Predictions
 from cnn.training.checkpoints import DamagedError
-from cnn.training.fit import Fit, Prepared, Session, Snapshot, prepare_trials
+from cnn.training.fit import Fit, Session, Snapshot
 from cnn.training.folder import NOTHING, Outcome, TrialFolder
 from cnn.training.interrupt import Interrupt
 from cnn.training.loops.loop import Stopped
+from cnn.training.prepared import Prepared, prepare_trials
 from cnn.training.record import Record, Standing, kept
 from cnn.training.result import result
 from cnn.training.step import Answers

@@ -15,8 +15,9 @@ from cnn.study.plan import plan_study
 from cnn.study.results import Row, summarize
 from cnn.study.run import default_workdir
 from cnn.training import tasks, trial
-from cnn.training.fit import Session, prepare_trials
+from cnn.training.fit import Session
 from cnn.training.folder import Result
+from cnn.training.prepared import prepare_trials
 from experiments import convolutions, downsampling, features, lenet5, localize, one_by_one, why_convnets
 from experiments.command import compiled
 from tests.faults.harness import timeless

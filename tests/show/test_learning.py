@@ -18,26 +18,38 @@ def values(chart, layer):
 def test_curves_are_of_validation_images_where_there_are_some(validated, images):
     epochs = [Epoch(number, train_accuracy=0.5, val_accuracy=0.25 if validated else None) for number in (1, 2)]
     curves = curves_of("1 block", 1, {0: epochs, 1: epochs})
-    assert curves.images == images and curves.seeds == dict.fromkeys((0, 1), [0.25 if validated else 0.5] * 2)
+    accuracy = 0.25 if validated else 0.5
+    assert curves.images == images and curves.seeds == {seed: {1: accuracy, 2: accuracy} for seed in (0, 1)}
+
+
+def test_epochs_that_are_not_validated_have_no_point():
+    validated = {3: 0.25, 6: 0.25}
+    epochs = [Epoch(number, train_accuracy=0.5, val_accuracy=validated.get(number)) for number in range(1, 7)]
+    choice = learning_curves([curves_of("mine", 1, {0: epochs, 1: epochs})])
+    panels = choice.options["accuracy"]
+    assert values(panels.charts[0], 1) == [{"epoch": [3, 6], "value": [25.0, 25.0]}]
+    assert panels.charts[0].spec["layer"][1]["encoding"]["x"]["scale"]["domain"] == [1, 6]
+    assert [row[0].text for row in panels.table.rows] == ["3", "6"]
 
 
 def test_the_mean_is_of_the_epochs_that_every_seed_has():
-    choice = learning_curves([Curves("mine", 1, {0: [0.5, 0.9, 1.0], 1: [0.7, 0.8]}, "validation")])
+    seeds = {0: {1: 0.5, 2: 0.9, 3: 1.0}, 1: {1: 0.7, 2: 0.8}}
+    choice = learning_curves([Curves("mine", 1, seeds, "validation")])
     accuracy, error = (panels.charts[0] for panels in choice.options.values())
-    assert values(accuracy, 1)[0]["value"] == [60.0, 85.0]
+    assert values(accuracy, 1)[0] == {"epoch": [1, 2], "value": [60.0, 85.0]}
     assert values(accuracy, 0)[0]["value"] == [50.0, 90.0, 100.0]
     assert values(error, 0)[0]["value"] == [50.0, 10.0, None]  # an error of 0 has no place on a log scale
     assert error.spec["layer"][0]["encoding"]["y"]["scale"]["type"] == "log"
 
 
-@pytest.mark.parametrize("seeds", [{}, {0: []}, {0: [1.0]}], ids=["no seed", "no epoch", "no error"])
+@pytest.mark.parametrize("seeds", [{}, {0: {}}, {0: {1: 1.0}}], ids=["no seed", "no epoch", "no error"])
 def test_a_variant_without_curves_has_a_panel_all_the_same(seeds):
     choice = learning_curves([Curves("mine", 1, seeds, "validation")])
     assert [len(panels.charts) for panels in choice.options.values()] == [1, 1]
 
 
 def test_panels_share_their_axis():
-    several = [Curves("low", 1, {0: [0.1]}, "validation"), Curves("high", 2, {0: [0.9]}, "validation")]
+    several = [Curves("low", 1, {0: {1: 0.1}}, "validation"), Curves("high", 2, {0: {1: 0.9}}, "validation")]
     for panels in learning_curves(several).options.values():
         domains = [chart.spec["layer"][0]["encoding"]["y"]["scale"]["domain"] for chart in panels.charts]
         assert domains[0] == domains[1]

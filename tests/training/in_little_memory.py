@@ -19,7 +19,8 @@ from cnn import machine
 from cnn.config import NetworkConfig, TrainingConfig, TrialConfig
 from cnn.data import cache
 from cnn.data.content import Content, Dataset
-from cnn.training.fit import Fit, Session, prepare_trials
+from cnn.training.fit import Fit, Session
+from cnn.training.prepared import prepare_trials
 
 KEY = "large"
 COUNT = 700_000  # images, of 3,072 bytes: 2.15 GB

@@ -14,9 +14,10 @@ from cnn.data import datasets
 from cnn.study import run
 from cnn.study.executors import Here
 from cnn.training import fit, trial
-from cnn.training.fit import Session, prepare_trials
+from cnn.training.fit import Session
 from cnn.training.folder import TrialFolder
 from cnn.training.loops import choice, threads
+from cnn.training.prepared import prepare_trials
 from cnn.training.trial import Options
 from experiments import sweep_blocks
 

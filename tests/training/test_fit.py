@@ -8,13 +8,13 @@ import pytest
 from cnn import machine
 from cnn.config import NetworkConfig, TrainingConfig, TrialConfig
 from cnn.data.content import Dataset
-from cnn.errors import RequestError
 from cnn.progress import Lines
 from cnn.training import fit
-from cnn.training.fit import Fit, Session, prepare_trials
+from cnn.training.fit import Fit, Session
 from cnn.training.loops import pieces
 from cnn.training.loops.scan import ScanLoop
 from cnn.training.loops.threads import ThreadsLoop
+from cnn.training.prepared import prepare_trials
 
 pytestmark = pytest.mark.thorough
 
@@ -124,6 +124,17 @@ def test_a_snapshot_restores_whatever_ran_together(session):
     assert [numbers(epochs)[0] for epochs in alone.epochs()] == whole
 
 
+def test_a_large_validation_part_is_evaluated_seldom_and_at_the_end(session):
+    training = TrainingConfig(epochs=10, batch_size=64)
+    config = dataclasses.replace(trial_config(), training=training, validation_fraction=0.8)
+    own = start(session, config)
+    metrics = [epoch for ((epoch, _),) in own.epochs()]
+    assert [epoch.epoch for epoch in metrics if epoch.val_accuracy is not None] == [5, 9, 10]
+    assert all(epoch.train_accuracy is not None for epoch in metrics)
+    (answers,) = own.validation_answers()
+    assert metrics[-1].val_accuracy == answers.right.mean()
+
+
 @pytest.mark.parametrize("size", [1, 100, 360, 1000])
 def test_the_test_set_counts_once_at_any_batch_size(session, size, monkeypatch):
     own = start(session, trial_config())
@@ -143,24 +154,6 @@ def test_a_trained_network_gives_the_answers_of_the_fit(session, mirror):
         np.testing.assert_allclose(trained.outputs(images), answers.outputs, rtol=1e-5, atol=1e-5)
         assert trained.mirror == mirror
         assert trained.config.seed == seed and trained.class_names == session.dataset.class_names
-
-
-def test_a_batch_larger_than_the_training_part_is_refused(digits):
-    with pytest.raises(RequestError, match="batch_size=1294: must be at most 1293, since digits has 1293"):
-        prepare_trials(trial_config(batch_size=1294), digits)
-
-
-def test_steps_are_counted_in_32_bits():
-    images = np.zeros((5000, 8, 8, 1), np.uint8)
-    labels = np.arange(5000, dtype=np.int32) % 2
-    dataset = Dataset("two", images, labels, images, labels, ("a", "b"), "", "two")
-    with pytest.raises(RequestError, match=r"^epochs=500000: must be at most 429496, with 5000 steps in each$"):
-        prepare_trials(TrialConfig("two", training=TrainingConfig(500_000, 1)), dataset)
-
-
-def test_another_data_set_than_the_settings_name_is_refused(digits):
-    with pytest.raises(RequestError, match=r"^dataset='mnist': must be digits, which was loaded$"):
-        prepare_trials(dataclasses.replace(trial_config(), dataset="mnist"), digits)
 
 
 @pytest.mark.parametrize(
@@ -183,12 +176,6 @@ def test_a_processor_that_gains_nothing_from_a_precision_says_so(digits, precisi
     compared = {"bfloat16": "float32 is faster", "tensorfloat32": "float32 takes as long"}.get(precision)
     line = f"precision={precision!r}: {compared} on this processor (A processor)\n"
     assert stream.getvalue() == (line if said else "")
-
-
-def test_a_batch_that_is_no_whole_number_of_ghost_batches_is_refused(digits):
-    network = NetworkConfig(normalization="ghost", ghost_batch=24)
-    with pytest.raises(RequestError, match=r"^ghost_batch=24: must be a number of images that divides batch_size=64$"):
-        prepare_trials(dataclasses.replace(trial_config(), network=network, training=TrainingConfig()), digits)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,8 @@ from cnn import machine
 from cnn.config import NetworkConfig, TrainingConfig, TrialConfig
 from cnn.data import datasets
 from cnn.training import trial
-from cnn.training.fit import Session, prepare_trials
+from cnn.training.fit import Session
+from cnn.training.prepared import prepare_trials
 digits = datasets.load("digits")
 config = TrialConfig("digits", network=NetworkConfig(blocks=1, width=2), training=TrainingConfig(epochs=1))
 with Session(digits, dataclasses.replace(machine.here(), backend="gpu")) as session:

@@ -8,8 +8,9 @@ import pytest
 from cnn import machine
 from cnn.config import NetworkConfig
 from cnn.training import result as results
-from cnn.training.fit import Session, prepare_trials
+from cnn.training.fit import Session
 from cnn.training.folder import TrialFolder
+from cnn.training.prepared import prepare_trials
 from cnn.training.rate import product_rate
 from cnn.training.trial import Options
 from tests.training.test_trial import CONFIG, SAVE, StopsAfter, alone, together

@@ -8,7 +8,8 @@ from cnn.config import NetworkConfig, TrainingConfig, TrialConfig
 from cnn.data import datasets
 from cnn.progress import Progress, Work
 from cnn.training import shown, trial
-from cnn.training.fit import Session, prepare_trials
+from cnn.training.fit import Session
+from cnn.training.prepared import prepare_trials
 from cnn.training.trial import Options
 
 pytestmark = pytest.mark.thorough

@@ -5,7 +5,8 @@ import pytest
 from cnn.config import NetworkConfig, TrainingConfig, TrialConfig
 from cnn.data import datasets
 from cnn.training import speed
-from cnn.training.fit import Session, prepare_trials
+from cnn.training.fit import Session
+from cnn.training.prepared import prepare_trials
 from cnn.training.speed import Speed, trial_seconds
 
 
@@ -30,6 +31,7 @@ def prepared(digits, blocks=1, fraction=0.1, epochs=4, mirror=False):
         (0.0, True, 0, 4 * 5 * 2.0 + 360 * 0.01),
         (0.1, True, 10, 2 * (5 * 2.0 + 144 * 0.01) + 360 * 0.01),
         (0.1, False, 20, 0.0),
+        (0.5, False, 0, 4 * 2 * 2.0 + 3 * 718 * 0.01),  # 512 images learn: validated after epochs 2, 3 and 4
     ],
 )
 def test_the_time_of_a_trial(digits, fraction, test, done, seconds):

@@ -14,9 +14,10 @@ from cnn.config import NetworkConfig, SceneConfig, TrainingConfig, TrialConfig
 from cnn.data.stream import HostImages, Stream
 from cnn.errors import RequestError
 from cnn.training import trial
-from cnn.training.fit import Fit, Session, prepare_trials
+from cnn.training.fit import Fit, Session
 from cnn.training.folder import TrialFolder
 from cnn.training.loops.threads import ThreadsLoop
+from cnn.training.prepared import prepare_trials
 from cnn.training.trial import Options, run
 
 pytestmark = pytest.mark.thorough

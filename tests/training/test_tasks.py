@@ -14,7 +14,8 @@ from cnn.data.batches import Images
 from cnn.data.scenes import overlap
 from cnn.errors import RequestError
 from cnn.training import tasks
-from cnn.training.fit import Fit, Session, prepare_trials
+from cnn.training.fit import Fit, Session
+from cnn.training.prepared import prepare_trials
 
 pytestmark = pytest.mark.thorough
 

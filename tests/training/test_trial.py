@@ -17,9 +17,10 @@ from cnn.data.batches import Resident
 from cnn.errors import RequestError
 from cnn.progress import Progress, Work
 from cnn.training import trial
-from cnn.training.fit import Session, prepare_trials
+from cnn.training.fit import Session
 from cnn.training.folder import TrialFolder
 from cnn.training.loops.threads import ThreadsLoop
+from cnn.training.prepared import prepare_trials
 from cnn.training.record import settings
 from cnn.training.trial import Options
 from tests.faults import harness
@@ -33,8 +34,6 @@ CONFIG = TrialConfig(
     network=NetworkConfig(blocks=1, width=4, hidden=8, dropout=0.2),
     training=TrainingConfig(epochs=4, batch_size=256, shift=1),
 )
-
-
 KEEP = Options(keep=True)
 SAVE = Options(checkpoint_seconds=0.0)  # after every step
 SAVE_AND_KEEP = Options(checkpoint_seconds=0.0, keep=True)

@@ -12,8 +12,9 @@ import numpy as np
 from cnn import machine
 from cnn.config import NetworkConfig, TrainingConfig, TrialConfig
 from cnn.data import datasets
-from cnn.training.fit import Fit, Session, prepare_trials
+from cnn.training.fit import Fit, Session
 from cnn.training.loops.scan import ScanLoop
+from cnn.training.prepared import prepare_trials
 from cnn.training.step import Totals
 
 COLLECTIVES = re.compile(r" (all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)(?:-start)?\(")
