@@ -37,6 +37,8 @@ def test_a_sweep_is_named_by_as_few_settings_as_tell_it_apart():
     assert named(*three) == ["digits, width=8", "mnist, width=8", "mnist, width=16"]
     two = (swept(CLOSE, width=8, dropout=0.5), swept(CLOSE, width=8), swept(CLOSE, dropout=0.5))
     assert named(*two) == ["width=8, dropout=0.5", "width=8, dropout=0", "width=32, dropout=0.5"]
+    alone = (swept(CLOSE, width=8), swept(CLOSE, width=8, dropout=0.5), swept(CLOSE, width=16, dropout=0.2))
+    assert named(*alone) == ["dropout=0", "dropout=0.5", "dropout=0.2"]
     changed = (swept(CLOSE, "x.npz", fingerprint="a1"), swept(CLOSE, "x.npz", fingerprint="b2"))
     assert named(*changed) == ["images a1", "images b2"]
     grown = (swept({1: [0.9, 0.91]}), swept({1: [0.9, 0.91, 0.92]}))
