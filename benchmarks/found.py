@@ -33,14 +33,14 @@ MATCHED = {"width": "width", "parameters": "parameters", "macs": "multiply-accum
 
 
 def rows(sweeps: Sequence[Swept]) -> list[dict[str, str]]:
-    """A row of the table for each sweep, those of one data set one after another."""
+    """A row of the table for each sweep, in the order of `DATA`; sweeps of other data sets follow by name."""
     return [_row(swept, sweeps) for swept in sorted(sweeps, key=_place)]
 
 
-def _place(swept: Swept) -> int:
+def _place(swept: Swept) -> tuple[int, str]:
     names = list(DATA)
     name = swept.config.dataset
-    return names.index(name) if name in names else len(names)
+    return (names.index(name), "") if name in names else (len(names), name)
 
 
 def _row(swept: Swept, sweeps: Sequence[Swept]) -> dict[str, str]:
@@ -89,14 +89,15 @@ def _rates(swept: Swept) -> str:
 
 
 def _longer(swept: Swept, sweeps: Sequence[Swept]) -> str:
-    """The depth that the same sweep of at least twice the epochs recommends."""
+    """The depth that the same sweep recommends with at least twice the epochs, and as few of those as there are."""
     own = swept.config
+    found: dict[int, int | None] = {}
     for other in sweeps:
         epochs = other.config.training.epochs
         same = replace(own, training=replace(own.training, epochs=epochs), seeds=other.config.seeds) == other.config
         if same and epochs >= 2 * own.training.epochs:
-            return f"{other.answer.recommended} at {epochs}"
-    return "-"
+            found[epochs] = other.answer.recommended
+    return f"{found[min(found)]} at {min(found)}" if found else "-"
 
 
 def with_table(text: str, table: str) -> str:

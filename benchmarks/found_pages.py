@@ -90,7 +90,8 @@ def _made_by(folder: Path) -> str:
     """The command, the revision and the machine, from the settings that the study left."""
     provenance = json.loads((folder / "config.json").read_text())["provenance"]
     machine = provenance["machine"]
-    cpu = f"{machine['cpu']} ({', '.join(machine['instructions'])}), {machine['cores']} cores"
+    cores = f"{machine['cores']} core{'s' * (machine['cores'] != 1)}"
+    cpu = f"{machine['cpu']} ({', '.join(machine['instructions'])}), {cores}"
     where = cpu if machine["backend"] == "cpu" else f"{machine['devices']} x {machine['device']}"
     versions = f"jax {machine['packages']['jax']}, Python {machine['python']}"
     return f"```\n{provenance['command']}\n```\n\nRevision {provenance['git_revision'][:7]}, {where}, {versions}."

@@ -32,7 +32,7 @@ from cnn.training.metrics import Epoch
 
 HEIGHT = 260
 PANEL = 170
-FEW = 3  # epochs whose line is so short that it gets a mark at each
+FEW = 3  # points of a line that is so short that it gets a mark at each
 MEAN = {"type": "point", "filled": True, "size": 50, "opacity": 1}
 
 
@@ -54,7 +54,8 @@ def curves_of(title: str, variant: Any, epochs: Mapping[int, Sequence[Epoch]]) -
     validated = any(epoch.val_accuracy is not None for own in epochs.values() for epoch in own)
     name = "val_accuracy" if validated else "train_accuracy"
     values = {seed: {epoch.epoch: getattr(epoch, name) for epoch in own} for seed, own in epochs.items() if own}
-    seeds = {seed: {epoch: value for epoch, value in own.items() if value is not None} for seed, own in values.items()}
+    known = {seed: {epoch: value for epoch, value in own.items() if value is not None} for seed, own in values.items()}
+    seeds = {seed: own for seed, own in known.items() if own}
     return Curves(title, variant, seeds, "validation" if validated else "training")
 
 
@@ -87,7 +88,8 @@ def _panel(place: int, curves: Curves, log: bool, all_curves: Sequence[Curves]) 
     x["axis"] = {"tickMinStep": 1, "tickCount": 5, "grid": False, "format": "d"}
     steps: list[Spec] = [{"flatten": ["epoch", "value"]}]
     few = max(map(len, curves.seeds.values()), default=0) <= FEW
-    dots = {"color": OTHER, "size": 12} if longest < 2 else False  # one epoch is no line
+    points = max(map(len, lines), default=0)
+    dots = {"color": OTHER, "size": 12} if points < 2 else False  # one point is no line
     thin = {"type": "line", "strokeWidth": 1, "opacity": 0.5, "color": OTHER, "tooltip": False, "point": dots}
     thick = {"type": "line", "strokeWidth": 2.5, "color": ACCENT, "point": {"color": ACCENT} if few else False}
     layers = [

@@ -193,7 +193,7 @@ def _flat(swept: Swept) -> dict[str, Any]:
 def _names(settings: Sequence[Mapping[str, Any]], varied: Sequence[str], swept: Sequence[Swept]) -> list[str]:
     """A name for each sweep, of as few settings as tell the sweeps apart; where none do, of their folders too."""
     parts: list[list[str]] = [[] for _ in settings]
-    for name in _alone(settings, varied) or varied:
+    for name in varied:
         if len({tuple(own) for own in parts}) == len(parts):
             break
         for own, values in zip(parts, settings, strict=True):
@@ -202,14 +202,6 @@ def _names(settings: Sequence[Mapping[str, Any]], varied: Sequence[str], swept: 
     if len(set(joined)) == len(joined):
         return joined
     return [f"{number}: {_short(str(each.folder))}" for number, each in enumerate(swept, start=1)]
-
-
-def _alone(settings: Sequence[Mapping[str, Any]], varied: Sequence[str]) -> list[str]:
-    """The setting that alone tells sweeps of the same data apart; none where there is none."""
-    if {"dataset", FINGERPRINT} & set(varied):
-        return []
-    telling = [name for name in varied if len({value_in_words(own[name]) for own in settings}) == len(settings)]
-    return [name for name in telling if name not in GROWABLE][:1]
 
 
 def _part(name: str, value: Any) -> str:

@@ -173,11 +173,11 @@ def _verdict(found: Across) -> list[str]:
             f"On test images, {why}.",
             *(["Every other depth is ruled out by a sweep too."] if rest else []),
         ]
-    elsewhere = [blocks for blocks in found.recommended if blocks not in found.left]
+    out = [blocks for blocks in found.recommended if blocks not in found.left]
     return [
         f"The recommended numbers of blocks differ ({each}), but these sweeps do not show that the answer depends on "
         f"{_differ_in(found)}: {_left(found)}.",
-        *([f"Yet not every recommended number does for all: {_why_not(found, elsewhere)}."] if elsewhere else []),
+        *([f"Yet not every recommended number is enough in every sweep: {_why_not(found, out)}."] if out else []),
     ]
 
 

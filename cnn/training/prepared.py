@@ -52,7 +52,7 @@ class Prepared:
         return last or (epoch - 1) * learnt // max(held_out, 1) < epoch * learnt // max(held_out, 1)
 
     def validations(self, held_out: int) -> int:
-        """After how many epochs that is, with so many validation images."""
+        """How many epochs `validates` is true for, given so many validation images."""
         before = self.config.training.epochs - 1
         return 1 + min(before, before * self.images_per_epoch // max(held_out, 1))
 

@@ -79,6 +79,17 @@ def test_longer(other, said):
     assert found.rows(sweeps)[0]["longer"] == said
 
 
+def test_of_longer_sweeps_the_shortest_is_told():
+    several = [SWEPT, trained_for(100, 3), trained_for(40, 2)]
+    assert found.rows(several)[0]["longer"] == "2 at 40"
+
+
+def test_rows_stand_by_data_set():
+    names = ["pets", "digits", "cats", "mnist", "pets"]
+    sweeps = [replace(SWEPT, config=replace(SWEPT.config, dataset=name)) for name in names]
+    assert [row["data"] for row in found.rows(sweeps)] == ["MNIST", "scikit-learn's digits", "cats", "pets", "pets"]
+
+
 def test_what_differs_is_told():
     config = replace(SWEPT.config, dataset="pets", validation_fraction=0.9, match="macs", margin=0.1)
     (row,) = found.rows([replace(SWEPT, config=config, folder=Path("pets"))])

@@ -32,6 +32,18 @@ def test_epochs_that_are_not_validated_have_no_point():
     assert [row[0].text for row in panels.table.rows] == ["3", "6"]
 
 
+def test_a_seed_without_a_validated_epoch_is_left_out():
+    ended = [Epoch(1, train_accuracy=0.5), Epoch(2, train_accuracy=0.5, val_accuracy=0.25)]
+    assert curves_of("mine", 1, {0: ended, 1: ended[:1]}).seeds == {0: {2: 0.25}}
+
+
+@pytest.mark.parametrize("own, dots", [({5: 0.9}, True), ({4: 0.8, 5: 0.9}, False)])
+def test_one_point_is_no_line_and_has_a_dot(own, dots):
+    choice = learning_curves([Curves("mine", 1, {0: own, 1: own}, "validation")])
+    thin = choice.options["accuracy"].charts[0].spec["layer"][0]["mark"]
+    assert bool(thin["point"]) == dots
+
+
 def test_the_mean_is_of_the_epochs_that_every_seed_has():
     seeds = {0: {1: 0.5, 2: 0.9, 3: 1.0}, 1: {1: 0.7, 2: 0.8}}
     choice = learning_curves([Curves("mine", 1, seeds, "validation")])

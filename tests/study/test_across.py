@@ -37,8 +37,6 @@ def test_a_sweep_is_named_by_as_few_settings_as_tell_it_apart():
     assert named(*three) == ["digits, width=8", "mnist, width=8", "mnist, width=16"]
     two = (swept(CLOSE, width=8, dropout=0.5), swept(CLOSE, width=8), swept(CLOSE, dropout=0.5))
     assert named(*two) == ["width=8, dropout=0.5", "width=8, dropout=0", "width=32, dropout=0.5"]
-    alone = (swept(CLOSE, width=8), swept(CLOSE, width=8, dropout=0.5), swept(CLOSE, width=16, dropout=0.2))
-    assert named(*alone) == ["dropout=0", "dropout=0.5", "dropout=0.2"]
     changed = (swept(CLOSE, "x.npz", fingerprint="a1"), swept(CLOSE, "x.npz", fingerprint="b2"))
     assert named(*changed) == ["images a1", "images b2"]
     grown = (swept({1: [0.9, 0.91]}), swept({1: [0.9, 0.91, 0.92]}))
@@ -129,7 +127,7 @@ def test_a_middle_depth_that_does_for_all_is_enough_against_it():
     assert not found.depends and found.serving == (2,)
     text = said(first, second)
     assert "do not show that the answer depends on the data: no sweep finds 2 blocks worse than its own" in text
-    assert "Yet not every recommended number does for all: 1 block is worse by 6." in text
+    assert "Yet not every recommended number is enough in every sweep: 1 block is worse by 6." in text
     assert " in sweep mnist, p < 0.001; 3 blocks are worse by " in text
     assert text.endswith(" in sweep digits, p < 0.001.")
 
@@ -138,7 +136,7 @@ def test_a_choice_that_does_for_all_is_not_ruled_out_in_words():
     first, second = swept(CLOSE, "digits"), swept(DEEP)
     assert across([first, second]).left == (3,)
     assert "(digits: 1; mnist: 3)" in said(first, second)
-    only = said(first, second).split("Yet not every recommended number does for all: ")[1]
+    only = said(first, second).split("Yet not every recommended number is enough in every sweep: ")[1]
     assert only.startswith("1 block is worse by 6.00 points") and "3 blocks" not in only
 
 
@@ -148,6 +146,9 @@ def test_a_depth_that_a_sweep_knows_nothing_about_is_not_ruled_out():
     assert "depends on the data: digits has no result for 3 blocks. Yet not every recommended" in said(*found)
     several = (swept({1: SHALLOW[1]}, "digits"), swept({1: DEEP[1], 2: DEEP[3], 3: DEEP[3]}))
     assert "digits has no result for 2 and 3 blocks. Yet " in said(*several)
+    fits = (swept({1: CLOSE[1], 2: CLOSE[2]}, "digits", deeper_fits=False), swept({2: DEEP[3], 3: [0.98] * 4}))
+    assert across(fits).left == (1,) and "all sweeps" not in said(*fits)
+    assert said(*fits).endswith("in every sweep: 3 blocks are too many for the images of sweep digits.")
     unfit = (swept({1: SHALLOW[1], 2: SHALLOW[2]}, "digits", deeper_fits=False), swept(DEEP))
     assert across(unfit).depends and "3 blocks are too many for the images of sweep digits" in said(*unfit)
 
