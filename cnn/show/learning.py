@@ -53,10 +53,12 @@ def curves_of(title: str, variant: Any, epochs: Mapping[int, Sequence[Epoch]]) -
     """
     validated = any(epoch.val_accuracy is not None for own in epochs.values() for epoch in own)
     name = "val_accuracy" if validated else "train_accuracy"
-    values = {seed: {epoch.epoch: getattr(epoch, name) for epoch in own} for seed, own in epochs.items() if own}
-    known = {seed: {epoch: value for epoch, value in own.items() if value is not None} for seed, own in values.items()}
-    seeds = {seed: own for seed, own in known.items() if own}
-    return Curves(title, variant, seeds, "validation" if validated else "training")
+    seeds = {
+        seed: {epoch.epoch: value for epoch in own if (value := getattr(epoch, name)) is not None}
+        for seed, own in epochs.items()
+    }
+    known = {seed: own for seed, own in seeds.items() if own}
+    return Curves(title, variant, known, "validation" if validated else "training")
 
 
 def learning_curves(several: Sequence[Curves]) -> Choice:

@@ -54,7 +54,7 @@ def start(run, folder, *flags, compiled, first="", **options):
 
 
 def mostly_evaluation(folder):
-    """A training of two epochs of one step, whose 29,700 validation images are evaluated at the end; it ends so."""
+    """A training of two steps, then an evaluation of 29,700 validation images; its data set lies in the folder."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (30_000, 32, 32, 1), dtype=np.uint8)
     labels = random.integers(0, 10, 30_000)
