@@ -3,6 +3,7 @@
 `python -m benchmarks.found --write` writes them to `docs/results/STUDY/README.md`.
 """
 
+import csv
 import dataclasses
 import itertools
 import json
@@ -40,6 +41,8 @@ def _parts(study: str, records: Sequence[Swept | Compared]) -> Iterator[str]:
     for record in records:
         yield f"## {record.folder.name}"
         yield _made_by(record.folder)
+        if isinstance(record, Swept):
+            yield _images(record.config.validation_fraction)
         yield words.answer_sentence(record.answer) if isinstance(record, Swept) else record.sentence
         yield from (
             f"![{path.stem}]({path.relative_to(record.folder.parent)})" for path in sorted(record.folder.glob("*.png"))
@@ -94,4 +97,18 @@ def _made_by(folder: Path) -> str:
     cpu = f"{machine['cpu']} ({', '.join(machine['instructions'])}), {cores}"
     where = cpu if machine["backend"] == "cpu" else f"{machine['devices']} x {machine['device']}"
     versions = f"jax {machine['packages']['jax']}, Python {machine['python']}"
-    return f"```\n{provenance['command']}\n```\n\nRevision {provenance['git_revision'][:7]}, {where}, {versions}."
+    made = f"Revision {provenance['git_revision'][:7]}, {where}, {versions}."
+    return f"```\n{provenance['command']}\n```\n\n{made}{_elsewhere(folder)}"
+
+
+def _elsewhere(folder: Path) -> str:
+    """How many trials ran on a machine other than the one at the study's start, or on more than one."""
+    with (folder / "results.csv").open(newline="") as file:
+        stayed = [row["same_machine"] for row in csv.DictReader(file)]
+    moved = stayed.count("False")
+    return f" Of {len(stayed)} trials, {moved} ran elsewhere (`same_machine` in `results.csv`)." if moved else ""
+
+
+def _images(validation_fraction: float) -> str:
+    """Which training images are learnt from."""
+    return f"{1 - validation_fraction:.0%} of the training images are learnt from; the others validate."

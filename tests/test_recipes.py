@@ -91,7 +91,7 @@ def test_the_special_comes_before_the_general():
 def planned():
     """The command lines of the plan: the name of an experiment, and its flags."""
     text = (ROOT / "benchmarks" / "README.md").read_text()
-    section = text.split("## What is to be measured next\n")[1].split("\n## ")[0]
+    section = text.split("## The plan, and what has run\n")[1].split("\n## ")[0]
     return re.findall(r"python -m experiments\.(\w+) ([^`\n]+)", section)
 
 

@@ -203,7 +203,7 @@ def _ruled_out(found: Across, blocks: int) -> str:
 def _left(found: Across) -> str:
     """Which depths no sweep rules out."""
     if found.serving:
-        return f"no sweep finds {listed('blocks', found.serving)} worse than its own choice"
+        return f"no sweep finds {listed('blocks', found.serving, 'or')} worse than its own choice"
     unknown: dict[str, list[int]] = {}
     for blocks in found.left:
         for standing, sweep in zip(found.standings(blocks), found.sweeps, strict=True):

@@ -251,16 +251,18 @@ def _unfinished(what: str, counts: Sequence[tuple[Any, int, int]], column: str, 
     return [f"{what}: {joined(places)}{end}."] if places else []
 
 
-def listed(column: str, variants: Sequence[Any]) -> str:
+def listed(column: str, variants: Sequence[Any], last: str = "and") -> str:
     """Variants in words: `0, 1 and 3 blocks`, or `max and average`."""
     if column != "blocks":
-        return joined(list(map(str, variants)))
-    return variant_name(column, variants[0]) if len(variants) == 1 else f"{joined(list(map(str, variants)))} blocks"
+        return joined(list(map(str, variants)), last)
+    if len(variants) == 1:
+        return variant_name(column, variants[0])
+    return f"{joined(list(map(str, variants)), last)} blocks"
 
 
-def joined(words: Sequence[str]) -> str:
-    """Words as a list in a sentence: `a, b and c`."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def joined(words: Sequence[str], last: str = "and") -> str:
+    """Words as a list in a sentence: `a, b and c`; `last` stands before the last word."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
 def versus(comparison: Comparison, name: Any) -> str:

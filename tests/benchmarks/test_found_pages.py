@@ -45,3 +45,13 @@ def test_a_comparisons_table_is_that_of_its_trials(record):
     for own in values.values():
         low, high = stats.t.interval(0.95, len(own) - 1, 100 * own.mean(), 100 * stats.sem(own))
         assert f"{100 * own.mean():.2f} [{low:.2f}, {high:.2f}]" in text
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=[record.folder.as_posix()[len(str(RESULTS)) :] for record in RECORDS])
+def test_a_page_says_how_many_trials_left_the_first_machine(record):
+    trials = pd.read_csv(record.folder / "results.csv")
+    first = trials.machine[trials.same_machine].iloc[0]
+    assert set(trials.machine[trials.same_machine]) == {first}
+    moved = (~trials.same_machine).sum()
+    said = f"Of {len(trials)} trials, {moved} ran elsewhere"
+    assert (said in PAGES[record.folder.parent.name]) == bool(moved)
