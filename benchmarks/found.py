@@ -5,9 +5,9 @@
     python -m benchmarks.found --write                                     # puts the table into README.md, writes pages
 
 `benchmarks.found_records` keeps a study in `docs/results`, and `benchmarks.found_pages` writes each study's page. The
-table has a row for each sweep. A recommended depth is to be believed when ten or more seeds stand behind it, when no best
-learning rate lies at the edge of the grid, and when the same sweep with at least twice the epochs recommends it too. The
-last three columns say so.
+table has a row for each sweep. A recommended depth is to be believed when ten or more seeds stand behind it, when no
+best learning rate lies at the edge of the grid, and when the same sweep with at least twice the epochs recommends it
+too. The last three columns say so.
 """
 
 from collections.abc import Sequence

@@ -28,7 +28,7 @@ from cnn.study import words
 from cnn.study.comparison import compare
 from cnn.study.finished import Results
 from cnn.study.plan import Study
-from cnn.study.results import ACCURACY
+from cnn.study.results import ACCURACY, variant_name
 from experiments.command import comparing
 from experiments.command.experiment import Experiment, Report
 from experiments.command.run import run_experiment
@@ -57,8 +57,7 @@ def report(results: Results) -> Report:
         f"{count} convolutions, {words.versus(comparison, count)}, with {words.share(comparison, count)}"
         for count in COUNTS[1:]
     ]
-    blocks = config.network.blocks
-    fixed = "1 block" if blocks == 1 else f"{blocks} blocks"
+    fixed = variant_name("blocks", config.network.blocks)
     claim = words.verdict(comparison, "1 convolution")
     sentences = (
         f"On {config.dataset}, {fixed} of 1 convolution reach {words.accuracy(comparison, 1)}.",

@@ -21,7 +21,7 @@ from cnn.study import claims, words
 from cnn.study.comparison import compare
 from cnn.study.finished import Results
 from cnn.study.plan import Study
-from cnn.study.results import ACCURACY
+from cnn.study.results import ACCURACY, variant_name
 from experiments.command import comparing
 from experiments.command.experiment import Experiment, Report
 from experiments.command.run import run_experiment
@@ -77,7 +77,7 @@ def report(results: Results) -> Report:
         claim,
         parameters(results),
     )
-    title = f"{config.dataset}: ways to halve the image, {config.network.blocks} blocks"
+    title = f"{config.dataset}: ways to halve the image, {variant_name('blocks', config.network.blocks)}"
     pictures = {"downsampling": lambda: show.variants(comparison, results.rows, title)}
     evidence = Evidence({ACCURACY: "test accuracy"}, results.rows)
     return comparing.report(results, comparison, sentences, claim, pictures, evidence)

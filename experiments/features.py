@@ -230,7 +230,7 @@ def report(results: Results) -> Report:
         "" if UNITS_LEARNT in kinds else NO_MLP,
         claim,
     )
-    titles = {f"{k}": f"{k} example{'' if k == 1 else 's'} %" for k in examples}
+    heads = {f"{k}": f"{k} example{'' if k == 1 else 's'} %" for k in examples}
     title = f"{name}: features for {few_shot.new.classes} new classes, {few} examples of each"
     along = "examples of each new class"
     drawn: dict[str, Draw] = {
@@ -239,10 +239,9 @@ def report(results: Results) -> Report:
     seen = results.arrays(planned.config.network.model, seed=0)
     if seen and seen["image"].shape[-1] in (1, 3):  # only these can be drawn
         drawn |= _of_the_network(seen, planned.config, few_shot.known)
-    evidence = Evidence(
-        {few: f"accuracy after {few} examples"}, rows, lines=Lines(names, along, log=True), pictures=TITLES
-    )
-    return comparing.report(results, comparison, sentences, claim, drawn, evidence, titles)
+    lines = Lines(names, along, log=True)
+    evidence = Evidence({few: f"accuracy after {few} examples"}, rows, heads=heads, lines=lines, pictures=TITLES)
+    return comparing.report(results, comparison, sentences, claim, drawn, evidence)
 
 
 def _of_the_network(seen: Mapping[str, np.ndarray], config: StudyConfig, known: Dataset) -> dict[str, Draw]:

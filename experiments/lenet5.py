@@ -64,8 +64,8 @@ def report(results: Results) -> Report:
     title = f"{config.dataset}: LeNet-5 as of 1998 and as of today"
     pictures = {"lenet5": lambda: show.variants(comparison, rows, title, "test error", lines)}
     claim = f"{sentence}."
-    evidence = Evidence({ERROR: "test error"}, rows, lines)
-    return comparing.report(results, comparison, (claim,), claim, pictures, evidence, {ERROR: "test error %"})
+    evidence = Evidence({ERROR: "test error"}, rows, lower_is_better=True, marked=lines)
+    return comparing.report(results, comparison, (claim,), claim, pictures, evidence)
 
 
 def beside_interval(error: float, measured: Estimate) -> str:

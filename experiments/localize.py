@@ -147,8 +147,8 @@ def report(results: Results) -> Report:
     pictures = {"localize": lambda: show.scenes(comparison, results.rows, title, panels, pictured, names)}
     seen = located(pictured, names, planned.dataset.largest_pixel)
     sections = (Section("scenes", "Scenes, and where the networks see objects", seen),) if pictured else ()
-    evidence = Evidence(panels, results.rows, sections=sections)
-    return comparing.report(results, comparison, sentences, claim, pictures, evidence, TITLES, more)
+    evidence = Evidence(panels, results.rows, heads=TITLES, sections=sections)
+    return comparing.report(results, comparison, sentences, claim, pictures, evidence, more=more)
 
 
 EXPERIMENT = Experiment(

@@ -49,7 +49,7 @@ def train(config: TrialConfig, asked: Asked) -> int:
     path = workdir / PAGE
     if result is None or not path.exists():  # a finished training leaves its page as it is
         with files.one_writer(workdir):
-            again = command_line("train", config, workdir)
+            again = command_line("train", config, asked.workdir)
             own = TrialFolder(workdir)
             said_first = said(outcome.result)
             page.write(training_page(COMMAND.question, said_first, outcome, own, prepared, dataset, again), path)

@@ -18,7 +18,6 @@ from cnn.show.sweep_charts import (
     RULE_HEADS,
     mean_mark,
     nudge,
-    ranked,
     rule_cells,
     rule_drawing,
     rule_in_words,
@@ -42,9 +41,9 @@ def decisions(found: Across) -> Panels:
             [
                 [Cell(printable(sweep.name)), written(depth.blocks, "d"), *rule_cells(depth)]
                 for sweep in found.sweeps
-                for depth in ranked(sweep.answer)
+                for depth in sweep.answer.ranked
             ],
-            variants=[place for place, sweep in enumerate(found.sweeps) for _ in ranked(sweep.answer)],
+            variants=[place for place, sweep in enumerate(found.sweeps) for _ in sweep.answer.ranked],
         ),
     )
 

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cnn.show import panels
-from cnn.show.style import BLUE, DOTS_PER_INCH, GREEN, INK, QUIET, VERMILION, fit, headline, short
+from cnn.show.style import BLUE, DOTS_PER_INCH, GREEN, INK, QUIET, VERMILION, fit, headline
 from cnn.study.answer import Answer, Depth
 from cnn.study.results import Row
+from cnn.study.tables import short
 from cnn.study.words import answer_in_short, decided_in_points, points
 
 if TYPE_CHECKING:

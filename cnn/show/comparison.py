@@ -31,10 +31,10 @@ from cnn.show.style import (
     clean,
     headline,
     legend,
-    short,
 )
 from cnn.study.comparison import Comparison
 from cnn.study.results import Row, compared
+from cnn.study.tables import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +89,7 @@ def _cost(axes: "Axes", costs: Sequence[float | None], label: str, colour: str) 
     known = {place: cost for place, cost in enumerate(costs) if cost is not None}
     axes.barh(list(known), list(known.values()), height=0.5, color=colour, alpha=0.75)
     for place, cost in known.items():
-        text = short(cost) if cost >= 1000 else f"{cost:.3g}"
+        text = short(round(cost)) if cost >= 1000 else f"{cost:.3g}"
         axes.text(cost, place, f" {text}", va="center", fontsize=9, color=INK)
     axes.set_title(label, fontsize=10, color=INK, loc="left")
     axes.set_xlim(0, 1.45 * max(known.values(), default=1))

@@ -139,17 +139,19 @@ def _mean(variant: Variant, metric: str, comparison: Comparison) -> dict[str, An
     return {"variant": variant.name, **row, "words": f"{row['value']:.2f}", "colour": colour}
 
 
-def differences(comparison: Comparison, label: str) -> Chart | None:
+def differences(comparison: Comparison, label: str, lower_is_better: bool = False) -> Chart | None:
     """How far each variant lies from the reference, paired by seed; None where no difference is known.
 
     Args:
         comparison: the variants.
         label: what the comparison is about, in words.
+        lower_is_better: whether it is an error, of which less is better.
     """
     known = [each for each in comparison.others if each.difference is not None and each.difference.mean is not None]
     if not known:
         return None
-    values = [_difference(variant) for variant in known]
+    sides = {**COLOURS, "worse": GOOD, "better": BAD} if lower_is_better else COLOURS
+    values = [_difference(variant, sides[side(variant)]) for variant in known]
     ends = [each[end] for each in values for end in ("low", "high")]
     x = number("value", "points", domain=domain([*ends, 0.0]))
     y = _rows(comparison)
@@ -185,13 +187,13 @@ def differences(comparison: Comparison, label: str) -> Chart | None:
     )
 
 
-def _difference(variant: Variant) -> dict[str, Any]:
+def _difference(variant: Variant, colour: str) -> dict[str, Any]:
     difference = variant.difference
     assert difference is not None
     row = estimated(difference, "value")
     p = None if variant.p_adjusted is None else float(f"{variant.p_adjusted:.2g}")
     words = f"{row['value']:+.2f}"
-    return {"variant": variant.name, **row, "p": p, "words": words, "colour": COLOURS[side(variant)]}
+    return {"variant": variant.name, **row, "p": p, "words": words, "colour": colour}
 
 
 def along(comparison: Comparison, lines: Lines) -> Chart:

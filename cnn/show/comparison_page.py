@@ -11,6 +11,7 @@ from cnn.study.finished import Results
 from cnn.study.results import Row
 
 WIDE = 900  # pixels of a picture
+HEADS = ("difference", "p", "n", "rate", "MACs", "seconds")  # of tables, to be explained
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Evidence:
     Attributes:
         measured: the measurements that have a chart, with their names in words.
         rows: the trials that the comparison was made from.
+        lower_is_better: whether the measurements are errors.
+        heads: heads of the table's columns, by the measurement's name; by default the name in words.
         marked: what else to mark on the first chart's axis: fractions by their names.
         lines: how a measurement changes along an axis.
         pictures: those of the experiment's pictures that the page shows, each with a heading.
@@ -28,6 +31,8 @@ class Evidence:
 
     measured: Mapping[str, str]
     rows: Sequence[Row]
+    lower_is_better: bool = False
+    heads: Mapping[str, str] = field(default_factory=dict)
     marked: Mapping[str, float] = field(default_factory=dict)
     lines: Lines | None = None
     pictures: Mapping[str, str] = field(default_factory=dict)
@@ -61,7 +66,8 @@ def comparison_page(
     for metric, label in evidence.measured.items():
         own = comparison if metric == comparison.metric else answer.more.get(metric)
         charts.append(by_variant(comparison, evidence.rows, metric, label, evidence.marked if not charts else None))
-        charts.append(differences(own, label) if own is not None and own.metric == metric else None)
+        if own is not None and own.metric == metric:
+            charts.append(differences(own, label, evidence.lower_is_better))
     shown = [chart for chart in charts if chart is not None]
     sections = [Section("evidence", "The evidence", shown)]
     if evidence.lines is not None:
@@ -71,10 +77,11 @@ def comparison_page(
         if name in drawn:
             picture = Image(drawn[name], title, sharp=False)
             sections.append(Section(f"picture-{name}", title, (Gallery((picture,), width=WIDE),)))
-    sections += [Section("table", "All variants", (variants_table(comparison),)), study_parts.curves(results)]
+    table = variants_table(comparison, evidence.heads)
+    sections += [Section("table", "All variants", (table,)), study_parts.curves(results)]
     summaries = [variant.summary for variant in comparison.variants]
     sections += study_parts.rates(evidence.rows, summaries, comparison.column)
-    sections += [study_parts.words(str(comparison.reference)), study_parts.made(results.folder.config)]
+    sections += [study_parts.words(str(comparison.reference), HEADS), study_parts.made(results.folder.config)]
     return Page(
         title=f"{answer.dataset}: {answer.experiment}",
         question=question,
@@ -89,15 +96,20 @@ def comparison_page(
     )
 
 
-def variants_table(comparison: Comparison) -> Table:
-    """All variants in numbers; columns that are zero or unknown everywhere are left out."""
+def variants_table(comparison: Comparison, heads: Mapping[str, str]) -> Table:
+    """All variants in numbers; columns that are zero or unknown everywhere are left out.
+
+    Args:
+        comparison: the variants.
+        heads: heads of columns, by the measurement's name; by default the name in words.
+    """
     variants = comparison.variants
-    measured = {metric: metric.replace("_", " ") for metric in variants[0].measured}
+    measured = {metric: heads.get(metric, f"{metric.replace('_', ' ')} %") for metric in variants[0].measured}
     columns = [
         (comparison.column.replace("_", " "), [Cell(str(variant.name)) for variant in variants]),
         *(
-            (f"{label} %", [percent(variant.measured[metric].mean) for variant in variants])
-            for metric, label in measured.items()
+            (head, [percent(variant.measured[metric].mean) for variant in variants])
+            for metric, head in measured.items()
         ),
         *study_parts.trial_columns([variant.summary for variant in variants]),
     ]

@@ -17,10 +17,11 @@ from jaxtyping import Float, Int, Num, UInt8
 from cnn.data.content import Dataset
 from cnn.network import summary
 from cnn.network.geometry import format_size
-from cnn.network.layers import Block, Conv, Shape, Signal
+from cnn.network.layers import Block, Shape
 from cnn.show.parts import Cell, Folded, Gallery, Image, Part, Table
 from cnn.show.style import BLUE, VERMILION
 from cnn.trained.network import Trained
+from cnn.trained.patches import first_kernel
 from cnn.training.answers import Predictions
 
 MOST_FILTERS = 64
@@ -72,18 +73,11 @@ def _times(shape: Shape) -> str:
 
 def first_filters(trained: Trained) -> Gallery | None:
     """The filters of the first convolution; None where the network has none, or its images are neither grey nor RGB."""
-    visits = trained.network.visits(Signal(trained.image_shape))
-    name = next((visit.name for visit in visits if isinstance(visit.layer, Conv)), None)
-    if name is None:
-        return None
-    parameters = trained.variables["params"]
-    for part in name.split("/"):
-        parameters = parameters[part]
-    kernel = np.asarray(parameters["kernel"], np.float32)
-    if kernel.shape[2] not in (1, 3):
+    kernel = first_kernel(trained)
+    if kernel is None or kernel.shape[2] not in (1, 3):
         return None
     images = [
-        Image(filter_png(kernel[..., number]), f"filter {number + 1} of {name}", (str(number + 1),))
+        Image(filter_png(kernel[..., number]), f"filter {number + 1} of the first convolution", (str(number + 1),))
         for number in range(min(kernel.shape[3], MOST_FILTERS))
     ]
     return Gallery(images, width=56)

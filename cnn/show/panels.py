@@ -78,10 +78,9 @@ def _ranked(answer: Answer, rows: Sequence[Row]) -> dict[int, _Short]:
         for index, depth in enumerate(answer.depths)
         if depth.shortfall is not None and depth.allowance is not None
     }
-    if not known:
+    if answer.most_accurate is None:
         return {}
-    best = min(known, key=lambda index: known[index][1])
-    seeds = 100 * (validation[best] - validation)
+    seeds = 100 * (validation[answer.depths.index(answer.most_accurate)] - validation)
     return {index: _Short(*known[index], seeds[index][~np.isnan(seeds[index])]) for index in known}
 
 

@@ -8,11 +8,12 @@ from cnn import files
 from cnn.data.content import Dataset
 from cnn.show.learning import curves_of, learning_curves, rates_chart
 from cnn.show.network_parts import confusion, first_filters, layers_table, mistakes
-from cnn.show.parts import Cell, Definitions, Folded, Live, Part, Section, Table, Text, written
+from cnn.show.parts import UNKNOWN, Cell, Definitions, Folded, Live, Part, Section, Table, Text, written
 from cnn.show.try_it import try_it
 from cnn.study.finished import Results
 from cnn.study.results import Row, Summary, variant_name
 from cnn.study.tables import MEANINGS
+from cnn.study.tables import UNKNOWN as NO_NUMBER
 from cnn.trained.network import Trained
 from cnn.training.answers import Predictions
 from cnn.training.folder import PROVENANCE
@@ -106,14 +107,16 @@ def trial_columns(summaries: Sequence[Summary]) -> list[tuple[str, list[Cell]]]:
     ]
 
 
-def words(reference: str, more: Sequence[Part] = ()) -> Section:
+def words(reference: str, heads: Sequence[str], more: Sequence[Part] = ()) -> Section:
     """What the heads of the tables mean, and further parts about the tests.
 
     Args:
         reference: what the tests compare with, in words.
+        heads: those of the page's tables that need words.
         more: parts about the tests.
     """
-    meanings = {sign: text.format(reference=reference) for sign, text in MEANINGS.items()}
+    meanings = {head: MEANINGS[head].format(reference=reference) for head in heads}
+    meanings |= {"from, to": MEANINGS["[a, b]"], UNKNOWN: MEANINGS[NO_NUMBER]}
     return Section("tests", "Tests and definitions", (*more, Folded("What the words mean", (Definitions(meanings),))))
 
 

@@ -121,16 +121,3 @@ def clean(axes: "Axes") -> None:
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=10, which="both")
-
-
-def short(value: int | float) -> str:
-    """A count in at most four characters and a unit.
-
-    Example:
-        >>> short(421642), short(1_261_000), short(650)
-        ('422k', '1.26M', '650')
-    """
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= unit:
-            return f"{value / unit:.3g}{name}"
-    return f"{value:g}"

@@ -56,9 +56,9 @@ RULE_HEADS = ("short", "allowed", "good enough", "seeds")
 
 def decision(answer: Answer, rows: Sequence[Row]) -> Chart:
     """The rule, drawn: how far each depth falls short of the best one on validation images, and what is allowed."""
-    depths = ranked(answer)
+    depths = answer.ranked
     names = [depth.blocks for depth in depths]
-    best = _least_short(depths)
+    best = answer.most_accurate
     accuracy = by_seed(compared(rows), "val_accuracy", names)
     short = 100 * (accuracy[names.index(best.blocks)] - accuracy) if best else accuracy
     seeds = [
@@ -83,15 +83,6 @@ def decision(answer: Answer, rows: Sequence[Row]) -> Chart:
     )
 
 
-def ranked(answer: Answer) -> list[Depth]:
-    """The depths that the rule ranks."""
-    return [depth for depth in answer.depths if depth.shortfall is not None and depth.allowance is not None]
-
-
-def _least_short(depths: Sequence[Depth]) -> Depth | None:
-    return min(depths, key=lambda depth: depth.shortfall or 0.0, default=None)
-
-
 def rule_drawing(answer: Answer, seeds: Values = (), of_variants: bool = True) -> Spec:
     """What the rule compares: a green band up to what is allowed, and a diamond where the depth's mean lies.
 
@@ -100,8 +91,8 @@ def rule_drawing(answer: Answer, seeds: Values = (), of_variants: bool = True) -
         seeds: what a dot is drawn for: the `short` of a `seed` of a `variant`, in points, and its `nudge`.
         of_variants: whether the reader may hide depths.
     """
-    depths = ranked(answer)
-    best = _least_short(depths)
+    depths = answer.ranked
+    best = answer.most_accurate
     means = [_decided(depth, [each["short"] for each in seeds if each["variant"] == depth.blocks]) for depth in depths]
     of = f"the best mean ({best.blocks})" if best else "the best mean"
     x = ordinal("variant", AXIS, answer.recommended, "use this")
@@ -128,7 +119,7 @@ def rule_drawing(answer: Answer, seeds: Values = (), of_variants: bool = True) -
 
 def rule_in_words(answer: Answer) -> str:
     """What the drawing of the rule shows, for those who do not see it."""
-    reached = ", ".join(str(depth.blocks) for depth in ranked(answer) if depth.good_enough) or "none"
+    reached = ", ".join(str(depth.blocks) for depth in answer.ranked if depth.good_enough) or "none"
     return (
         f"How many points each depth falls short of the best depth on validation images. Good enough: {reached}. "
         f"Taken: {UNKNOWN if answer.recommended is None else answer.recommended}."

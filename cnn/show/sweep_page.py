@@ -10,6 +10,8 @@ from cnn.study.answer import Answer, Depth
 from cnn.study.finished import Results
 from cnn.study.results import Row, variant_name
 
+HEADS = ("val %", "short", "allowed", "difference", "p", "picks", "n", "rate", "MACs", "seconds")  # to be explained
+
 
 def sweep_page(
     answer: Answer,
@@ -35,7 +37,8 @@ def sweep_page(
     sections += study_parts.rates(results.rows, [depth.summary for depth in answer.depths], "blocks")
     if answer.recommended is not None:
         sections += study_parts.network(results, answer.recommended)
-    sections += [study_parts.words("the recommended depth", _tests(answer)), study_parts.made(results.folder.config)]
+    sections.append(study_parts.words("the recommended depth", HEADS, _tests(answer)))
+    sections.append(study_parts.made(results.folder.config))
     return Page(
         title=f"{answer.dataset}: how many blocks?",
         question=question,

@@ -97,7 +97,9 @@ def _standing(standing: Standing) -> str | None:
     return f"{said} {standing.side}" if standing.side in (WORSE, BETTER) else said
 
 
-def _not_worse(found: Across, sweep: Sweep) -> str:
+def _not_worse(found: Across, sweep: Sweep) -> str | None:
+    if sweep.answer.recommended is None:
+        return None
     return ", ".join(map(str, found.not_worse(sweep))) or "none"
 
 
@@ -158,9 +160,10 @@ def _verdict(found: Across) -> list[str]:
         return ["There are no two recommendations to compare."]
     if len(found.recommended) == 1:
         (blocks,) = found.recommended
+        other = "other " if len(recommending) < len(found.sweeps) else ""
         return [
-            f"Every sweep recommends {variant_name('blocks', blocks)}, so these sweeps do not show that the answer "
-            f"depends on {_differ_in(found)}.",
+            f"Every {other}sweep recommends {variant_name('blocks', blocks)}, so these sweeps do not show that the "
+            f"answer depends on {_differ_in(found)}.",
             "A difference that is too small for their seeds would not be seen.",
         ]
     each = "; ".join(f"{printable(sweep.name)}: {sweep.answer.recommended}" for sweep in recommending)

@@ -120,6 +120,16 @@ class Answer:
         """The recommended depth."""
         return next((depth for depth in self.depths if depth.blocks == self.recommended), None)
 
+    @property
+    def ranked(self) -> tuple[Depth, ...]:
+        """The depths that the rule ranks."""
+        return tuple(depth for depth in self.depths if depth.shortfall is not None)
+
+    @property
+    def most_accurate(self) -> Depth | None:
+        """The ranked depth that all others fall short of: that of the highest mean validation accuracy."""
+        return _most_accurate(self.ranked)
+
     def to_json(self) -> dict[str, Any]:
         """The plain values that `answer.json` keeps."""
         return {
@@ -188,6 +198,7 @@ def answer(
     test = by_seed(trials, ACCURACY, depths)
     to_chosen = _to_chosen(test, choice.chosen)
     adjusted = holm({index: paired_p_value(test[index], test[choice.chosen]) for index in to_chosen})
+    tests = sum(p is not None for p in adjusted.values())
     complete = not np.isnan(validation).any() and validation.shape[1] > 1  # every depth has every seed, of several
     shares = _pick_shares([val_correct.get(depth) for depth in depths], margin) if complete else [None] * len(depths)
     described = []
@@ -203,7 +214,7 @@ def answer(
                 allowance=float(choice.allowance[index]) if ranked else None,
                 difference=difference,
                 p_adjusted=adjusted.get(index),
-                detectable=None if difference is None else detectable_difference(difference, tests=len(to_chosen)),
+                detectable=None if difference is None else detectable_difference(difference, tests),
                 pick_share=shares[index],
             )
         )
@@ -235,10 +246,20 @@ def _pick_shares(correct: Sequence[np.ndarray | None], margin: float) -> list[fl
     return pick_shares(known, margin).tolist() if known and len(known) == len(correct) else [None] * len(correct)
 
 
+def _most_accurate(ranked: Sequence[Depth]) -> Depth | None:
+    """The depth of the highest mean validation accuracy; of equally good ones the smallest, as in the rule.
+
+    A shortfall may be negative, where depths share only some of their seeds, so the least one does not tell.
+    """
+    means = {depth.blocks: depth.summary.val.mean or 0.0 for depth in ranked}
+    high = max(means.values(), default=0.0) - RESOLUTION
+    return next((depth for depth in ranked if means[depth.blocks] >= high), None)
+
+
 def _rule(depths: Sequence[Depth], margin: float) -> str:
     """The rule in one sentence, with its numbers."""
     ranked = [depth for depth in depths if depth.shortfall is not None]
-    best = min(ranked, key=lambda depth: depth.shortfall or 0.0, default=None)
+    best = _most_accurate(ranked)
     reference = f" ({variant_name('blocks', best.blocks)}: {best.summary.val.mean:.4f})" if best else ""
     several = any(depth.summary.n > 1 for depth in ranked)
     lacking = any(depth.summary.n and depth.shortfall is None for depth in depths)

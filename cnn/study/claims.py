@@ -39,7 +39,7 @@ class Expected:
 
     @property
     def tested(self) -> bool:
-        """Whether there is a test; it takes two seeds that finished."""
+        """Whether there is a test; it takes two seeds that finished, and differences that vary between them."""
         return self.comparison[self.variant].p_adjusted is not None
 
     @property
@@ -78,8 +78,9 @@ def stated(statement: str, dataset: str, expected: Sequence[Expected]) -> str:
     if failed:
         seen = _listed([(each.place, each.variant) for each in failed])
         return f'By these tests, the statement "{statement}" does not hold on {dataset}: {seen}.'
-    if not all(each.tested for each in expected):
-        return f'The statement "{statement}" cannot be tested on {dataset}: too few seeds succeeded.'
+    untested = [each for each in expected if not each.tested]
+    if untested:
+        return f'The statement "{statement}" cannot be tested on {dataset}: {_untested(untested)}.'
     undecided = [each for each in expected if not each.decided]
     if undecided:
         seen = _listed([(each.place, each.variant) for each in undecided])
@@ -88,6 +89,14 @@ def stated(statement: str, dataset: str, expected: Sequence[Expected]) -> str:
             f"room for differences above {100 * NEGLIGIBLE:.0f} % of the error, and more seeds would decide."
         )
     return f'By these tests, the statement "{statement}" holds on {dataset}.'
+
+
+def _untested(claims: Sequence[Expected]) -> str:
+    """Why there is no test."""
+    differences = [each.comparison[each.variant].difference for each in claims]
+    if any(difference is None or difference.n < 2 for difference in differences):
+        return "too few seeds succeeded"
+    return "a difference is the same for every seed"
 
 
 def _listed(places: Sequence[tuple[str, Any]]) -> str:

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+CONFIDENCE = 0.95  # of every interval
+POWER = 0.8  # how often a difference that can be detected is found
 RESOLUTION = 1e-9  # closer accuracies count as equal: one image in a thousand million, far above rounding errors
 Interval = tuple[float, float]
 Values = Sequence[float] | np.ndarray
@@ -38,12 +40,11 @@ class Estimate:
         return dataclasses.asdict(self)
 
 
-def t_interval(values: Values, confidence: float = 0.95) -> Interval | None:
-    """Student's interval for the mean of independent values (Student 1908), whatever the range of the values.
+def t_interval(values: Values) -> Interval | None:
+    """Student's 95 % interval for the mean of independent values (Student 1908), whatever the range of the values.
 
     Args:
         values: [n]; NaN are left out.
-        confidence: probability that the interval covers the mean, for normal values.
 
     Returns:
         The lower and the upper end; `None` for n < 2 or no variance.
@@ -53,7 +54,7 @@ def t_interval(values: Values, confidence: float = 0.95) -> Interval | None:
     values = _known(values)
     if _constant(values):
         return None
-    low, high = stats.t.interval(confidence, len(values) - 1, loc=values.mean(), scale=stats.sem(values))
+    low, high = stats.t.interval(CONFIDENCE, len(values) - 1, loc=values.mean(), scale=stats.sem(values))
     return float(low), float(high)
 
 
@@ -107,13 +108,12 @@ def ratios(values: Values) -> Estimate:
     return Estimate(logs.n, ends[0], logs.std, ends[1], ends[2])
 
 
-def detectable_difference(difference: Estimate, tests: int, power: float = 0.8) -> float | None:
-    """The smallest true difference that a paired t-test would find in a share of `power` of such studies.
+def detectable_difference(difference: Estimate, tests: int) -> float | None:
+    """The smallest true difference that a paired t-test would find in four of five such studies.
 
     Args:
         difference: of `differences` by seed, whose deviation stands for that of the next studies.
         tests: how many tests share the 5 % (Bonferroni, which Holm's first step is).
-        power: how often the difference would be found.
 
     Returns:
         The difference, without a sign; `None` for fewer than two values, or no variance.
@@ -124,18 +124,18 @@ def detectable_difference(difference: Estimate, tests: int, power: float = 0.8) 
         >>> round(detectable_difference(differences([0.01, 0.02, 0.03]), tests=1), 4)  # deviation 0.01, 3 seeds
         0.0326
     """
-    return _effect(difference.n, tests, power) * difference.std if difference.std else None
+    return _effect(difference.n, tests) * difference.std if difference.std else None
 
 
 @functools.cache
-def _effect(count: int, tests: int, power: float) -> float:
+def _effect(count: int, tests: int) -> float:
     """The true difference that is found, in standard deviations of a difference."""
     from scipy import optimize, stats
 
     critical = stats.t.ppf(1 - 0.05 / tests / 2, count - 1)
     # The noncentral t distribution; that the test finds the opposite direction is too rare to count.
     with np.errstate(divide="ignore"):  # SciPy 1.13 does so far from the root
-        found = optimize.brentq(lambda size: stats.nct.sf(critical, count - 1, size * np.sqrt(count)) - power, 0, 1000)
+        found = optimize.brentq(lambda size: stats.nct.sf(critical, count - 1, size * np.sqrt(count)) - POWER, 0, 1000)
     return float(found)
 
 
@@ -178,10 +178,8 @@ def holm(p_values: Mapping[Any, float | None]) -> dict[Any, float | None]:
     return {**p_values, **{name: float(p) for name, p in zip(tested, adjusted, strict=True)}}
 
 
-def bootstrap_interval(
-    correct: np.ndarray, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> Interval | None:
-    """Percentile interval for the mean accuracy, over seeds and test images (Efron 1979; crossed as in Owen 2007).
+def bootstrap_interval(correct: np.ndarray, *, resamples: int = 2000, seed: int = 0) -> Interval | None:
+    """Percentile interval of 95 % for the mean accuracy, over seeds and test images (Efron 1979; crossed: Owen 2007).
 
     Each resample draws seeds with replacement, draws images with replacement, and scores every drawn image by every
     drawn seed. So the interval holds for other seeds and for other test images too; the t interval holds for these
@@ -190,7 +188,6 @@ def bootstrap_interval(
 
     Args:
         correct: boolean [seeds, images], whether a seed's network has an image right.
-        confidence: share of the resampled means inside the interval.
         resamples: how many means are drawn.
         seed: seed of the random generator; the same seed gives the same interval.
 
@@ -221,19 +218,19 @@ def bootstrap_interval(
     means = ((seed_weights @ kinds) * image_counts).sum(axis=1) / (seeds * images)
     if _constant(means):
         return None
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     mean = correct.mean()
-    spread = _spread(correct, confidence)
+    spread = _spread(correct)
     return max(float(mean + (low - mean) * spread), 0.0), min(float(mean + (high - mean) * spread), 1.0)
 
 
-def _spread(correct: np.ndarray, confidence: float) -> float:
+def _spread(correct: np.ndarray) -> float:
     """How much wider Student's interval is than a normal one, for a mean over both axes."""
     from scipy import stats
 
     variances = np.array([correct.mean(axis=1 - axis).var(ddof=1) / correct.shape[axis] for axis in (0, 1)])
     freedom = variances.sum() ** 2 / (variances**2 / (np.array(correct.shape) - 1)).sum()
-    tail = (1 + confidence) / 2
+    tail = (1 + CONFIDENCE) / 2
     return float(stats.t.ppf(tail, freedom) / stats.norm.ppf(tail))
 
 

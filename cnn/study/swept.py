@@ -62,7 +62,7 @@ def swept_in(folder: Path) -> Swept:
             damaged one.
     """
     path = folder / "config.json"
-    settings = kept_settings(path)
+    settings = kept_settings(path, "folder")
     if settings is None or settings.get("experiment") != "sweep_blocks":
         held = "" if settings is None else f", not of {settings.get('experiment', 'train')}"
         raise RequestError(f"folder={str(folder)!r}: must be a finished folder of sweep_blocks{held}")

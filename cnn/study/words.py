@@ -15,7 +15,7 @@ from cnn import recipes
 from cnn.study.answer import SIGNIFICANCE, Answer, Depth
 from cnn.study.comparison import Comparison, Variant
 from cnn.study.results import ACCURACY, Summary, variant_name
-from cnn.study.statistics import Estimate
+from cnn.study.statistics import RESOLUTION, Estimate
 
 SIDES = {"worse": "worse than", "alike": "not to be told apart from", "better": "better than"}  # see `side`
 
@@ -170,8 +170,9 @@ def _why(answer: Answer) -> str:
     """Why a smaller depth than the best was taken, and how often the rule takes it on resampled data."""
     best = answer.best
     parts = []
-    if best is not None and best.shortfall and best.allowance is not None:
-        allowed, short = apart(best.allowance, best.shortfall)
+    shortfall = (best and best.shortfall) or 0.0
+    if best is not None and best.allowance is not None and shortfall > RESOLUTION:
+        allowed, short = apart(best.allowance, shortfall)
         falls = f"{variant_name('blocks', best.blocks)} {'falls' if best.blocks == 1 else 'fall'} {short} points short"
         parts.append(f"{falls} of the best on validation data, where {allowed} are allowed.")
     if best is not None and best.pick_share is not None:

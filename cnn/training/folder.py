@@ -130,17 +130,17 @@ def default_workdir(experiment: str, slug: str, settings: dict[str, Any]) -> Pat
     return Path("runs") / experiment / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', slug)}-{files.digest(settings)[:8]}"
 
 
-def kept_settings(path: Path) -> dict[str, Any] | None:
+def kept_settings(path: Path, flag: str = "workdir") -> dict[str, Any] | None:
     """The settings in a `config.json`, without format and provenance; None where there is no file.
 
     Raises:
-        RequestError: the file cannot be read, or another version of this project wrote it.
+        RequestError: the file cannot be read, or another version of this project wrote it; `flag` gave its folder.
     """
     config = files.read_json(path)
     if config is None:
         return None
     if config.get(_FORMAT) != FORMAT:
-        raise RequestError(f"workdir={str(path.parent)!r} was made by another version: choose another workdir")
+        raise RequestError(f"{flag}={str(path.parent)!r} was made by another version: choose another {flag}")
     return {name: value for name, value in config.items() if name not in (_FORMAT, PROVENANCE)}
 
 

@@ -105,7 +105,7 @@ def run(
     options: Options = Options(),
     progress: Progress = Progress(),
 ) -> Outcome:
-    """Run one trial from its last checkpoint on; a finished trial is only read.
+    """Run one trial from its last checkpoint on; a finished trial is not run again.
 
     Args:
         config: the settings of the trial.
@@ -139,7 +139,7 @@ def run_together(
     options: Options = Options(),
     progress: Progress = Progress(),
 ) -> list[Outcome]:
-    """Run trials that share a program from their last common checkpoint on; a finished trial is only read.
+    """Run trials that share a program from their last common checkpoint on; a finished trial is not run again.
 
     Args:
         session: what the trials of this process share.

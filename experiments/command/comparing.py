@@ -18,7 +18,7 @@ def report(
     claim: str,
     pictures: Mapping[str, Draw],
     evidence: Evidence,
-    titles: Mapping[str, str] | None = None,
+    shown: Sequence[str] = (),
     more: Mapping[str, Comparison] | None = None,
 ) -> Report:
     """The report of a comparison.
@@ -30,15 +30,17 @@ def report(
         claim: the one of them that the page begins with.
         pictures: for each picture its name and the function that draws it, that of the comparison first.
         evidence: what the page shows.
-        titles: heads of the table's measured columns, by the measurement's name; by default the metric alone.
+        shown: measurements that the printed table has, of those that `evidence.heads` names; by default all of these.
         more: further comparisons for `answer.json`, by the name that each has in the file.
     """
     study = results.plan.study
     dataset = study.config.dataset
     cautions = [one_rate(results), grown_grid(results), words.notes(comparison, dataset)]
     said = [sentence for sentence in (*sentences, *cautions) if sentence]
-    answer = ComparisonAnswer(study.experiment, dataset, comparison, " ".join(said), results.plan.grid, more or {})
-    table = tables.comparison_tables(comparison, titles)
+    grid = tuple(sorted(results.plan.grid))
+    answer = ComparisonAnswer(study.experiment, dataset, comparison, " ".join(said), grid, more or {})
+    heads = {name: evidence.heads[name] for name in shown or evidence.heads}
+    table = tables.comparison_tables(comparison, heads)
     explained = tables.explained(table, str(comparison.reference))
     text = "\n\n".join([table, *matched_networks(results), explained, answer.sentence])
     reasons = [sentence for sentence in said if sentence != claim]

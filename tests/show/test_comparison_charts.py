@@ -40,6 +40,13 @@ def test_differences_have_the_colour_of_their_side():
     assert [each["value"] for each in values(chart, 2)] == pytest.approx([-9.96667, 0.0], abs=1e-3)
 
 
+def test_of_an_error_less_is_better():
+    poolings, _ = compared({"max": [0.1, 0.09, 0.08], "more": [0.20, 0.189, 0.18], "less": [0.01, 0.002, 0.0]})
+    chart = differences(poolings, "test error", lower_is_better=True)
+    colours = {each["variant"]: each["colour"] for each in values(chart, 2)}
+    assert colours == {"more": "var(--bad)", "less": "var(--good)"}
+
+
 @pytest.mark.parametrize("accuracies", [{"max": [0.9]}, {"max": [0.9], "stride": [None]}], ids=["alone", "diverged"])
 def test_without_a_difference_there_is_no_chart(accuracies):
     poolings, _ = compared(accuracies)

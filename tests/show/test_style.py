@@ -68,14 +68,3 @@ def test_a_name_in_another_script_is_no_error(tmp_path):
     style.headline(figure, "\u6587\u5b57")
     style.write_png(figure, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 0
-
-
-def test_a_count_is_short():
-    assert [style.short(value) for value in (7, 999, 1000, 421_642, 1_261_000, 2.5e9)] == [
-        "7",
-        "999",
-        "1k",
-        "422k",
-        "1.26M",
-        "2.5G",
-    ]

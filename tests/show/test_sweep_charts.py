@@ -42,6 +42,12 @@ def test_the_decision_has_the_numbers_of_the_rule(accuracies):
     assert min(good, default=None) == found.recommended
 
 
+def test_dots_lie_below_the_most_accurate_depth_where_another_is_better_on_common_seeds():
+    found, rows = answered({1: [0.70, 0.95, None], 2: [None, 0.80, 0.90]})
+    dots = [(each["variant"], each["seed"], round(each["short"], 6)) for each in values(decision(found, rows), 2)]
+    assert dots == [(1, 1, -15.0), (2, 1, 0.0), (2, 2, 0.0)]
+
+
 def test_close_numbers_have_as_many_decimals_as_tell_them_apart():
     found, rows = answered({1: [0.97896], 2: [0.98]})
     chart = decision(found, rows)

@@ -192,7 +192,9 @@ def test_sweeps_without_a_recommendation():
     assert text.startswith("Without a recommendation, since no trial succeeded: digits.")
     assert "no two recommendations to compare" in text
     assert not across([none, swept(DEEP), swept(SHALLOW, "cifar10")]).serving
-    across_words.tables(across([none, swept(DEEP)]))
+    row = across_words.tables(across([none, swept(DEEP)])).splitlines()[2]
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == ["digits", "-", "-", "-", "-", "-"]
+    assert "digits. Every other sweep recommends 3 blocks" in said(none, swept(DEEP), swept(DEEP, "cifar10"))
 
 
 def test_one_seed_rules_nothing_out():

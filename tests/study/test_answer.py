@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn.study import answer
+from cnn.study import answer, words
 from cnn.study.rule import choose
+from cnn.study.statistics import detectable_difference
 from tests.study.trials import answered, compared, row, tuned
 
 T = {1: 12.7062, 2: 4.30265}  # 97.5 % quantiles of Student's t, from the printed tables
@@ -207,6 +208,17 @@ def test_a_failed_trial_is_counted_and_keeps_its_depth_out():
     rows = [*compared({1: [0.9, 0.91]}), row(blocks=2, test=0.9, status="failed")]
     result = answered(rows)
     assert result.depths[1].summary.failed == 1 and result.recommended == 1 and result.best is result.depths[0]
+
+
+def test_the_most_accurate_depth_is_that_of_the_highest_mean_even_where_another_is_better_on_common_seeds():
+    """Means 0.825 and 0.85; on seed 1, which both have, 1 block is better by 0.15, so it falls short by less than 0."""
+    result = answered(compared({1: [0.70, 0.95, None], 2: [None, 0.80, 0.90]}))
+    assert [depth.shortfall for depth in result.ranked] == [pytest.approx(-0.15), 0.0]
+    assert result.recommended == 1 and result.most_accurate is result.depths[1]
+    assert "the best depth's (2 blocks: 0.8500)" in result.rule and "short" not in words.answer_sentence(result)
+    # the deviation of a difference of 0.01 and 0.02 is 0.00707; one test, not two: 2 blocks have no test
+    alone = answered(compared({1: [0.97, 0.98], 2: [None, None], 3: [0.98, 1.0]}))
+    assert alone.depths[0].detectable == detectable_difference(alone.depths[0].difference, tests=1)
 
 
 def test_an_answer_survives_json():

@@ -28,6 +28,11 @@ BETTER = [0.9851, 0.975, 0.995]
         (BETTER, "better", "holds on digits."),
         ([0.5], "worse", 'The statement "s" cannot be tested on digits: too few seeds succeeded.'),
         ([None] * 3, "alike", "cannot be tested on digits: too few seeds succeeded."),
+        (
+            [each - 0.25 for each in MAX],
+            "worse",
+            "cannot be tested on digits: a difference is the same for every seed.",
+        ),
     ],
 )
 def test_a_statement_holds_where_the_tests_put_the_variant_on_its_side(accuracies, side, said):

@@ -47,7 +47,7 @@ def test_settings_and_answer(sweep, folder, digits):
     [
         (lambda folder: (folder / "config.json").unlink(), "must be a finished folder of sweep_blocks"),
         (lambda folder: change(folder / "config.json", experiment="localize"), "of sweep_blocks, not of localize"),
-        (lambda folder: change(folder / "config.json", format=3), "was made by another version"),
+        (lambda folder: change(folder / "config.json", format=3), "was made by another version: choose another folder"),
         (lambda folder: change(folder / "config.json", margin=7), "is damaged; must hold the settings of a sweep"),
         (lambda folder: change(folder / "config.json", network=3), "is damaged; must hold the settings of a sweep"),
         (lambda folder: change(folder / "config.json", more=3), "is damaged; must hold the settings of a sweep"),
