@@ -94,7 +94,7 @@ def test_each_column_has_its_numbers():
     # 0.91 +- 12.7062 x 0.01, cut to what an accuracy can be; equal seeds and one seed have no interval
     assert cells(figure, "its 95 % interval over seeds") == ["78.29 to 100.00", "90.65 to 100.00"]
     assert cells(figure, "parameters") == ["1.00k", "2.00k", "3.00k", "4.00k"]
-    assert cells(figure, "multiply-accumulates") == ["50k", "100k", "150k", "200k"]
+    assert cells(figure, "multiply-accumulates") == ["50.0k", "100k", "150k", "200k"]
     assert cells(figure, "trials that diverged") == ["\u2715 1 of 2"]
 
 
