@@ -41,7 +41,7 @@ setup(
         "numpy>=2.0",  # decoded images, packed results
         "optax>=0.2.4",  # optimiser, schedule, losses
         "orbax-checkpoint>=0.11.20",  # checkpoints
-        "pillow>=10.4",  # decodes the images of TensorFlow Datasets, which does not declare it
+        "pillow>=10.4",  # reads and writes pictures; decodes the images of TensorFlow Datasets
         "importlib_resources>=6.4",  # imported by TensorFlow Datasets, which does not declare it
         "requests>=2.32.2",  # asks whether a data set's host can be reached
         "rich>=13.7",  # progress bars

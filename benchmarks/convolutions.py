@@ -13,7 +13,6 @@ A first layer needs no input gradient.
 
 import functools
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -140,7 +139,7 @@ def cells(layer: Layer, whole: float) -> dict[str, str]:
 
 def main(options: flags.FlagValues) -> None:
     """Measure every layer, print the table, and write it where asked."""
-    os.environ["JAX_PLATFORMS"] = "cpu"  # the forms are a CPU's
+    jax.config.update("jax_platforms", "cpu")  # the forms are a CPU's
     layers = [measure(convolution, options.rounds) for name in NETWORKS for convolution in of_network(name)]
     whole: dict[str, float] = {}
     for layer in layers:

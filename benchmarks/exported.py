@@ -11,6 +11,7 @@ timed. ONNX needs the extra [onnx]; without it, its row says so.
 
 import contextlib
 import dataclasses
+import os
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -137,6 +138,8 @@ def _version(package: str) -> str:
 
 def main(options: flags.FlagValues) -> None:
     """Export, measure, print the table, and write it where asked."""
+    os.environ["JAX_PLATFORMS"] = "cpu"  # ONNX Runtime runs there too; for the sides, and below for this process
+    jax.config.update("jax_platforms", "cpu")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         trained = untrained()

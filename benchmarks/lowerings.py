@@ -10,7 +10,6 @@ not timed.
 
 import dataclasses
 import functools
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -165,7 +164,7 @@ def one_program(
 
 def main(options: flags.FlagValues) -> None:
     """Time every pair, print the table, and write it where asked."""
-    os.environ["JAX_PLATFORMS"] = "cpu"  # the choices are a CPU's
+    jax.config.update("jax_platforms", "cpu")  # the choices are a CPU's
     rounds = options.rounds
     steps = options.steps
     rows = [

@@ -10,11 +10,11 @@ without normalisation in the same round: its median, lowest and highest value.
 """
 
 import dataclasses
-import os
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from absl import flags
 
@@ -62,7 +62,7 @@ def measure(network: str, batch: int, rounds: int, steps: int) -> list[Row]:
 
 def main(options: flags.FlagValues) -> None:
     """Measure every network, print the table, and write it where asked."""
-    os.environ["JAX_PLATFORMS"] = "cpu"  # only there a step depends much on what a normalisation shares
+    jax.config.update("jax_platforms", "cpu")  # only there a step depends much on what a normalisation shares
     sizes = [int(size) for size in options.batch_sizes]
     pairs = [(network, batch) for batch in sizes for network in options.networks]
     rows = [row for pair in pairs for row in measure(*pair, options.rounds, options.steps)]

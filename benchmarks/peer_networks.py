@@ -60,7 +60,7 @@ def flax_network(problem: Problem, precision: str) -> "flax.linen.Module":
         for index, width in enumerate(problem.widths):
             stride = 2 if index else 1
             skip = norm(conv(x, width, 1, stride)) if stride > 1 or x.shape[-1] != width else x
-            y = linen.relu(norm(conv(x, width, stride=stride)))
+            y = linen.relu(norm(conv(x, width, stride=stride, padding=1)))  # as PyTorch and this project pad
             x = linen.relu(norm(conv(y, width)) + skip)
         return dense(x.mean((1, 2)), CLASSES)
 

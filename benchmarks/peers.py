@@ -9,7 +9,6 @@ each core that it may use.
 
 import contextlib
 import functools
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from benchmarks import peer_networks
 from benchmarks.problems import CLASSES, LEARNING_RATE, MOMENTUM, Problem
 from benchmarks.turns import Unavailable
+from cnn.machine import cores
 
 
 def batch(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
@@ -64,14 +64,14 @@ def plain_flax(problem: Problem, precision: str, steps: int) -> Callable[[], flo
 
 
 def use_every_core() -> dict[str, Any]:
-    """Give PyTorch a thread for each core that this process may use; its default is the number of physical cores.
+    """Give PyTorch a thread for each core that this project uses; its default is the number of physical cores.
 
     Returns:
         PyTorch's version and its number of threads.
     """
     import torch
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch.set_num_threads(cores())
     return {"torch": str(torch.__version__), "torch_threads": torch.get_num_threads()}
 
 

@@ -23,8 +23,9 @@ library that asks the processor itself (benchmarks/README.md says how that was a
 
 Every side learns by stochastic gradient descent with momentum. This project's step is the step of its training loop: it
 also gathers the batch from the uint8 images on the device, normalises it and counts the right answers. The peers have
-one batch of floats ready. Each side has a process of its own. In each round all sides do `--steps` steps in turn, after
-a first call that is not timed.
+one batch of floats ready. This project's process keeps the memory that it frees, as each of its commands does
+(`experiments.command.memory`); the peers' processes are as they come. Each side has a process of its own. In each round
+all sides do `--steps` steps in turn, after a first call that is not timed.
 
 The table has three numbers for each side. `ms` is the median time of a step. `times this project` is the ratio to this
 project's time in the same round and precision, with the lowest and highest round in brackets. `share of matrix product`

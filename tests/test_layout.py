@@ -177,7 +177,7 @@ def test_every_import_is_declared():
     assert not missing
     distributions = {owner.lower().replace("_", "-") for name in foreign for owner in owners[name]}
     # TensorFlow Datasets imports these, and the last one JAX.
-    through_others = {"importlib-resources", "pillow", "array-record", "flatbuffers"}
+    through_others = {"importlib-resources", "array-record", "flatbuffers"}
     assert declared - distributions <= through_others
 
 

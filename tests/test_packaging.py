@@ -24,9 +24,14 @@ def test_the_wheel_holds_the_library_and_the_experiments(tmp_path):
         typed = {name for name in archive.namelist() if name.endswith("py.typed")}
         (scripts,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("entry_points.txt"))
         packed = {name for name in archive.namelist() if name.endswith(".py")}
+        shown = {name for name in archive.namelist() if name.startswith("cnn/show/page/")}
         (metadata,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("METADATA"))
     sources = {str(path.relative_to(ROOT)) for room in ("cnn", "experiments") for path in (ROOT / room).rglob("*.py")}
     assert packed == sources and {"cnn/py.typed", "experiments/py.typed"} <= typed
+    of_pages = [
+        path for path in (ROOT / "cnn" / "show" / "page").rglob("*") if path.is_file() and path.suffix != ".pyc"
+    ]
+    assert shown == {str(path.relative_to(ROOT)) for path in of_pages} and any("vendor" in name for name in shown)
     assert "conv-relu-pool = experiments.__main__:main" in scripts and "License: Apache-2.0" in metadata
     assert "Requires-Python: >=3.11" in metadata
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist")]

@@ -8,8 +8,15 @@ import pytest
 
 from benchmarks.describe import PACKAGES, describe
 from cnn.backends import PRECISIONS
+from cnn.machine import NUMBER_OF_THREADS
 
 pytestmark = pytest.mark.thorough
+
+
+@pytest.fixture(autouse=True)
+def no_number_of_threads(monkeypatch):
+    for name in NUMBER_OF_THREADS:
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_the_machine_and_the_versions_are_named():

@@ -5,14 +5,18 @@ import sys
 import pytest
 
 from benchmarks import streaming
+from cnn.training.fit import Fit
 
 pytestmark = pytest.mark.thorough
 
 
-def test_a_side_goes_on_with_the_steps_that_are_asked_for():
+def test_a_side_goes_on_with_the_steps_that_are_asked_for(monkeypatch):
+    made = []
+    monkeypatch.setattr(streaming, "Fit", lambda *given: made.append(Fit(*given)) or made[0])
     call = streaming.side("digits", stream=True, steps=30)  # more than an epoch has
-    call()
-    call()
+    for steps in (30, 60):
+        call()
+        assert made[0].steps == steps
 
 
 def test_command(tmp_path):

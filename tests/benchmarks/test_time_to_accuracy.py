@@ -21,17 +21,23 @@ def run(side, seconds, accuracy):
 
 def test_rows_are_medians_and_means():
     runs = [run(COLD, 10.0, 0.991), run(COLD, 14.0, 0.993), run(EXAMPLE, 150.0, 0.99)]
-    runs += [run(EXAMPLE, None, 0.98), run(EXAMPLE, 100.0, 0.995)]
-    cold, peer = summarize(runs, target=0.992)
+    runs += [run(EXAMPLE, 90.0, 0.98), run(EXAMPLE, 100.0, 0.995)]
+    cold, peer = summarize(runs, target=0.99)
     assert cold["seconds"] == [12.0, 10.0, 14.0] and cold["ratio"] == pytest.approx(12 / 150)
-    assert cold["accuracy"] == pytest.approx(0.992) and cold["reached"] == 1
+    assert cold["accuracy"] == pytest.approx(0.992) and cold["reached"] == 2
     # 12.7062 (t, 1 degree of freedom) x 0.001
     assert cold["interval"] == pytest.approx((0.992 - 0.0127062, 0.992 + 0.0127062), abs=1e-6)
     assert peer["seconds"] == [150.0, 100.0, None] and peer["ratio"] == 1.0  # of 100, 150 and never
-    assert list(cells(cold, 0.992).values()) == [
-        *(COLD, "2", "12.0 (10.0 to 14.0)", "99.20 [97.93, 100.47]", "1 of 2", "0.080")
+    assert list(cells(cold, 0.99).values()) == [
+        *(COLD, "2", "12.0 (10.0 to 14.0)", "99.20 [97.93, 100.47]", "2 of 2", "0.080")
     ]
-    assert cells(peer, 0.992)["seconds"] == "150.0 (100.0 to -)"
+    assert cells(peer, 0.99)["seconds"] == "150.0 (100.0 to -)"
+
+
+def test_a_run_that_missed_the_target_counts_as_infinitely_long_on_every_side():
+    runs = [run(side, seconds, accuracy) for side in (COLD, RECIPE) for seconds, accuracy in ((5.0, 0.98), (9.0, 0.99))]
+    ours, peer = summarize(runs, target=0.99)
+    assert ours["seconds"] == peer["seconds"] == [None, 9.0, None] and ours["ratio"] is peer["ratio"] is None
 
 
 def test_the_ratio_is_to_whatever_ran_in_pytorch():
@@ -42,7 +48,7 @@ def test_the_ratio_is_to_whatever_ran_in_pytorch():
 def test_without_the_example_there_is_no_ratio():
     (row,) = summarize([run(WARM, 5.0, 0.9)], target=0.99)
     assert row["ratio"] is None and row["interval"] is None
-    assert list(cells(row, 0.99).values()) == [WARM, "1", "5.0 (5.0 to 5.0)", "90.00", "0 of 1", "-"]
+    assert list(cells(row, 0.99).values()) == [WARM, "1", "- (- to -)", "90.00", "0 of 1", "-"]
 
 
 def test_the_examples_network():

@@ -1,5 +1,6 @@
 """The training step's benchmark: its sides compute the same, and its command prints and writes every row."""
 
+import collections
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from benchmarks.problems import CLASSES, PROBLEMS, Problem, gflop
 from benchmarks.train_step import OURS, PRODUCT, SIDES
 from cnn.config import NetworkConfig
 from cnn.network import models, summary
+from cnn.network.layers import Signal
 
 pytestmark = pytest.mark.thorough
 
@@ -47,6 +49,45 @@ def test_networks_have_the_same_parameters(problem):
     image = jnp.zeros((1, *problem.image_shape))
     variables = jax.eval_shape(peer_networks.flax_network(problem, "float32").init, jax.random.key(0), image)
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == parameters(problem)
+
+
+def layers_of(network, image_shape, params):
+    """The parameters of each layer that has some, in the order in which an image meets them."""
+    for visit in network.visits(Signal(image_shape)):
+        own = params
+        for name in visit.name.split("/"):
+            own = own.get(name, {})
+        if own:
+            yield own.get("norm", own)
+
+
+def with_weights(peer, layers):
+    """The peer's parameters with the values of these layers; of equal shapes, the first takes those of the first."""
+    waiting = collections.defaultdict(list)
+    for layer in layers:
+        waiting[str(jax.tree.map(jnp.shape, layer))].append(layer)
+    names = sorted(peer, key=lambda name: int(name.rpartition("_")[2]))  # of each kind, in the order of creation
+    return {name: waiting[str(jax.tree.map(jnp.shape, dict(peer[name])))].pop(0) for name in names}
+
+
+LOGITS = {name: own for name, own in PROBLEMS.items() if own.network.normalization not in ("batch", "ghost")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", [TINY, *GROUPS, *LOGITS.values()], ids=["tiny", "group", "layer", *LOGITS])
+def test_plain_flax_computes_the_same_logits(problem):
+    """Each layer does in both what its name says, in the same order: counts of parameters would not tell."""
+    network = models.build(problem.network, problem.image_shape, CLASSES)
+    images = jax.random.normal(jax.random.key(0), (2, *problem.image_shape))
+    params = jax.jit(network.init)(jax.random.key(1), images)["params"]
+    params = jax.tree.map(lambda leaf: leaf + 0.1 * (leaf.ndim == 1), params)  # no bias is zero
+    other = peer_networks.flax_network(problem, "float32")
+    empty = jax.eval_shape(other.init, jax.random.key(0), images)["params"]
+    expected = jax.jit(network.apply)({"params": params}, images)
+    logits = jax.jit(other.apply)(
+        {"params": with_weights(empty, layers_of(network, problem.image_shape, params))}, images
+    )
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("problem", [TINY, *GROUPS, *PROBLEMS.values()])

@@ -21,11 +21,11 @@ def phases(out):
     return {name: (int(trials), int(done)) for name, trials, done in lines[2:]}
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == "sweep_blocks" else pytest.param(name, marks=pytest.mark.slow) for name in CLAIMS]
-)
-def test_the_plan_of_an_experiment(ask, tmp_path, name):
-    variants = len(CLAIMS[name][1][1])
+EXPERIMENTS = [pytest.param(name, len(claim[1][1]), marks=pytest.mark.slow) for name, claim in CLAIMS.items()]
+
+
+@pytest.mark.parametrize("name, variants", [("sweep_blocks", 4), *EXPERIMENTS])
+def test_the_plan_of_an_experiment(ask, tmp_path, name, variants):
     done = ask(name, *TINY, "--learning_rates=1e-3,3e-3", "--dry_run", "--workdir=w")
     assert done.returncode == 0 and list(tmp_path.iterdir()) == [], done.stderr
     assert phases(done.stdout) == {"tune": (2 * variants, 0), "compare": (2 * variants, 0)}
@@ -33,7 +33,9 @@ def test_the_plan_of_an_experiment(ask, tmp_path, name):
     assert "parameters" in done.stdout and "MACs" in done.stdout
 
 
-@pytest.mark.parametrize("name", [*(pytest.param(name, marks=pytest.mark.slow) for name in CLAIMS), "train"])
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in (*CLAIMS, "sweep_blocks")), "train"]
+)
 def test_a_folder_of_pictures_serves_every_experiment(ask, pets, tmp_path, name):
     """Each asks for the folder by the same flags; the second of them finds the decoded pictures."""
     flags = ["--epochs=1", "--batch_size=32", f"--dataset={pets}", "--image_size=12,8", f"--cache_dir={pets.parent}/c"]

@@ -179,10 +179,10 @@ def test_a_step_costs_nothing_measurable(digits):
     plan = plan_study(study(digits, dataclasses.replace(GRID, seeds=500)))
     own, found, _ = watched(plan)
     seen = own.begin(found.trials[:2])
-    begun = time.perf_counter()
+    begun = time.process_time()  # other work on the machine does not count
     for _ in range(200):
         seen(1)
-    assert time.perf_counter() - begun < 0.2
+    assert time.process_time() - begun < 0.2
 
 
 @pytest.mark.parametrize(
