@@ -258,20 +258,26 @@ def _cpuinfo(name: str) -> str:
 
 @functools.cache
 def git_revision() -> str | None:
-    """The commit of this code, with `-dirty` where files differ from it; None where this is no git checkout."""
+    """The commit of this code, with `-dirty` where files differ from it, or `-unknown` where git does not say whether.
+
+    None where this is no git checkout.
+    """
     if not (_ROOT / ".git").exists():
         return None
     git = ("git", "--no-optional-locks", "-C", str(_ROOT))  # only reads: takes no lock, leaves the index as it is
     revision = _output(*git, "rev-parse", "HEAD")
     changed = _output(*git, "status", "--porcelain", "-uno")
-    return revision + ("-dirty" if changed else "") if revision else None
+    if not revision:
+        return None
+    return f"{revision}-unknown" if changed is None else f"{revision}-dirty" if changed else revision
 
 
-def _output(*arguments: str) -> str:
+def _output(*arguments: str) -> str | None:
+    """What a command prints; None where it fails, or takes more than five seconds."""
     try:
         return subprocess.run(arguments, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return None
 
 
 def matrix_product(precision: str, side: int = SIDE) -> Callable[[], object]:

@@ -90,8 +90,8 @@ def _require_address(place: Place) -> None:
         socket.getaddrinfo(host.strip("[]"), int(port))
         if place.number == 0 and "JAX_COORDINATOR_BIND_ADDRESS" not in os.environ:
             socket.create_server(("", int(port))).close()  # JAX may crash where it cannot listen
-    except OSError as error:
-        raise _refused(place, error.strerror or str(error)) from None
+    except (OSError, UnicodeError) as error:  # the second: of a host with an empty label, or a very long one
+        raise _refused(place, getattr(error, "strerror", None) or str(error)) from None
 
 
 def _refused(place: Place, reason: str) -> RequestError:

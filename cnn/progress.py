@@ -241,10 +241,10 @@ def automatic(stream: TextIOBase | None = None) -> Progress:
 
 
 def duration(seconds: float) -> str:
-    """A duration in words, with two digits.
+    """A duration in words, in whole seconds, minutes or hours.
 
-    >>> [duration(seconds) for seconds in (0.6, 3.4, 80, 5400, 200_000)]
-    ['a second', '3 seconds', '80 seconds', '90 minutes', '56 hours']
+    >>> [duration(seconds) for seconds in (0.6, 3.4, 119, 5400, 200_000)]
+    ['a second', '3 seconds', '119 seconds', '90 minutes', '56 hours']
     """
     for unit, size in (("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:

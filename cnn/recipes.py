@@ -34,6 +34,10 @@ EXPERIMENTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 
 
+# Scenes place their objects at random, and no image is moved besides; nor are the boxes of mirror images averaged.
+NOT_OF_SCENES = ("shift", "turn", "zoom", "cutout", "mirror")
+
+
 class Recipe(NamedTuple):
     """Settings that a search found for one model."""
 
@@ -217,7 +221,9 @@ RECORDS: Mapping[str, tuple[Record, ...]] = {
 }
 
 
-def defaults(experiment: str, dataset: str, model: str = "", recipe: str = "") -> dict[str, Any]:
+def defaults(
+    experiment: str, dataset: str, model: str = "", recipe: str = "", objects: int | None = None
+) -> dict[str, Any]:
     """The defaults of an experiment on a data set, as far as they differ from the defaults of the fields.
 
     Args:
@@ -225,6 +231,7 @@ def defaults(experiment: str, dataset: str, model: str = "", recipe: str = "") -
         dataset: the data set's name, without a version.
         model: the network's. A recipe is left out unless it was searched for this model.
         recipe: the name of a recipe; by default the data set's first, where it has one.
+        objects: of a scene, by default as many as the experiment has. Scenes with objects take none of `NOT_OF_SCENES`.
 
     Raises:
         RequestError: there is no recipe of that name, or it is for another model.
@@ -232,6 +239,8 @@ def defaults(experiment: str, dataset: str, model: str = "", recipe: str = "") -
     Example:
         >>> defaults("train", "mnist", "convnet", "quick")["learning_rate"], defaults("train", "mnist", "lenet5")
         (0.03, {'epochs': 5, 'width': 16, 'shift': 1})
+        >>> defaults("train", "mnist", "mlp", objects=1)
+        {'epochs': 5, 'width': 16}
     """
     own = EXPERIMENTS.get(experiment, {})
     general = {**DATASETS.get(dataset, {}), **own.get("", {}), **own.get(dataset, {})}
@@ -242,7 +251,10 @@ def defaults(experiment: str, dataset: str, model: str = "", recipe: str = "") -
         owner = named[recipe].model
         require(owner == model, "recipe", recipe, f"given with model={owner}, for which it is, not with model={model}")
     chosen = named[recipe] if recipe else next(iter(named.values()), None)
-    return {**general, **chosen.settings} if chosen and chosen.model == model else general
+    found = {**general, **chosen.settings} if chosen and chosen.model == model else general
+    if found.get("objects", 0) if objects is None else objects:
+        found = {name: value for name, value in found.items() if name not in NOT_OF_SCENES}
+    return found
 
 
 def recorded(experiment: str) -> str:

@@ -80,6 +80,13 @@ def test_the_revision_says_whether_files_differ_from_it(repository, tmp_path):
     assert machine.git_revision() == f"{commit}-dirty"
 
 
+def test_where_git_does_not_say_whether_files_differ_neither_does_the_revision(repository, monkeypatch):
+    commit = repository("rev-parse", "HEAD")
+    output = machine._output
+    monkeypatch.setattr(machine, "_output", lambda *words: None if "status" in words else output(*words))
+    assert machine.git_revision() == f"{commit}-unknown"
+
+
 def test_asking_for_the_revision_writes_nothing_into_the_repository(repository, tmp_path):
     (tmp_path / "file").write_text("1")  # a new time stamp, for which git would like to write its index anew
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / ".git").rglob("*")}

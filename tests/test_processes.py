@@ -169,6 +169,7 @@ def test_one_process_meets_nobody():
     assert processes.crew() is None and processes.stop_asked() is None
 
 
-def test_an_address_that_cannot_be_found():
-    with pytest.raises(RequestError, match=r"coordinator_address='nowhere\.invalid:1': must be HOST:PORT of process 0"):
-        meet(Place("nowhere.invalid:1", 2, 0), Heard().events)
+@pytest.mark.parametrize("host", ["nowhere.invalid", "a..b", "a" * 64])
+def test_an_address_that_cannot_be_found(host):
+    with pytest.raises(RequestError, match=rf"coordinator_address='{host}:1': must be HOST:PORT of process 0"):
+        meet(Place(f"{host}:1", 2, 0), Heard().events)

@@ -51,11 +51,11 @@ def key(seed: int | Int[Array, ""]) -> Key[Array, ""]:
     return jax.random.wrap_key_data(jnp.stack([jnp.uint32(0), jnp.asarray(seed, jnp.uint32)]), impl="threefry2x32")
 
 
-def stream(seed: int | Int[Array, ""], name: str) -> Key[Array, ""]:
+def named_key(seed: int | Int[Array, ""], name: str) -> Key[Array, ""]:
     """The key of a named stream of random numbers: init, shuffle, augment or dropout.
 
     Example:
-        >>> bool((stream(0, "init") == stream(0, "shuffle")).all())
+        >>> bool((named_key(0, "init") == named_key(0, "shuffle")).all())
         False
     """
     return jax.random.fold_in(key(seed), zlib.crc32(name.encode()) & 0x7FFFFFFF)
@@ -102,7 +102,7 @@ class Shuffled:
         self, seed: Int[Array, ""], train_indices: Int[Array, " n_train"], epoch: int | Array
     ) -> Int[Array, " n_train"]:
         """The training images in the order of an epoch."""
-        return jax.random.permutation(jax.random.fold_in(stream(seed, "shuffle"), epoch), train_indices)
+        return jax.random.permutation(jax.random.fold_in(named_key(seed, "shuffle"), epoch), train_indices)
 
     def start(self, batch: int | Int[Array, ""], number: int) -> int | Int[Array, ""]:
         """Where in the order those images begin that are the first (0), or the second (1), of a batch's examples.

@@ -29,6 +29,7 @@ import numpy as np
 from cnn import files
 from cnn.data.content import Content, fingerprint
 from cnn.data.records import Records, Reopen, has_room, never
+from cnn.errors import RequestError
 from cnn.progress import Progress
 
 ARRAYS = Content._fields[:4]
@@ -43,9 +44,15 @@ class _Damaged(Exception):
 def default_folder() -> Path:
     """The folder of all entries: `$XDG_CACHE_HOME/conv-relu-pool`, or `~/.cache/conv-relu-pool` where that is not set.
 
+    Raises:
+        RequestError: neither is known.
+
     Source: XDG Base Directory Specification, https://specifications.freedesktop.org/basedir-spec/latest/
     """
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "conv-relu-pool"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "conv-relu-pool"
+    except RuntimeError:
+        raise RequestError("XDG_CACHE_HOME and HOME are not set, and the user has no home: set one of them") from None
 
 
 def load(

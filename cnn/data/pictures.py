@@ -159,7 +159,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     transparent = image.info.get("transparency")
     values[values == transparent] = 65535
     scaled = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    scaled.info = {name: value for name, value in image.info.items() if name == "exif"}
+    scaled.info = {name: value for name, value in image.info.items() if name != "transparency"}
     return scaled
 
 

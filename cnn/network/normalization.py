@@ -1,6 +1,6 @@
 """Normalisation: layers that bring what they see to mean 0 and variance 1, times a learned scale plus a learned shift.
 
-The kinds differ in what shares a mean and a variance: `Shared` says it in three numbers. One more kind takes an edit of
+The kinds differ in what shares a mean and a variance, and `Shared` says what does. One more kind takes an edit of
 this file alone: a subclass of `Layer`, and its line in `NORMALIZATIONS`.
 
 Example:

@@ -153,7 +153,10 @@ def live(trained: Trained) -> Live | NotLive:
 
 
 def rounded(trained: Trained) -> Trained:
-    """The network with the weights that a page runs it with: kernels rounded to float16, everything in float32."""
+    """The network with the weights that a page runs it with: kernels rounded to float16, everything in float32.
+
+    What a page computes is compared with this network.
+    """
     training = dataclasses.replace(trained.config.training, precision="float32")
     variables = jax.tree.map(lambda leaf: jnp.asarray(_rounded(leaf), jnp.float32), trained.variables)
     config = dataclasses.replace(trained.config, training=training)

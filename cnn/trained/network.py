@@ -46,7 +46,7 @@ from cnn import files, machine
 from cnn.backends import PRECISIONS, multiplying
 from cnn.config import TrialConfig, from_json, to_json
 from cnn.data import preprocess
-from cnn.data.batches import padded, stream
+from cnn.data.batches import named_key, padded
 from cnn.errors import require, require_known
 from cnn.network import models, summary
 from cnn.network.forms import PLAIN, Forms, fast
@@ -205,7 +205,7 @@ class Trained:
     def with_initial_weights(self) -> "Trained":
         """The same network before training, with the weights that its seed gave it: random filters."""
         image = jnp.zeros((1, *self.image_shape), jnp.float32)
-        return dataclasses.replace(self, variables=dict(self.network.init(stream(self.config.seed, "init"), image)))
+        return dataclasses.replace(self, variables=dict(self.network.init(named_key(self.config.seed, "init"), image)))
 
     def _in_batches(self, compute: Callable[..., Array], images: np.ndarray) -> Iterator[np.ndarray]:
         shape = images.shape[1:]

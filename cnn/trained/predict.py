@@ -1,4 +1,4 @@
-"""What a trained network takes picture files for.
+"""Which classes a trained network sees in picture files.
 
 Each picture gets the size, the colours and the range of values that the network learned from: it is stretched, turned
 to grey or RGB, and its white becomes the network's.
@@ -54,7 +54,7 @@ class Prediction:
 
 
 def picture_files(paths: Iterable[Path], progress: Progress = Progress()) -> list[Path]:
-    """The paths, with the pictures in a folder, and in its folders, in its place, sorted.
+    """The paths; in the place of a folder stand the pictures in it and in the folders below it, sorted.
 
     As in a data set's folder, a picture's name has one of the endings `listing.SUFFIXES`, and hidden files are left
     out. So are links, which a line counts.

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from cnn.backends import PRECISIONS, multiplying
 from cnn.data import preprocess
-from cnn.data.batches import Batches, Images, stream
+from cnn.data.batches import Batches, Images, named_key
 from cnn.network.forms import Forms
 from cnn.network.layers import Chain
 from cnn.trained.network import forward
@@ -122,7 +122,7 @@ class Program:
     def init(self, replica: Replica) -> TrainState:
         """The state before the first step."""
         image = jnp.zeros((1, *self.task.image_shape), jnp.float32)
-        variables = dict(self.network.init(stream(replica.seed, "init"), image, forms=self.forms))
+        variables = dict(self.network.init(named_key(replica.seed, "init"), image, forms=self.forms))
         params = variables.pop("params")
         return TrainState(jnp.int32(0), params, variables, self.optimizer(replica.learning_rate).init(params))
 
@@ -139,9 +139,9 @@ class Program:
     def batch(self, step: Int[Array, ""], replica: Replica, given: Any) -> Batch:
         """The examples of a step, augmented."""
         examples = self.batches.examples(given, step)
-        key = jax.random.fold_in(stream(replica.seed, "augment"), step)
+        key = jax.random.fold_in(named_key(replica.seed, "augment"), step)
         images, targets = self.task.training_examples(key, examples)
-        return Batch(images, targets, jax.random.fold_in(stream(replica.seed, "dropout"), step))
+        return Batch(images, targets, jax.random.fold_in(named_key(replica.seed, "dropout"), step))
 
     def weights(self, params: Any) -> Any:
         """The parameters in the precision that a step computes in."""

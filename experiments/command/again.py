@@ -26,7 +26,8 @@ def command_line(name: str, config: TrialConfig | StudyConfig, workdir: Path | N
     """
     default = type(config)()
     flags = [f"--dataset={config.dataset}"] if config.dataset != default.dataset else []
-    usual = recipes.defaults(name, datasets.base_name(config.dataset), config.network.model)
+    data = datasets.base_name(config.dataset)
+    usual = recipes.defaults(name, data, config.network.model, objects=config.scene.objects)
     flags += _flags(config, default, usual)
     if workdir is not None:
         flags.append(f"--workdir={workdir}")

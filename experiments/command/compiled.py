@@ -1,8 +1,8 @@
 """Keeps compiled programs in a folder, so that a network compiles once for all runs on a machine.
 
 JAX writes an entry of that folder in place, so a process that is killed, or a full disk, can leave half an entry. JAX
-notices this, compiles again and warns. It does so in every run, since it replaces no entry. This module removes the
-entry that a warning names, so that JAX writes a whole one.
+notices this, compiles again and warns. It does so in every run, since it replaces no entry. A warning names a program
+alone, not its entry. So this module removes each entry of a program that could not be read, and JAX writes whole ones.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from pathlib import Path
 from cnn import files
 from experiments.command import leave
 
-_BROKEN_ENTRY = re.compile(r"Error (?:reading|writing) persistent compilation cache entry for '(.*?)'")
+_BROKEN_ENTRY = re.compile(r"Error (reading|writing) persistent compilation cache entry for '(.*?)'")
 _SETTINGS = {
     "jax_persistent_cache_min_compile_time_secs": 0.05,  # below that, reading takes as long as compiling
     "jax_persistent_cache_min_entry_size_bytes": -1,
@@ -30,7 +30,7 @@ def kept(folder: Path) -> Iterator[None]:
     import jax
     from jax.experimental.compilation_cache import compilation_cache
 
-    if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+    if not _writable(folder):
         leave.tell(f"the folder {folder} cannot be written: programs that this run compiles are not kept")
     settings = {"jax_compilation_cache_dir": str(folder), **_SETTINGS}
     before = {name: getattr(jax.config, name) for name in settings}
@@ -44,6 +44,15 @@ def kept(folder: Path) -> Iterator[None]:
         compilation_cache.reset_cache()
 
 
+def _writable(folder: Path) -> bool:
+    """Whether the folder, made where it is missing, can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
 def _update(settings: dict[str, object]) -> None:
     import jax
 
@@ -53,7 +62,7 @@ def _update(settings: dict[str, object]) -> None:
 
 @contextlib.contextmanager
 def _broken_entries_removed(folder: Path) -> Iterator[None]:
-    """Send warnings to `logging`, by Python's own means; a handler there removes the broken entries that JAX names."""
+    """Send warnings to `logging`, by Python's own means; a handler there removes entries that JAX could not read."""
     logger = logging.getLogger("py.warnings")
     handler = _Warnings(folder)
     propagates = logger.propagate
@@ -71,7 +80,10 @@ def _broken_entries_removed(folder: Path) -> Iterator[None]:
 
 
 class _Warnings(logging.Handler):
-    """Removes the entry that a warning names; every other warning is printed as Python prints it."""
+    """Removes the entries of a program of which one could not be read; other warnings are printed as Python does.
+
+    An entry that could not be written, on a full disk for example, is at most half an entry: a later read fails.
+    """
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -83,5 +95,6 @@ class _Warnings(logging.Handler):
         if found is None:
             leave.tell(text.rstrip("\n"))
             return
-        for entry in self.folder.glob(f"{glob.escape(found[1])}-*-cache"):
-            files.remove(entry)
+        if found[1] == "reading":
+            for entry in self.folder.glob(f"{glob.escape(found[2])}-*-cache"):
+                files.remove(entry)

@@ -110,8 +110,8 @@ def define(command: Command) -> flags.FlagValues:
         flags.DEFINE_string("keep", "first", kept, values, module_name=run)
         part = "i/n: run the i-th of n parts of the trials; other processes run the others in the same work folder"
         flags.DEFINE_string("shard", None, part, values, module_name=run)
-        wait = "seconds for which a shard waits for the tuning results of the others, before it leaves (0: none)"
-        _define(values, run, "shard_wait", float, shards.WAIT, wait)
+        wait = "seconds for which a shard waits for the tuning results of the others, before it leaves "
+        _define(values, run, "shard_wait", float, None, f"{wait}(0: none; default: {shards.WAIT:g})")
         where = "where trials run: local (in this process), or ray (pip install '.[ray]'; in workers of a Ray cluster)"
         flags.DEFINE_string("launcher", LAUNCHERS[0], where, values, module_name=run)
         for name, (kind, help) in OF_RAY.items():
@@ -256,7 +256,7 @@ def configure(values: flags.FlagValues, command: Command[Config]) -> Config:
     dataset = str(given.get("dataset", default.dataset))
     model = str(given.get("model", default.network.model))
     recipe = values.recipe or "" if "recipe" in values else ""
-    usual = recipes.defaults(command.name, datasets.base_name(dataset), model, recipe)
+    usual = recipes.defaults(command.name, datasets.base_name(dataset), model, recipe, given.get("objects"))
     config = _filled(default, {**usual, **given})
     models.check_names(config.network)
     _refuse_unused(config, given)
@@ -287,7 +287,7 @@ def _refuse_unused(config: Any, given: Mapping[str, Any]) -> None:
     objects = config.scene.objects
     if objects:
         why = f"with objects={objects} objects are placed at random, and no more; it is used with objects=0"
-        unused |= dict.fromkeys(("shift", "turn", "zoom", "cutout", "mirror"), why)
+        unused |= dict.fromkeys(recipes.NOT_OF_SCENES, why)
     else:
         unused["canvas"] = "with objects=0 there is no scene; it is used with objects=1 or objects=2"
     for name, why in unused.items():

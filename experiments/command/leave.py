@@ -45,8 +45,9 @@ def status(main: Callable[[], int]) -> int:
         variable = experiments.refused_variable(error)
         if variable:
             return _failed(REFUSED, f"{variable}: {error}")
-        if _NO_MEMORY.search(str(error)):
-            return _failed(FAILED, f"the memory is not enough: {error}; a smaller network or batch may fit")
+        if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+            said = str(error) or "no more is free"
+            return _failed(FAILED, f"the memory is not enough: {said}; a smaller network or batch may fit")
         tell(traceback.format_exc().rstrip("\n"))
         return FAILED
 

@@ -25,7 +25,7 @@ from cnn.study.forecast import forecast
 from cnn.study.on_ray import OnRay
 from cnn.study.plan import Plan
 from cnn.study.ray_cluster import Cluster
-from cnn.study.shards import Shard
+from cnn.study.shards import WAIT, Shard
 from cnn.training import following, tensorboard
 from cnn.training.profile import require_writable
 from experiments.command import flags, leave, process, quiet, shared
@@ -220,9 +220,6 @@ def _asked(values: absl_flags.FlagValues, cluster: Cluster | None, leads: bool) 
     require(seconds >= 0, "checkpoint_seconds", seconds, "a number of at least 0")
     if "keep" in values:
         require_known("keep", values.keep, run.KEEPS)
-    studies = "shard" in values
-    if studies:
-        require(values.shard_wait >= 0, "shard_wait", values.shard_wait, "a number of at least 0")
     if values.tensorboard:
         tensorboard.require_installed()
     if values.stream:
@@ -249,9 +246,18 @@ def _asked(values: absl_flags.FlagValues, cluster: Cluster | None, leads: bool) 
         dry_run=values.dry_run,
         progress=automatic(),
         compiled_dir=_compiled_dir(values),
-        shard=Shard.parse(values.shard, values.shard_wait) if studies and values.shard is not None else None,
+        shard=_shard(values) if "shard" in values else None,
         cluster=cluster,
     )
+
+
+def _shard(values: absl_flags.FlagValues) -> Shard | None:
+    """The part of the study that this process runs; None: all of it."""
+    wait = values.shard_wait
+    if wait is not None:
+        require(wait >= 0, "shard_wait", wait, "a number of at least 0")
+        require(values.shard is not None, "shard_wait", wait, "given with shard=i/n alone")
+    return None if values.shard is None else Shard.parse(values.shard, WAIT if wait is None else wait)
 
 
 def _cluster(values: absl_flags.FlagValues) -> Cluster | None:

@@ -16,6 +16,7 @@ import pytest
 from cnn import files
 from cnn.data import cache
 from cnn.data.content import Content, fingerprint
+from cnn.errors import RequestError
 
 
 def content(seed: int = 0) -> Content:
@@ -277,6 +278,16 @@ def test_default_folder(monkeypatch, variable, expected):
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("XDG_CACHE_HOME", variable)
     assert cache.default_folder() == Path(expected)
+
+
+def test_without_a_home_the_default_folder_is_refused_in_words(monkeypatch):
+    def nobody(cls):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", classmethod(nobody))
+    with pytest.raises(RequestError, match=r"^XDG_CACHE_HOME and HOME are not set, .*: set one of them$"):
+        cache.default_folder()
 
 
 def test_another_format_builds_again(tmp_path, recorder, monkeypatch):

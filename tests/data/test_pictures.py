@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 
 from cnn.data import pictures
 
@@ -118,6 +118,16 @@ def test_orientation(tmp_path, pixels, suffix, orientation):
     assert head.size == expected.shape[:2] and head.treatments == (() if orientation == 1 else ("turned",))
     found = pictures.pixels(path, 3 if pixels.ndim == 3 else 1)
     np.testing.assert_array_equal(found.squeeze(), expected)
+
+
+@pytest.mark.parametrize("pixels", [GREY, WIDE], ids=["grey", "16 bits"])
+def test_an_orientation_that_stands_in_xmp(tmp_path, pixels):
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>')
+    path = saved(tmp_path, Image.fromarray(pixels), pnginfo=text)
+    expected = UPRIGHT[6](np.round(pixels / 257) if pixels.dtype == np.uint16 else pixels)
+    assert pictures.header(path).treatments == ("turned",)
+    np.testing.assert_array_equal(pictures.pixels(path, 1).squeeze(), expected)
 
 
 def test_a_transparent_value_of_16_bits_is_white(tmp_path):

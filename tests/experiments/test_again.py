@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cnn.config import NetworkConfig, StudyConfig, SweepConfig, TrainingConfig, TrialConfig
+from cnn.config import NetworkConfig, SceneConfig, StudyConfig, SweepConfig, TrainingConfig, TrialConfig
 from experiments import sweep_blocks, train, why_convnets
 from experiments.command import flags
 from experiments.command.again import command_line
@@ -31,6 +31,15 @@ CASES = {
         SweepConfig("./my 'set'", image_size=(8, 8), network=NetworkConfig(head="average"), blocks=(1,)),
     ),
     "another model": (train.COMMAND, TrialConfig(network=NetworkConfig(model="resnet", normalization="ghost"), seed=7)),
+    "a scene, where a recipe moves images": (
+        train.COMMAND,
+        TrialConfig(
+            "cifar10",
+            network=NetworkConfig(model="mlp", hidden=256),
+            training=TrainingConfig(epochs=20, flip=True),
+            scene=SceneConfig(objects=1),
+        ),
+    ),
     "another experiment": (why_convnets.EXPERIMENT, StudyConfig(seeds=2)),
 }
 

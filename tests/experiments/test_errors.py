@@ -179,6 +179,8 @@ CASES = [
     ("sweep_blocks", "--pooling=stride --filter_size=1", ["filter_size=1", "at least 2 with pooling='stride'"]),
     ("sweep_blocks", "--match=parameters --width=1 --hidden=1", ["width=1", "costs differ", "more than 2 %"]),
     ("sweep_blocks", "--epoch=3", ["flag='epoch': must be a flag of this command", "; nearest: epochs\n"]),
+    ("sweep_blocks", "--shard_wait=5", ["shard_wait=5.0", "must be given with shard=i/n alone"]),
+    ("train", "--objects=1 --nomirror", ["mirror=False", "it is used with objects=0"]),
     ("sweep_blocks", "--epochs", ["Missing value for flag --epochs"]),
     ("sweep_blocks", "--noflip=1", ["--noflip=1", "does not take an argument"]),
     ("sweep_blocks", "--noepochs", ["noepochs"]),

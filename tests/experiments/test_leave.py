@@ -118,10 +118,28 @@ def test_a_cache_folder_that_is_no_utf8(ask, odd, variables):
     assert os.listdir(odd) == []
 
 
+def test_a_folder_of_compiled_programs_that_cannot_be_made_is_said_once(ask, tmp_path):
+    (tmp_path / "file").touch()
+    done = ask("train", *QUICK, "--workdir=w", XDG_CACHE_HOME=str(tmp_path / "file"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("cannot be written: programs that this run compiles are not kept") == 1
+
+
 def test_a_flag_file_that_names_itself(ask, tmp_path):
     (tmp_path / "own.txt").write_text("--epochs=1\n--flagfile=own.txt\n")
     refused(ask("train", "--flagfile=own.txt"), "flagfile='own.txt': must not name itself")
     assert [path.name for path in tmp_path.iterdir()] == ["own.txt"]
+
+
+@pytest.mark.parametrize(
+    "text, said", [("", "no more is free"), ("Unable to allocate 9 GiB", "Unable to allocate 9 GiB")]
+)
+def test_a_lack_of_memory_is_a_line(capsys, text, said):
+    def main():
+        raise MemoryError(text)
+
+    assert leave.status(main) == leave.FAILED
+    assert capsys.readouterr().err == f"error: the memory is not enough: {said}; a smaller network or batch may fit\n"
 
 
 def test_an_error_that_names_no_variable_of_jax_keeps_its_trace(monkeypatch, capsys):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors
 
-from cnn.data.batches import stream
+from cnn.data.batches import named_key
 from cnn.errors import RequestError
 from cnn.network.forms import PLAIN, fast
 from cnn.trained import features, kept
@@ -140,7 +140,7 @@ def test_initial_weights_are_those_of_the_seed():
     trained = make(blocks=1)
     trained = dataclasses.replace(trained, config=dataclasses.replace(trained.config, seed=5))
     initial = trained.with_initial_weights()
-    expected = trained.network.init(stream(5, "init"), jnp.zeros((1, *SHAPE)))
+    expected = trained.network.init(named_key(5, "init"), jnp.zeros((1, *SHAPE)))
     jax.tree.map(np.testing.assert_array_equal, initial.variables, dict(expected))
     for field in dataclasses.fields(trained):
         if field.name != "variables":
