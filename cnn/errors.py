@@ -13,7 +13,7 @@ import difflib
 import importlib
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 FLOAT32 = (1.18e-38, 3.4e38)  # the smallest and the largest normal number
 
@@ -30,6 +30,25 @@ def printable(text: str) -> str:
         'a\\\\tb'
     """
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def first_line(error: BaseException) -> str:
+    """An error's first line; the name of its type where it has none.
+
+    Example:
+        >>> first_line(KeyError()), first_line(ValueError("a\\nb"))
+        ('KeyError', 'a')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def refuse_dataset(name: str, fault: str, accepted: str) -> NoReturn:
+    """Say of a data set what is wrong with it, and what would be accepted.
+
+    Raises:
+        RequestError: always.
+    """
+    raise RequestError(f"dataset={name!r}: {fault}; must be {accepted}")
 
 
 def require(condition: bool, name: str, value: Any, accepted: str) -> None:

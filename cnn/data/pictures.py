@@ -27,6 +27,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cnn import files
+from cnn.errors import first_line
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # of Pillow: those that it reads well, without helpers
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # an older Pillow has no I;16 for a PNG
@@ -146,9 +147,9 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     except UnidentifiedImageError:
         raise Unreadable(f"no picture of the formats {', '.join(FORMATS)}") from None
     except OSError as error:
-        raise Unreadable(error.strerror or _first_line(error)) from error
+        raise Unreadable(error.strerror or first_line(error)) from error
     except Exception as error:  # Pillow raises errors of many types at damaged bytes
-        raise Unreadable(_first_line(error)) from error
+        raise Unreadable(first_line(error)) from error
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -166,7 +167,3 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def _grey_palette(image: Image.Image) -> bool:
     colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
     return bool((colours == colours[:, :1]).all())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -34,8 +34,8 @@ from cnn import machine
 from cnn.data.content import Content, Entry, Options, Source, file_name
 from cnn.data.records import IN_MEMORY, Room
 from cnn.data.sources.fifth import without_fifth
-from cnn.data.sources.listing import LAYOUT, PARTS, Listing, listed, refuse
-from cnn.errors import require
+from cnn.data.sources.listing import LAYOUT, PARTS, Listing, listed
+from cnn.errors import refuse_dataset, require
 from cnn.places import user_path
 from cnn.progress import Progress, Work
 
@@ -171,7 +171,7 @@ def _refuse_sizes(name: str, sizes: "collections.Counter[tuple[int, int]]") -> N
     more = f", and {len(sizes) - SHOWN} more" if len(sizes) > SHOWN else ""
     common = ",".join(map(str, sizes.most_common(1)[0][0]))
     accepted = f"of one size, or be resized by --image_size=HEIGHT,WIDTH, such as --image_size={common}"
-    refuse(name, f"its pictures have {len(sizes)} sizes, height x width: {listed}{more}", accepted)
+    refuse_dataset(name, f"its pictures have {len(sizes)} sizes, height x width: {listed}{more}", accepted)
 
 
 def _refuse_damaged(name: str, listing: Listing, damaged: dict[str, str]) -> NoReturn:
@@ -180,7 +180,7 @@ def _refuse_damaged(name: str, listing: Listing, damaged: dict[str, str]) -> NoR
     more = [f"and {len(damaged) - SHOWN:,} more"] if len(damaged) > SHOWN else []
     nor = f", nor {', '.join([*shown, *more])}" if shown else ""
     found = f"{os.path.relpath(first, listing.root)!r} cannot be read ({damaged[first]}){nor}"
-    refuse(name, found, "pictures that Pillow reads, or be removed")
+    refuse_dataset(name, found, "pictures that Pillow reads, or be removed")
 
 
 def _takes(name: str) -> bool:
@@ -193,7 +193,7 @@ def _find(name: str, options: Options) -> Entry | None:
     root = user_path("dataset", name)
     if not root.is_dir():
         if name.startswith((".", "~")) or root.is_absolute():
-            refuse(name, "no such folder", f"the path of {LAYOUT}")
+            refuse_dataset(name, "no such folder", f"the path of {LAYOUT}")
         return None
     listing = listed(name, root)
     if listing.skipped:

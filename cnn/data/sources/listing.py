@@ -19,9 +19,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
-from cnn.errors import RequestError
+from cnn.errors import refuse_dataset
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 PARTS = ("train", "test")
@@ -105,7 +104,7 @@ def _classes(
             listing.skip(_LOOSE, folder)
             continue
         if not folder.name.isprintable():  # tables and messages show it
-            refuse(name, f"the class folder {folder.name!r}", "of printable name")
+            refuse_dataset(name, f"the class folder {folder.name!r}", "of printable name")
         classes[folder.name] = list(_pictures(name, listing, folder, note))
     return classes
 
@@ -114,7 +113,7 @@ def _pictures(name: str, listing: Listing, folder: os.DirEntry[str], note: Calla
     """The pictures of a class; `note` is told the path, the size and the times of each."""
     for entry in _entries(listing, folder):
         if entry.is_dir():
-            refuse(name, f"{listing.shown(entry)!r} is a folder in a class folder{listing.left_out()}", LAYOUT)
+            refuse_dataset(name, f"{listing.shown(entry)!r} is a folder in a class folder{listing.left_out()}", LAYOUT)
         if not entry.is_file():
             listing.skip(_IRREGULAR, entry)
         elif not entry.name.lower().endswith(SUFFIXES):
@@ -154,25 +153,18 @@ def _require_learnable(name: str, listing: Listing) -> None:
     where = f" in {PARTS[0]}" if len(listing.parts) == 2 else ""
     if len(learnt) < 2:
         found = f"only the class {listing.classes[0]!r}" if learnt else "no class folders"
-        refuse(name, f"has {found}{where}{left_out}", f"at least 2 classes, as {LAYOUT}")
+        refuse_dataset(name, f"has {found}{where}{left_out}", f"at least 2 classes, as {LAYOUT}")
     few = [label for label, pictures in learnt.items() if len(pictures) < 2]
     if few:
         more = f", and {len(few) - 1} more classes have fewer than 2" if few[1:] else ""
         found = f"the class {few[0]!r} has {len(learnt[few[0]])} pictures{where}{more}{left_out}"
-        refuse(name, found, f"at least 2 for each class; their names end with {', '.join(SUFFIXES)}")
+        refuse_dataset(name, found, f"at least 2 for each class; their names end with {', '.join(SUFFIXES)}")
     tested = listing.parts.get("test", learnt)
     unknown = [label for label in tested if label not in learnt]
     if unknown:
         more = f", and {len(unknown) - 1} more," if unknown[1:] else ""
-        refuse(name, f"the class {unknown[0]!r}{more} is in test and not in train", "classes that occur in train")
+        refuse_dataset(
+            name, f"the class {unknown[0]!r}{more} is in test and not in train", "classes that occur in train"
+        )
     if not any(tested.values()):
-        refuse(name, f"has no pictures in test{left_out}", "at least one")
-
-
-def refuse(name: str, fault: str, accepted: str) -> NoReturn:
-    """Raise the error of a data set that cannot be used.
-
-    Raises:
-        RequestError: always; the line names the data set, the fault, and what would be accepted.
-    """
-    raise RequestError(f"dataset={name!r}: {fault}; must be {accepted}")
+        refuse_dataset(name, f"has no pictures in test{left_out}", "at least one")

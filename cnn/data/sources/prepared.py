@@ -18,7 +18,7 @@ import numpy as np
 from cnn.data.content import Content
 from cnn.data.records import IN_MEMORY, NoRoomError, Records, Room
 from cnn.data.sources.published import quiet, require_packages
-from cnn.errors import RequestError
+from cnn.errors import first_line, refuse_dataset
 from cnn.progress import Progress
 
 BATCH = 500  # records decoded at a time: twice as fast as 64, and larger batches are no faster
@@ -46,7 +46,7 @@ def read(name: str, folder: Path, progress: Progress = Progress(), room: Room = 
     _require_same_shape(name, [train_images.shape[1:], test_images.shape[1:]])
     for labels in (train_labels, test_labels):
         if labels.min() < 0 or labels.max() >= len(names):
-            refuse(name, f"has labels {labels.min()} to {labels.max()}", f"labels of its {len(names)} classes")
+            refuse_dataset(name, f"has labels {labels.min()} to {labels.max()}", f"labels of its {len(names)} classes")
     return Content(train_images, train_labels, test_images, test_labels, names)
 
 
@@ -79,24 +79,10 @@ def image_and_label(name: str, info: Any) -> tuple[str, str]:
         label = labels[0]
     else:
         listed = ", ".join(sorted(kinds)) or "none"
-        refuse(name, f"has the features {listed}", "a set with one image and one class label")
+        refuse_dataset(name, f"has the features {listed}", "a set with one image and one class label")
     if np.dtype(kinds[image].np_dtype) != np.uint8:
-        refuse(name, f"has images of type {np.dtype(kinds[image].np_dtype)}", "a set with uint8 images")
+        refuse_dataset(name, f"has images of type {np.dtype(kinds[image].np_dtype)}", "a set with uint8 images")
     return image, label
-
-
-def refuse(name: str, fault: str, accepted: str) -> NoReturn:
-    """Say of a data set what is wrong with it, and what would be accepted.
-
-    Raises:
-        RequestError: always.
-    """
-    raise RequestError(f"dataset={name!r}: {fault}; must be {accepted}")
-
-
-def first_line(error: BaseException) -> str:
-    """An error's first line; the name of its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _splits(name: str, folder: Path) -> "tuple[_Split, _Split]":
@@ -111,7 +97,7 @@ def _splits(name: str, folder: Path) -> "tuple[_Split, _Split]":
     splits = builder.info.splits
     test = "test" if "test" in splits else "validation"
     if "train" not in splits or test not in splits:
-        refuse(name, f"has the splits {', '.join(splits)}", "a set with train, and test or validation")
+        refuse_dataset(name, f"has the splits {', '.join(splits)}", "a set with train, and test or validation")
     keys = image_and_label(name, builder.info)
     return _Split(name, builder, "train", *keys), _Split(name, builder, test, *keys)
 
@@ -126,7 +112,7 @@ def _require_readable(name: str, folder: Path) -> None:
     if stored == "array_record":
         packages["array_record.python.array_record_data_source"] = "array_record"
     elif importlib.util.find_spec("tensorflow") is None:
-        refuse(
+        refuse_dataset(
             name,
             f"is stored as {stored} in {folder}, which needs TensorFlow",
             "prepared with file_format='array_record', or: pip install tensorflow",
@@ -249,7 +235,7 @@ class _Split(NamedTuple):
                 self._refuse_split(error)
             if mode not in _MODES:
                 fault = f"has an image of mode {mode} in its split {self.split}"
-                refuse(self.name, fault, "a set with images of 8 bits a channel")
+                refuse_dataset(self.name, fault, "a set with images of 8 bits a channel")
             decoded.append(pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], channels, axis=-1))
         return decoded
 
@@ -260,8 +246,8 @@ class _Split(NamedTuple):
 def _require_same_shape(name: str, shapes: list[tuple[int, ...]]) -> None:
     if len(set(shapes)) > 1:
         fault = f"has images of several shapes, such as {min(shapes)} and {max(shapes)}"
-        refuse(name, fault, "a set with images of one shape")
+        refuse_dataset(name, fault, "a set with images of one shape")
 
 
 def _refuse_damaged(name: str, folder: str | os.PathLike, reason: str) -> NoReturn:
-    refuse(name, f"{folder} is damaged or incomplete ({reason})", "prepared anew: remove that folder first")
+    refuse_dataset(name, f"{folder} is damaged or incomplete ({reason})", "prepared anew: remove that folder first")

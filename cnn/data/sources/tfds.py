@@ -23,9 +23,9 @@ from typing import Any
 
 from cnn.data.content import Entry, Options, Source, file_name
 from cnn.data.sources import prepared, published
-from cnn.data.sources.prepared import first_line, image_and_label, refuse
+from cnn.data.sources.prepared import image_and_label
 from cnn.data.sources.published import quiet, require_packages
-from cnn.errors import RequestError
+from cnn.errors import RequestError, first_line, refuse_dataset
 from cnn.places import user_path
 from cnn.progress import Progress
 
@@ -80,7 +80,7 @@ def prepare(name: str, root: Path, progress: Progress = Progress()) -> Path | No
         return None
     image_and_label(name, builder.info)
     if importlib.util.find_spec("tensorflow") is None:
-        refuse(
+        refuse_dataset(
             name,
             f"is not prepared under {root}, and preparing it needs TensorFlow",
             "prepared there, or: pip install tensorflow",
@@ -108,7 +108,7 @@ def _builder(name: str, root: Path) -> Any:
     except (ValueError, AssertionError) as error:  # no such configuration or version
         raise RequestError(f"dataset={name!r}: {first_line(error)}") from error
     except Exception as error:  # TFDS raises errors of many types, for a missing package or description
-        refuse(name, f"cannot be loaded ({first_line(error)})", "a whole set whose packages are installed")
+        refuse_dataset(name, f"cannot be loaded ({first_line(error)})", "a whole set whose packages are installed")
 
 
 def _takes(name: str) -> bool:
