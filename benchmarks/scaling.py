@@ -36,7 +36,7 @@ from cnn.study.on_ray import OnRay
 from cnn.study.outlook import Outlook
 from cnn.study.plan import Plan, Study, Trial
 from cnn.study.ray_cluster import Cluster
-from cnn.study.ray_worker import Order, Told
+from cnn.study.ray_worker import OfDriver, Order
 from cnn.study.run import running
 from cnn.study.shards import Shard
 from cnn.training.folder import Outcome, Result
@@ -154,7 +154,7 @@ class _AtOnce(OnRay):
     @staticmethod
     def run_group(order: Order) -> Mapping[Trial, Outcome] | RequestError | OSError:
         """The outcomes of an order, of which as much is told as of one short epoch."""
-        Told(order.board).begin(order.trials)(1)
+        OfDriver(order.board).begin(order.trials)(1)
         result = Result("done", val_accuracy=0.5, test_accuracy=0.5, train_seconds=1.0)
         return dict.fromkeys(order.trials, Outcome(result))
 

@@ -103,7 +103,7 @@ class Order(NamedTuple):
     options: Options
 
 
-class Told(Watch):
+class OfDriver(Watch):
     """The progress of an attempt, told to the driver."""
 
     def __init__(self, board: Any) -> None:
@@ -156,7 +156,7 @@ def run_group(order: Order) -> Mapping[Trial, Outcome] | RequestError | OSError:
     try:
         worker = _worker(order.work)
         folder = StudyFolder(order.folder)
-        told = Told(order.board)
+        told = OfDriver(order.board)
         with contextlib.ExitStack() as held:
             for trial in sorted(order.trials, key=lambda trial: trial.name):  # so that no two attempts wait in a ring
                 held.enter_context(folder.held(trial, LONGEST))

@@ -33,7 +33,7 @@ def settings(config: TrialConfig, dataset: Dataset, measured_by: str = "") -> di
 
 
 @dataclass(frozen=True)
-class Standing:
+class Position:
     """What a checkpoint keeps beside its arrays: where the trial stood, for which settings, and on which machine."""
 
     settings: str  # their digest
@@ -50,8 +50,8 @@ class Standing:
         return {**named, "epochs": epochs, "machine": self.machine.to_json()}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Standing":
-        """The standing whose plain values these are."""
+    def from_json(cls, values: dict[str, Any]) -> "Position":
+        """The position whose plain values these are."""
         epochs = tuple(Epoch(**epoch) for epoch in values["epochs"])
         return cls(**{**values, "epochs": epochs, "machine": Machine.from_json(values["machine"])})
 
@@ -98,7 +98,7 @@ class Record:
         if self.events is not None:
             self.events.close()
 
-    def load(self, folder: TrialFolder, steps: int, like: dict[str, Any]) -> tuple[dict[str, Any], Standing]:
+    def load(self, folder: TrialFolder, steps: int, like: dict[str, Any]) -> tuple[dict[str, Any], Position]:
         """The arrays of a checkpoint, in the shapes and types of `like`, and where the trial stood.
 
         Raises:
@@ -108,23 +108,23 @@ class Record:
         """
         checkpoints = folder.checkpoints()
         state, values = checkpoints.load(steps, like)
-        standing = Standing.from_json(values)
-        if standing.settings != files.digest(self.settings):
+        position = Position.from_json(values)
+        if position.settings != files.digest(self.settings):
             place = checkpoints.path
             raise RequestError(f"{place / str(steps)} is of another run: choose another workdir, or remove {place}")
-        return state, standing
+        return state, position
 
-    def resume(self, folder: TrialFolder, steps: int, standing: Standing, here: Machine, progress: Progress) -> None:
+    def resume(self, folder: TrialFolder, steps: int, position: Position, here: Machine, progress: Progress) -> None:
         """Continue from a checkpoint; metrics of later epochs are dropped."""
-        self.epochs = list(standing.epochs)
-        self.bad_step = standing.bad_step
+        self.epochs = list(position.epochs)
+        self.bad_step = position.bad_step
         self._saved = (steps, len(self.epochs))
         files.remove_temporary(folder.path)
         folder.keep_settings(self.settings, machine.provenance(here))
         folder.write_metrics(self.epochs)
         self._open_events(folder)
-        changed = here.differences(standing.machine)
-        self.same_machine = standing.same_machine and not changed
+        changed = here.differences(position.machine)
+        self.same_machine = position.same_machine and not changed
         if changed:
             progress.line(machine.elsewhere(folder.path, changed))
 
@@ -145,7 +145,7 @@ class Record:
         if self._saved[0] == steps:
             self.folder.checkpoints().remove(after=steps - 1)
         self._saved = (steps, len(self.epochs))
-        standing = Standing(
+        position = Position(
             settings=files.digest(self.settings),
             epochs=tuple(self.epochs),
             bad_step=self.bad_step,
@@ -154,7 +154,7 @@ class Record:
             same_machine=self.same_machine,
         )
         state = flax.serialization.to_state_dict(kept(snapshot))
-        self.folder.checkpoints().save(steps, state, standing.to_json())
+        self.folder.checkpoints().save(steps, state, position.to_json())
 
     def finish(self, outcome: Outcome, keep: bool, network: Trained | None, stays: bool) -> None:
         """Write the outcome, and the network if it stays; then delete the checkpoints, unless `keep` is set."""

@@ -22,7 +22,7 @@ from cnn.training.metrics import Epoch
 SECONDS = 0.5  # between two calls of a watcher: no step takes longer for it, and a bar still moves
 
 
-class Told(Protocol):
+class Listener(Protocol):
     """What is told of a training."""
 
     def step(self, now: float) -> None:
@@ -33,7 +33,7 @@ class Told(Protocol):
 
 
 @contextlib.contextmanager
-def training(fit: Fit, watch: Callable[[int], None] | None, progress: Progress) -> Iterator[Told]:
+def training(fit: Fit, watch: Callable[[int], None] | None, progress: Progress) -> Iterator[Listener]:
     """Show a training as long as the block runs.
 
     Args:

@@ -34,7 +34,7 @@ from cnn.training.folder import NOTHING, Outcome, TrialFolder
 from cnn.training.interrupt import Interrupt
 from cnn.training.loops.loop import Stopped
 from cnn.training.prepared import Prepared, prepare_trials
-from cnn.training.record import Record, Standing, kept
+from cnn.training.record import Position, Record, kept
 from cnn.training.result import result
 from cnn.training.step import Answers
 
@@ -196,16 +196,16 @@ def _restore(fit: Fit, records: Sequence[Record], progress: Progress) -> None:
         return
     owned = jax.device_put([state for state, _ in saved], may_alias=False)  # a step donates its arguments
     restored = [flax.serialization.from_state_dict(*pair) for pair in zip(first, owned, strict=True)]
-    standings = [standing for _, standing in saved]
-    pairs = zip(restored, standings, strict=True)
-    fit.restore(steps, [Snapshot(state["state"], state["totals"], standing.seconds) for state, standing in pairs])
-    for record, folder, standing in zip(records, folders, standings, strict=True):
-        record.resume(folder, steps, standing, fit.session.machine, progress)
+    positions = [position for _, position in saved]
+    pairs = zip(restored, positions, strict=True)
+    fit.restore(steps, [Snapshot(state["state"], state["totals"], position.seconds) for state, position in pairs])
+    for record, folder, position in zip(records, folders, positions, strict=True):
+        record.resume(folder, steps, position, fit.session.machine, progress)
 
 
 def _newest(
     records: Sequence[Record], folders: Sequence[TrialFolder], like: Sequence[dict[str, Any]], progress: Progress
-) -> tuple[int, list[tuple[dict[str, Any], Standing]]]:
+) -> tuple[int, list[tuple[dict[str, Any], Position]]]:
     """The newest step of which every folder has a sound checkpoint, and these checkpoints; 0 and none without one.
 
     Args:

@@ -92,7 +92,7 @@ class Leading:
         self._tell_once("replicas", replicas)
         self._tell_once("totals", totals)
         number = self._tell("epoch", states=states.number, data=self._part(data), epoch=epoch, first=pace.first)
-        told = _Told(pace, self._crew)
+        told = _Announced(pace, self._crew)
         run = self.loop.epoch
         after, sums = self._done(number, lambda: run(states.states, totals, replicas, data, epoch, told))
         return self._held(number, after), sums
@@ -156,7 +156,7 @@ class Leading:
             raise
 
 
-class _Told(Pace):
+class _Announced(Pace):
     """A pace of which the other processes learn how many steps begin."""
 
     def __init__(self, pace: Pace, crew: Crew) -> None:
