@@ -32,6 +32,22 @@ def user_path(name: str, value: str | os.PathLike[str]) -> Path:
         raise RequestError(f"{name}={str(value)!r}: must name a user of this machine after ~, or be ./~...") from None
 
 
+def nearest(path: Path) -> Path | None:
+    """The path itself or the nearest above it that exists, absolute; None where the system does not say.
+
+    That is so where a name is too long, or where a folder may not be searched.
+
+    Example:
+        >>> nearest(Path("/proc/nowhere/below"))
+        PosixPath('/proc')
+    """
+    try:
+        whole = path.absolute()
+        return next(each for each in (whole, *whole.parents) if each.exists())
+    except OSError:
+        return None
+
+
 def refuse_object_store(name: str, value: str | os.PathLike[str]) -> None:
     """Refuse the address of an object store, also as a `Path` has it, with one slash.
 

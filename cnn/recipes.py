@@ -257,7 +257,8 @@ def defaults(
         require(owner == model, "recipe", recipe, f"given with model={owner}, for which it is, not with model={model}")
     chosen = named[recipe] if recipe else next(iter(named.values()), None)
     found = {**general, **chosen.settings} if chosen and chosen.model == model else general
-    if found.get("objects", 0) if objects is None else objects:
+    seen = found.get("objects", 0) if objects is None else objects
+    if seen:
         found = {name: value for name, value in found.items() if name not in NOT_OF_SCENES}
     return found
 

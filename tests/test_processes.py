@@ -1,5 +1,6 @@
 """What the processes of a program tell each other, on a store in memory."""
 
+import re
 import signal
 import threading
 import time
@@ -171,5 +172,7 @@ def test_one_process_meets_nobody():
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "a..b", "a" * 64])
 def test_an_address_that_cannot_be_found(host):
-    with pytest.raises(RequestError, match=rf"coordinator_address='{host}:1': must be HOST:PORT of process 0"):
+    with pytest.raises(
+        RequestError, match=re.escape(f"coordinator_address='{host}:1': must be HOST:PORT of process 0")
+    ):
         meet(Place(f"{host}:1", 2, 0), Heard().events)

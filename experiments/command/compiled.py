@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cnn import files
+from cnn.places import nearest
 from experiments.command import leave
 
 _BROKEN_ENTRY = re.compile(r"Error (reading|writing) persistent compilation cache entry for '(.*?)'")
@@ -45,12 +46,9 @@ def kept(folder: Path) -> Iterator[None]:
 
 
 def _writable(folder: Path) -> bool:
-    """Whether the folder, made where it is missing, can be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK | os.X_OK)
+    """Whether the folder can be written, or made where it is missing; JAX makes it when it first has a program."""
+    there = nearest(folder)
+    return there is not None and there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def _update(settings: dict[str, object]) -> None:

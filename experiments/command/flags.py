@@ -21,7 +21,7 @@ from cnn.config import StudyConfig
 from cnn.data import datasets
 from cnn.errors import RequestError, require
 from cnn.network import models
-from cnn.places import user_path
+from cnn.places import nearest, user_path
 from cnn.study import shards
 from cnn.training.trial import CHECKPOINT_SECONDS
 from experiments.command.experiment import Command, Config, Options, Tool
@@ -305,13 +305,9 @@ def folder(values: flags.FlagValues, name: str) -> Path | None:
     if not value:
         return None
     found = user_path(name, value)
-    missing = 0
-    try:
-        above = (found, *found.absolute().parents)
-        missing, there = next((number, path) for number, path in enumerate(above) if path.exists())
-        usable = there.is_dir() and (there == found or os.access(there, os.W_OK | os.X_OK))
-    except OSError:  # a name too long, or a folder that may not be searched
-        usable = False
+    there = nearest(found)
+    missing = 0 if there is None else len(found.absolute().parts) - len(there.parts)
+    usable = there is not None and there.is_dir() and (not missing or os.access(there, os.W_OK | os.X_OK))
     accepted = "a folder, or a place where one can be made, of printable name"
     require(usable and value.isprintable(), name, value, accepted)
     require(missing <= DEEPEST, name, value, f"at most {DEEPEST} folders below one that exists, not {missing}")

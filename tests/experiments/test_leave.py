@@ -125,6 +125,11 @@ def test_a_folder_of_compiled_programs_that_cannot_be_made_is_said_once(ask, tmp
     assert done.stderr.count("cannot be written: programs that this run compiles are not kept") == 1
 
 
+def test_a_refused_command_makes_no_folder_of_compiled_programs(ask, tmp_path):
+    refused(ask("train", "--batch_size=2000", "--compiled_dir=c"), "batch_size=2000")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_flag_file_that_names_itself(ask, tmp_path):
     (tmp_path / "own.txt").write_text("--epochs=1\n--flagfile=own.txt\n")
     refused(ask("train", "--flagfile=own.txt"), "flagfile='own.txt': must not name itself")
