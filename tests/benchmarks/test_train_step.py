@@ -96,6 +96,56 @@ def test_pytorch_has_the_same_parameters(problem):
     assert sum(leaf.numel() for leaf in peer_networks.torch_network(problem).parameters()) == parameters(problem)
 
 
+def in_pytorch_order(kernel, channels):
+    """HWIO as OIHW; the rows of a dense kernel, which flattened maps of so many channels meet, channel by channel."""
+    if kernel.ndim == 1:
+        return kernel
+    if kernel.ndim == 2:
+        side = round((kernel.shape[0] / channels) ** 0.5)
+        kernel = kernel.reshape(side, side, channels, -1)
+        return kernel.transpose(3, 2, 0, 1).reshape(kernel.shape[3], -1)
+    return kernel.transpose(3, 2, 0, 1)
+
+
+def pytorch_with_weights(model, layers):
+    """The model with the values of these layers; of equal shapes, the first takes those of the first."""
+    import torch
+
+    waiting = collections.defaultdict(list)
+    channels = None
+    for layer in layers:
+        kernel = layer.get("kernel", layer.get("scale"))
+        weight = in_pytorch_order(np.asarray(kernel), channels)
+        waiting[weight.shape].append((weight, np.asarray(layer["bias"])))
+        channels = len(weight)
+    for module in model.modules():
+        if list(module.parameters(recurse=False)):
+            weight, bias = waiting[tuple(module.weight.shape)].pop(0)
+            module.weight.data = torch.tensor(weight)
+            module.bias.data = torch.tensor(bias)
+    return model
+
+
+ALIKE = {
+    name: own for name, own in LOGITS.items() if own.network.pooling != "stride"
+}  # PyTorch pads that on both sides
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", [TINY, *GROUPS, *ALIKE.values()], ids=["tiny", "group", "layer", *ALIKE])
+def test_pytorch_computes_the_same_logits(problem):
+    torch = pytest.importorskip("torch")
+    network = models.build(problem.network, problem.image_shape, CLASSES)
+    images = jax.random.normal(jax.random.key(0), (2, *problem.image_shape))
+    params = jax.jit(network.init)(jax.random.key(1), images)["params"]
+    params = jax.tree.map(lambda leaf: leaf + 0.1 * (leaf.ndim == 1), params)  # no bias is zero
+    expected = jax.jit(network.apply)({"params": params}, images)
+    other = pytorch_with_weights(peer_networks.torch_network(problem), layers_of(network, problem.image_shape, params))
+    with torch.no_grad():
+        logits = other(torch.tensor(np.asarray(images)).permute(0, 3, 1, 2)).numpy()
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "precision"),
