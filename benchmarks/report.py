@@ -1,5 +1,6 @@
 """What benchmarks share: the command line, a Markdown table, and a JSON file with machine, settings and numbers."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,24 @@ import numpy as np
 from absl import app, flags, logging
 
 from benchmarks.describe import describe
+from cnn.errors import RequestError
 from cnn.files import write_json
 
 
 def run(main: Callable[[flags.FlagValues], None], define_flags: Callable[[flags.FlagValues], None]) -> None:
-    """Parse the benchmark's flags, refuse arguments that are no flags, and run the benchmark."""
+    """Parse the benchmark's flags, refuse arguments that are no flags, and run the benchmark.
+
+    What the benchmark refuses is said in one line, and the process ends with status 1.
+    """
 
     def checked(arguments: Sequence[str]) -> None:
         if len(arguments) > 1:
             raise app.UsageError(f"stray arguments: {' '.join(arguments[1:])}")
         logging.set_verbosity(logging.WARNING)  # jax names every backend that it does not find
-        main(flags.FLAGS)
+        try:
+            main(flags.FLAGS)
+        except RequestError as error:
+            sys.exit(str(error))
 
     define_flags(flags.FLAGS)
     app.run(checked)

@@ -1,5 +1,7 @@
 """The table of the recorded sweeps: as README.md has it, and against the rows of their trials."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,3 +109,11 @@ def test_what_is_no_answer_is_refused(of):
         answer = replace(answer, depths=tuple(depths))
     with pytest.raises(ValueError, match=r"recommends no depth|takes two seeds"):
         found.rows([replace(SWEPT, answer=answer)])
+
+
+def test_what_is_no_study_is_refused_in_one_line(tmp_path):
+    command = [sys.executable, "-W", "error", "-m", "benchmarks.found", f"--add={tmp_path}", "--to=mnist/none"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"folder={str(tmp_path)!r}: must be a finished folder of sweep_blocks\n"
+    assert not (RESULTS / "mnist" / "none").exists()
