@@ -11,12 +11,13 @@ from absl import app, flags, logging
 from benchmarks.describe import describe
 from cnn.errors import RequestError
 from cnn.files import write_json
+from experiments.command import leave
 
 
 def run(main: Callable[[flags.FlagValues], None], define_flags: Callable[[flags.FlagValues], None]) -> None:
     """Parse the benchmark's flags, refuse arguments that are no flags, and run the benchmark.
 
-    What the benchmark refuses is said in one line, and the process ends with status 1.
+    What the benchmark refuses is said in one line, as a command says it, with a command's status.
     """
 
     def checked(arguments: Sequence[str]) -> None:
@@ -26,7 +27,8 @@ def run(main: Callable[[flags.FlagValues], None], define_flags: Callable[[flags.
         try:
             main(flags.FLAGS)
         except RequestError as error:
-            sys.exit(str(error))
+            leave.tell_error(str(error))
+            sys.exit(leave.REFUSED)
 
     define_flags(flags.FLAGS)
     app.run(checked)

@@ -114,6 +114,6 @@ def test_what_is_no_answer_is_refused(of):
 def test_what_is_no_study_is_refused_in_one_line(tmp_path):
     command = [sys.executable, "-W", "error", "-m", "benchmarks.found", f"--add={tmp_path}", "--to=mnist/none"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"folder={str(tmp_path)!r}: must be a finished folder of sweep_blocks\n"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: folder={str(tmp_path)!r}: must be a finished folder of sweep_blocks\n"
     assert not (RESULTS / "mnist" / "none").exists()

@@ -70,6 +70,20 @@ def with_weights(peer, layers):
     return {name: waiting[str(jax.tree.map(jnp.shape, dict(peer[name])))].pop(0) for name in names}
 
 
+def known_logits(problem):
+    """Two images, the layers' parameters, of which no bias is zero, and what this project's network makes of them."""
+    network = models.build(problem.network, problem.image_shape, CLASSES)
+    images = jax.random.normal(jax.random.key(0), (2, *problem.image_shape))
+    params = jax.jit(network.init)(jax.random.key(1), images)["params"]
+    params = jax.tree.map(lambda leaf: leaf + 0.1 * (leaf.ndim == 1), params)
+    logits = jax.jit(network.apply)({"params": params}, images)
+    return images, layers_of(network, problem.image_shape, params), np.asarray(logits)
+
+
+def assert_close(logits, expected):
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
 LOGITS = {name: own for name, own in PROBLEMS.items() if own.network.normalization not in ("batch", "ghost")}
 
 
@@ -77,17 +91,10 @@ LOGITS = {name: own for name, own in PROBLEMS.items() if own.network.normalizati
 @pytest.mark.parametrize("problem", [TINY, *GROUPS, *LOGITS.values()], ids=["tiny", "group", "layer", *LOGITS])
 def test_plain_flax_computes_the_same_logits(problem):
     """Each layer does in both what its name says, in the same order: counts of parameters would not tell."""
-    network = models.build(problem.network, problem.image_shape, CLASSES)
-    images = jax.random.normal(jax.random.key(0), (2, *problem.image_shape))
-    params = jax.jit(network.init)(jax.random.key(1), images)["params"]
-    params = jax.tree.map(lambda leaf: leaf + 0.1 * (leaf.ndim == 1), params)  # no bias is zero
+    images, layers, expected = known_logits(problem)
     other = peer_networks.flax_network(problem, "float32")
     empty = jax.eval_shape(other.init, jax.random.key(0), images)["params"]
-    expected = jax.jit(network.apply)({"params": params}, images)
-    logits = jax.jit(other.apply)(
-        {"params": with_weights(empty, layers_of(network, problem.image_shape, params))}, images
-    )
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    assert_close(jax.jit(other.apply)({"params": with_weights(empty, layers)}, images), expected)
 
 
 @pytest.mark.parametrize("problem", [TINY, *GROUPS, *PROBLEMS.values()])
@@ -126,24 +133,18 @@ def pytorch_with_weights(model, layers):
     return model
 
 
-ALIKE = {
-    name: own for name, own in LOGITS.items() if own.network.pooling != "stride"
-}  # PyTorch pads that on both sides
+# A convolution with a stride is padded on both sides in PyTorch's network, and on one side in the others.
+ALIKE = {name: own for name, own in LOGITS.items() if own.network.pooling != "stride"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("problem", [TINY, *GROUPS, *ALIKE.values()], ids=["tiny", "group", "layer", *ALIKE])
 def test_pytorch_computes_the_same_logits(problem):
     torch = pytest.importorskip("torch")
-    network = models.build(problem.network, problem.image_shape, CLASSES)
-    images = jax.random.normal(jax.random.key(0), (2, *problem.image_shape))
-    params = jax.jit(network.init)(jax.random.key(1), images)["params"]
-    params = jax.tree.map(lambda leaf: leaf + 0.1 * (leaf.ndim == 1), params)  # no bias is zero
-    expected = jax.jit(network.apply)({"params": params}, images)
-    other = pytorch_with_weights(peer_networks.torch_network(problem), layers_of(network, problem.image_shape, params))
+    images, layers, expected = known_logits(problem)
+    other = pytorch_with_weights(peer_networks.torch_network(problem), layers)
     with torch.no_grad():
-        logits = other(torch.tensor(np.asarray(images)).permute(0, 3, 1, 2)).numpy()
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+        assert_close(other(torch.tensor(np.asarray(images)).permute(0, 3, 1, 2)).numpy(), expected)
 
 
 @pytest.mark.slow
