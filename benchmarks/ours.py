@@ -50,6 +50,7 @@ def random_program(
     optimizer: Optimizer | None = None,
 ) -> Program:
     """The program for random images: an epoch has `steps` steps, and takes each image once."""
+    memory.keep()  # as each command does, before JAX starts threads
     images = np.zeros((training.batch_size * steps, *image_shape), np.uint8)
     labels = np.zeros(len(images), np.int32)
     names = tuple(map(str, range(CLASSES)))
@@ -60,7 +61,6 @@ def random_program(
 
 def epoch(loop: Loop, image_shape: tuple[int, int, int], replicas: int = 1) -> Callable[[], list[Totals]]:
     """A function that trains replicas for an epoch on random images; each call continues where the last one ended."""
-    memory.keep()  # as each command does
     random = np.random.default_rng(0)
     batches = loop.program.batches
     count = batches.size * batches.steps_per_epoch

@@ -142,8 +142,8 @@ def test_every_file_has_a_floor_and_every_floor_a_file():
 def test_a_file_imports_only_from_above(path):
     own = floor(module(path))
     names = [name for name in imported(path) if name.split(".")[0] in ("cnn", "experiments", "benchmarks")]
-    if own is None:  # a package comes before everything inside it
-        assert path.name == "__init__.py" and names == []
+    if own is None:  # a package comes before everything inside it but what must come before its first thread
+        assert path.name == "__init__.py" and names in ([], ["experiments.command.memory"])
         return
     above = {name: floor(name) for name in names if name != "experiments"}  # its __init__ comes before everything
     assert all(place is not None and place < own for place in above.values()), above
