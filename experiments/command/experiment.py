@@ -42,53 +42,50 @@ def no_advice(arguments: Sequence[str]) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command(Generic[Config]):
-    """A command and its settings.
+class Asking:
+    """What every command has: a name, and a question that it answers.
 
     Attributes:
         name: the name of its file in `experiments/`.
-        doc: that file's docstring; the first line is the question that the command answers.
+        doc: that file's docstring; the first line is the question.
+    """
+
+    name: str
+    doc: str
+
+    @property
+    def question(self) -> str:
+        """The question that the command answers."""
+        first = (self.doc or "").strip().partition("\n")[0]  # `python -OO` drops docstrings
+        return first or self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(Asking, Generic[Config]):
+    """A command and its settings.
+
+    Attributes:
         config: the class of its settings; each field of it, and of the settings inside it, is a flag.
         fixed: the settings that have no flag, since the command varies or fixes them. "network", "training" and "scene"
             each stand for all settings of that group.
     """
 
-    name: str
-    doc: str
     config: type[Config]
     fixed: tuple[str, ...] = ()
 
-    @property
-    def question(self) -> str:
-        """The question that the command answers."""
-        return _first_line(self.doc) or self.name
-
-
-def _first_line(doc: str) -> str:
-    return (doc or "").strip().partition("\n")[0]  # `python -OO` drops docstrings
-
 
 @dataclass(frozen=True, kw_only=True)
-class Tool(Generic[Options]):
+class Tool(Asking, Generic[Options]):
     """A command that trains nothing, with flags of its own.
 
     Attributes:
-        name: the name of its file in `experiments/`.
-        doc: that file's docstring; the first line is the question that the command answers.
         options: the class of its flags' values: a frozen dataclass whose fields are made by `cnn.config.setting`. Its
             `__post_init__` refuses wrong values.
         arguments: the field for the arguments that are no flags, a tuple of text; "": there are none.
     """
 
-    name: str
-    doc: str
     options: type[Options]
     arguments: str = ""
-
-    @property
-    def question(self) -> str:
-        """The question that the command answers."""
-        return _first_line(self.doc) or self.name
 
 
 @dataclass(frozen=True, kw_only=True)
