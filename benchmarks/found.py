@@ -115,7 +115,7 @@ def with_table(text: str, table: str) -> str:
 def main(options: flags.FlagValues) -> None:
     """Keep a study; or print the table, or put it into README.md and write the pages."""
     if options.add:
-        found_records.add(Path(options.add), RESULTS / options.to)
+        found_records.add(Path(options.add), RESULTS, options.to)
         return
     records = found_records.recorded(RESULTS)
     table = report.table(rows([record for record in records if isinstance(record, Swept)]))

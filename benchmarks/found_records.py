@@ -4,6 +4,7 @@ That is its settings, its answer, its trials and its pictures; the page of more 
 """
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -13,7 +14,8 @@ from typing import Any
 
 from cnn import files
 from cnn.config import MATCHES, NetworkConfig
-from cnn.errors import RequestError
+from cnn.errors import RequestError, require
+from cnn.study.advice import without
 from cnn.study.swept import Swept, swept_in
 from cnn.training.folder import kept_settings
 
@@ -21,7 +23,7 @@ RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TABLES = ("answer.json", "results.csv")
 _SETTINGS = "config.json"
 _SWEEP = "sweep_blocks"
-_LOCAL = ("--workdir=", "--data_dir=", "--cache_dir=", "--compiled_dir=")  # flags that name a machine's folders
+_LOCAL = ("workdir", "data_dir", "cache_dir", "compiled_dir")  # flags that name a machine's folders
 
 
 @dataclass(frozen=True)
@@ -37,32 +39,39 @@ class Compared:
     variants: tuple[Mapping[str, Any], ...]  # as the file has them
 
 
-def add(folder: Path, to: Path) -> None:
+def add(folder: Path, results: Path, to: str) -> None:
     """Keep a finished study, without what names this machine's folders and host.
 
     Args:
         folder: the study's work folder.
-        to: `docs/results/STUDY/NAME`; what is there is replaced.
+        results: the folder of all records.
+        to: STUDY/NAME, under which it is kept there; a record of that name is replaced, once the new one is whole.
 
     Raises:
-        RequestError: the folder does not hold a finished study.
+        RequestError: the folder does not hold a finished study, or `to` is no such name.
+        OSError: a file cannot be copied; an older record is still there.
     """
+    require(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", to) is not None, "to", to, "STUDY/NAME, each of letters and digits")
     read(folder)
-    shutil.rmtree(to, ignore_errors=True)
-    to.mkdir(parents=True)
-    for path in [*(folder / name for name in TABLES), *folder.glob("*.png")]:
-        shutil.copyfile(path, to / path.name)
     settings = json.loads((folder / _SETTINGS).read_text())
     provenance = settings["provenance"]
     provenance.pop("host", None)
     provenance["command"] = _portable(provenance["command"])
-    (to / _SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
+    place = results / to
+    with files.whole_folder(place) as new:
+        for path in [*(folder / name for name in TABLES), *folder.glob("*.png")]:
+            shutil.copyfile(path, new / path.name)
+        (new / _SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
+        if place.exists():
+            files.remove(files.set_aside(place))
 
 
 def _portable(command: str) -> str:
     """A command without the folders of the machine where it ran."""
     _, *arguments = shlex.split(command)
-    return shlex.join(["python", *(each for each in arguments if not each.startswith(_LOCAL))])
+    for flag in _LOCAL:
+        arguments = without(arguments, flag)
+    return shlex.join(["python", *arguments])
 
 
 def read(folder: Path) -> Swept | Compared:

@@ -9,6 +9,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from benchmarks.describe import describe
+from benchmarks.turns import Unavailable
 from cnn.errors import RequestError
 from cnn.files import write_json
 from experiments.command import leave
@@ -26,7 +27,7 @@ def run(main: Callable[[flags.FlagValues], None], define_flags: Callable[[flags.
         logging.set_verbosity(logging.WARNING)  # jax names every backend that it does not find
         try:
             main(flags.FLAGS)
-        except RequestError as error:
+        except (RequestError, Unavailable) as error:
             leave.tell_error(str(error))
             sys.exit(leave.REFUSED)
 

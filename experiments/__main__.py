@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import experiments
 
-HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
+HELP = ("--help", "-help", "-h", "--helpshort", "-helpshort", "--helpfull", "-helpfull")  # as `command.flags` has them
 
 
 def questions() -> dict[str, str]:

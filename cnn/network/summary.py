@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
-from cnn.errors import RequestError, require_known
-from cnn.network.geometry import Pair, Window, format_size, receptive_field
+from cnn.network.geometry import Pair, format_size, receptive_field
 from cnn.network.layers import Block, Shape, Signal
 
 
@@ -61,28 +60,6 @@ def _field(signal: Signal, image_shape: Shape) -> Pair:
     return min(height, image_shape[0]), min(width, image_shape[1])
 
 
-def windows(network: Block, image_shape: Shape, name: str) -> list[Window]:
-    """`(filter, stride, padding)` of each layer from the image to the layer of that name: see `geometry.input_window`.
-
-    At the sum of a residual block, the windows are those of the branch, which sees more than the skip connection.
-
-    Raises:
-        RequestError: the network has no layer of that name, or a unit of that layer sees the whole image.
-
-    Example:
-        >>> from cnn.config import NetworkConfig
-        >>> from cnn.network.models import ConvNet
-        >>> windows(ConvNet(NetworkConfig(blocks=2), 10), (28, 28, 1), "block1/pool")
-        [((3, 3), (1, 1), 'SAME'), ((1, 1), (1, 1), 0), ((2, 2), (2, 2), 0)]
-    """
-    layers = {visit.name: visit for visit in network.visits(Signal(image_shape))}
-    require_known("layer", name, layers)
-    signal = layers[name].after
-    if signal.windows is None:
-        raise RequestError(f"layer={name!r}: must have height and width; a unit of this layer sees the whole image")
-    return list(signal.windows)
-
-
 def cost(network: Block, image_shape: Shape) -> Cost:
     """Parameters and multiply-accumulates of the whole network."""
     visits = network.visits(Signal(image_shape))
@@ -121,14 +98,20 @@ def by_image(network: Block, image_shape: Shape) -> bool:
 def table(network: Block, image_shape: Shape) -> str:
     """The network as text: a line for the input, one for each layer, and one of totals."""
     total = cost(network, image_shape)
-    lines = [["input", "", _times(image_shape), "", "", ""]]
+    lines = [["input", "", shape_in_words(image_shape), "", "", ""]]
     for row in rows(network, image_shape):
         numbers = [f"{row.parameters:,}", f"{row.macs:,}", format_size(row.receptive_field)]
-        lines.append([row.name, row.kind, _times(row.output_shape), *numbers])
+        lines.append([row.name, row.kind, shape_in_words(row.output_shape), *numbers])
     lines.append(["total", "", "", f"{total.parameters:,}", f"{total.macs:,}", ""])
     headers = ["layer", "kind", "output shape", "parameters", "multiply-accumulates", "receptive field"]
     return tabulate(lines, headers, disable_numparse=True, colalign=("left", "left", "left", "right", "right", "right"))
 
 
-def _times(shape: Shape) -> str:
+def shape_in_words(shape: Shape) -> str:
+    """A shape as text.
+
+    Example:
+        >>> shape_in_words((28, 28, 16))
+        '28x28x16'
+    """
     return "x".join(map(str, shape))

@@ -21,7 +21,7 @@ from cnn.show.style import BLUE, DOTS_PER_INCH, GREEN, INK, QUIET, VERMILION, fi
 from cnn.study.answer import Answer, Depth
 from cnn.study.results import Row
 from cnn.study.tables import short
-from cnn.study.words import answer_in_short, decided_in_points, points
+from cnn.study.words import answer_in_short, decided_in_points, percent, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -223,13 +223,9 @@ def _verdict(answer: Answer, depth: Depth) -> _Cell:
 def _test(answer: Answer) -> list[_Line]:
     """The numbers of the test images."""
     return [
-        _line(answer, "mean test accuracy, %", lambda depth: _percent(depth.summary.test.mean), bold=True),
+        _line(answer, "mean test accuracy, %", lambda depth: percent(depth.summary.test.mean), bold=True),
         _line(answer, "its 95 % interval over seeds", _interval),
     ]
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{points(share):.2f}"
 
 
 def _interval(depth: Depth) -> str | None:

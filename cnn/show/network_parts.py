@@ -51,7 +51,8 @@ def layers_table(network: Block, image_shape: Shape) -> list[Part]:
         for name, own in blocks.items()
     ]
     heads = ("output", "parameters", "multiply-accumulates", "sees of the image")
-    caption = f"From an image of {_times(image_shape)} to the logits. A cell of the output sees so many pixels."
+    shape = summary.shape_in_words(image_shape)
+    caption = f"From an image of {shape} to the logits. A cell of the output sees so many pixels."
     whole = Table(caption, ("block", *heads), [_row(row) for row in totals])
     each = Table("Every layer.", ("layer", *heads), [_row(row) for row in rows])
     return [whole, Folded("Layer by layer", (each,))]
@@ -60,15 +61,11 @@ def layers_table(network: Block, image_shape: Shape) -> list[Part]:
 def _row(row: summary.Row) -> list[Cell]:
     return [
         Cell(row.name),
-        Cell(_times(row.output_shape)),
+        Cell(summary.shape_in_words(row.output_shape)),
         Cell(f"{row.parameters:,}", row.parameters),
         Cell(f"{row.macs:,}", row.macs),
         Cell(format_size(row.receptive_field)),
     ]
-
-
-def _times(shape: Shape) -> str:
-    return "x".join(map(str, shape))
 
 
 def first_filters(trained: Trained) -> Gallery | None:

@@ -218,10 +218,12 @@ def written(value: float | None, form: str) -> Cell:
 
 
 def percent(value: float | None, decimals: int = 2) -> Cell:
-    """A fraction as a cell, in percent or in points; unknown where it is None.
+    """A fraction as a cell, in percent or in points; unknown where it is None. A rounded 0 has no sign.
 
     Example:
         >>> percent(0.98765).text
         '98.77'
     """
-    return Cell(UNKNOWN) if value is None else Cell(f"{100 * value:.{decimals}f}", round(100 * value, 6))
+    if value is None:
+        return Cell(UNKNOWN)
+    return Cell(f"{round(100 * value, decimals) + 0.0:.{decimals}f}", round(100 * value, 6))

@@ -1,9 +1,9 @@
-"""What all pictures share: colours, headlines, legends, and a PNG that appears whole or not at all.
+"""What all pictures share: colours, headlines, legends, and the content of a PNG.
 
-Every picture of this room is a function that returns matplotlib's own `Figure`: a notebook shows it, `write_png` writes
-it. pyplot has no part in that, so no display is needed, and a figure that nobody holds any more is freed. The colours
-are those of Okabe and Ito (2008, "Color Universal Design"), which colour-blind readers tell apart too; the orange is
-darker than theirs, so that words in it can be read. Marks differ in shape as well, for prints in grey.
+Every picture of this room is a function that returns matplotlib's own `Figure`: a notebook shows it, `png` is its
+content. pyplot has no part in that, so no display is needed, and a figure that nobody holds any more is freed. The
+colours are those of Okabe and Ito (2008, "Color Universal Design"), which colour-blind readers tell apart too; the
+orange is darker than theirs, so that words in it can be read. Marks differ in shape as well, for prints in grey.
 
 The name of a data set, a class or a file is text. matplotlib would read a formula between two dollar signs, so every
 function here, and every picture that shows such a name, turns that off.
@@ -18,13 +18,9 @@ Example:
 
 import contextlib
 import io
-import os
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from cnn import files
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -41,15 +37,6 @@ INK = "#333333"  # words, and marks that do not stand out
 QUIET = "#767676"  # words of less weight
 GRID = "#E5E5E5"
 DOTS_PER_INCH = 150
-
-
-def write_png(figure: "Figure", path: str | os.PathLike[str]) -> None:
-    """Write a figure as a PNG that appears whole or not at all.
-
-    Raises:
-        OSError: the file cannot be written; its old content is still there.
-    """
-    files.write(Path(path), png(figure))
 
 
 def png(figure: "Figure") -> bytes:

@@ -229,7 +229,7 @@ def _differ_in(found: Across) -> str:
 def _confounded(found: Across) -> str:
     """A caution where several things differ between any two sweeps."""
     pairs = itertools.combinations([sweep.settings for sweep in found.sweeps], 2)
-    names = [name for name in found.varied if name == "dataset" or name not in ELSEWHERE]
+    names = [name for name in found.varied if name in ("dataset", FINGERPRINT) or name not in ELSEWHERE]
     several = all(sum(first[name] != second[name] for name in names) > 1 for first, second in pairs)
     if not several or len(found.recommended) < 2:
         return ""

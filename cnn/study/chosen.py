@@ -60,7 +60,10 @@ def _first_kept(trials: Path, blocks: int | None, rate: float) -> Trained:
         folder = TrialFolder(trials / trial_name(COMPARE, "blocks", blocks, rate, seed))
         if not folder.path.is_dir():
             break
-        trained = folder.trained(kept_settings(folder.path / "config.json") or {})
+        settings = kept_settings(folder.path / "config.json")
+        if settings is None:
+            raise RequestError(f"{folder.path / 'config.json'}: is missing; the same sweep writes it again")
+        trained = folder.trained(settings)
         if trained is not None and (trained.config.network.blocks, trained.config.learning_rate) != (blocks, rate):
             raise RequestError(f"{folder.path}: is another trial than its name says; the same sweep says what to do")
         if trained is not None:

@@ -216,19 +216,21 @@ def bootstrap_interval(correct: np.ndarray, *, resamples: int = 2000, seed: int 
     seed_weights = 1 + (seed_counts - 1) * np.sqrt(seeds / (seeds - 1))
     image_counts = generator.multinomial(images, counts / images, size=resamples)
     means = ((seed_weights @ kinds) * image_counts).sum(axis=1) / (seeds * images)
-    if _constant(means):
+    spread = _spread(correct)
+    if spread is None or _constant(means):
         return None
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     mean = correct.mean()
-    spread = _spread(correct)
     return max(float(mean + (low - mean) * spread), 0.0), min(float(mean + (high - mean) * spread), 1.0)
 
 
-def _spread(correct: np.ndarray) -> float:
-    """How much wider Student's interval is than a normal one, for a mean over both axes."""
+def _spread(correct: np.ndarray) -> float | None:
+    """How much wider Student's interval is than a normal one, for a mean over both axes; None without variance."""
     from scipy import stats
 
     variances = np.array([correct.mean(axis=1 - axis).var(ddof=1) / correct.shape[axis] for axis in (0, 1)])
+    if not variances.any():
+        return None
     freedom = variances.sum() ** 2 / (variances**2 / (np.array(correct.shape) - 1)).sum()
     tail = (1 + CONFIDENCE) / 2
     return float(stats.t.ppf(tail, freedom) / stats.norm.ppf(tail))

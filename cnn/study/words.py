@@ -135,17 +135,18 @@ def _on_test_images(answer: Answer) -> str:
 def direction(difference: Estimate) -> str:
     """A difference of accuracies as `worse by 0.23 points (95 % interval 0.12 to 0.34)`."""
     size = abs(points(difference.mean or 0.0))
-    word = "better" if (difference.mean or 0.0) > 0 else "worse"
-    ends = _towards(difference)
+    better = (difference.mean or 0.0) > 0
+    word = "better" if better else "worse"
+    ends = _towards(difference, less=not better)
     return f"{word} by {f'{size:.2f}' if size else 'less than 0.01'} points{f' (95 % interval {ends})' if ends else ''}"
 
 
-def _towards(difference: Estimate) -> str:
-    """The interval of a difference in points, in the direction of its mean: `1.00 to 3.00` also for a mean of -2."""
-    if difference.mean is None or difference.low is None or difference.high is None:
+def _towards(difference: Estimate, less: bool) -> str:
+    """The interval of a difference in points, in the direction of its word: `1.00 to 3.00` also for 2 points less."""
+    if difference.low is None or difference.high is None:
         return ""
     ends = [points(difference.low), points(difference.high)]
-    low, high = sorted(0 - end for end in ends) if points(difference.mean) < 0 else ends
+    low, high = sorted(0 - end for end in ends) if less else ends
     return f"{low:.2f} to {high:.2f}"
 
 
@@ -279,7 +280,7 @@ def versus(comparison: Comparison, name: Any) -> str:
     in_points = points(difference.mean)
     word = "apart" if in_points == 0 else "less" if in_points < 0 else "more"
     known = []
-    ends = _towards(difference)
+    ends = _towards(difference, less=in_points < 0)
     if ends:
         known.append(f"95 % interval {ends}")
     if variant.p_adjusted is not None:

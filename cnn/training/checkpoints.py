@@ -62,6 +62,8 @@ class Checkpoints:
     def save(self, steps: int, state: dict[str, Any], trial: dict[str, Any]) -> None:
         """Write a nested dict of arrays, and plain values beside it, as the state after `steps` steps.
 
+        A checkpoint of as many steps is replaced.
+
         Raises:
             OSError: the checkpoint cannot be written; earlier checkpoints are unchanged.
         """
@@ -70,9 +72,18 @@ class Checkpoints:
         state = _on_host(state)
         sealed = files.seal({**trial, _STATE: _digest(state), _KINDS: _kinds(state)})
         arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), trial=ocp.args.JsonSave(sealed))
+        place = self.path / str(steps)
         try:
-            with self._manager() as manager:
-                manager.save(steps, args=arguments)
+            aside = files.set_aside(place) if place.exists() else None
+            try:
+                with self._manager() as manager:
+                    manager.save(steps, args=arguments)
+            except BaseException:
+                if aside is not None and not place.exists():
+                    aside.rename(place)
+                raise
+            if aside is not None:
+                files.remove(aside)
             for old in self.steps()[:-KEPT]:
                 self._remove(self.path / str(old))
         except Exception as error:  # tensorstore has errors of its own for a full disk

@@ -226,19 +226,25 @@ class Fit:
             held_out = [totals for totals, _ in self._validated(stop)] if due else [Totals.zero()] * len(sums)
         except Stopped:
             return []
-        seconds = self._seconds / len(sums)
+        shares = self._shares()
         self._totals = [Totals.zero().replace(bad_step=jnp.int32(totals.bad_step)) for totals in sums]
         self._seconds = 0.0
         return [
             (Epoch.of(number, train, validation, seconds), _bad_step(train))
-            for train, validation in zip(sums, held_out, strict=True)
+            for train, validation, seconds in zip(sums, held_out, shares, strict=True)
         ]
 
     def snapshot(self) -> list[Snapshot]:
         """Where each replica stands after `steps` steps."""
         states = self.loop.unstack(self._states, len(self.configs))
-        seconds = self._seconds / len(states)
-        return [Snapshot(state, totals, seconds) for state, totals in zip(states, self._totals, strict=True)]
+        parts = zip(states, self._totals, self._shares(), strict=True)
+        return [Snapshot(state, totals, seconds) for state, totals, seconds in parts]
+
+    def _shares(self) -> list[float]:
+        """The seconds of the epoch so far that each replica has; one that diverged before, and only waits, has none."""
+        trained = [int(totals.count) > 0 for totals in self._totals]
+        each = self._seconds / max(sum(trained), 1)
+        return [each if trains else 0.0 for trains in trained]
 
     def restore(self, steps: int, snapshots: Sequence[Snapshot]) -> None:
         """Continue from snapshots taken after `steps` steps; the replicas may have run in other groups then."""

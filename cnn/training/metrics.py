@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn import files
+from cnn.errors import RequestError
 from cnn.training.step import Totals
 
 COLLAPSE = 0.001  # p-value at which a network counts as better than chance, or as worse than one that has learnt
@@ -53,10 +54,18 @@ def _means(totals: Totals) -> tuple[float | None, float | None]:
 
 
 def read_epochs(path: Path) -> list[Epoch]:
-    """The epochs in a file, none where there is no file."""
+    """The epochs in a file, none where there is no file.
+
+    Raises:
+        RequestError: the file is damaged.
+    """
     if not path.exists():
         return []
-    return [Epoch(**json.loads(line)) for line in path.read_text().splitlines()]
+    try:
+        return [Epoch(**json.loads(line)) for line in path.read_text().splitlines()]
+    except (ValueError, TypeError):
+        again = f"remove {path.parent}, and the command that made it runs that trial again"
+        raise RequestError(f"{path}: is damaged; {again}") from None
 
 
 def write_epochs(path: Path, epochs: Sequence[Epoch]) -> None:

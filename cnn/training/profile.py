@@ -15,6 +15,7 @@ import jax
 
 from cnn import files
 from cnn.errors import RequestError
+from cnn.places import nearest
 from cnn.progress import Progress
 from cnn.training.fit import Fit
 from cnn.training.loops.loop import Pace
@@ -34,12 +35,15 @@ def require_writable(folder: Path) -> None:
     Raises:
         RequestError: the folder cannot be written, or cannot be created.
     """
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    accepted = f"profile={str(folder)!r}: must be a folder that can be written"
+    there = nearest(folder)
+    if there is None:
+        raise RequestError(f"{accepted} (the system refuses this name)")
     try:
         files.remove(Path(tempfile.mkdtemp(dir=there)))
     except OSError as error:
         reason = f"{error.strerror}: {there}"
-        raise RequestError(f"profile={str(folder)!r}: must be a folder that can be written ({reason})") from None
+        raise RequestError(f"{accepted} ({reason})") from None
 
 
 def trace_once(fit: Fit, folder: Path, progress: Progress = Progress()) -> None:

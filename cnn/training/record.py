@@ -142,8 +142,6 @@ class Record:
         """Write a checkpoint, unless it is the last one; it replaces one of the same step, before its evaluation."""
         if self.folder is None or self._saved == (steps, len(self.epochs)):
             return
-        if self._saved[0] == steps:
-            self.folder.checkpoints().remove(after=steps - 1)
         self._saved = (steps, len(self.epochs))
         position = Position(
             settings=files.digest(self.settings),

@@ -39,14 +39,14 @@ def test_a_study_is_kept_without_what_names_its_machine(record, tmp_path):
     settings = json.loads((worked / "config.json").read_text())
     before = settings["provenance"] | {
         "host": "somewhere",
-        "command": "/home/me/bin/python -m experiments.some_study --workdir=/home/me/x --width=16 --seeds=5",
+        "command": "/home/me/bin/python -m experiments.some_study --workdir=/x --data_dir /y --width=16 --seeds=5",
     }
     (worked / "config.json").write_text(json.dumps(settings | {"provenance": before}))
     (worked / "report.html").write_text("large")
     to = tmp_path / "kept" / "one"
     to.mkdir(parents=True)
     (to / "of_an_older_record.png").write_text("old")
-    found_records.add(worked, to)
+    found_records.add(worked, tmp_path, "kept/one")
     assert {path.name for path in to.iterdir()} == {path.name for path in record.folder.iterdir()}
     kept = json.loads((to / "config.json").read_text())
     after = before | {"command": "python -m experiments.some_study --width=16 --seeds=5"}
@@ -72,8 +72,28 @@ def test_what_is_no_finished_study_is_not_kept(record, damage, tmp_path):
     shutil.copytree(record.folder, worked)
     damage(worked)
     with pytest.raises(RequestError, match=r"folder=|was edited"):
-        found_records.add(worked, tmp_path / "kept")
+        found_records.add(worked, tmp_path, "kept/one")
     assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("name", ["", "mnist", "/tmp/x", "../x", "a/..", "a/b/c", "a/"])
+def test_a_name_that_is_none_of_a_record_is_refused(name, tmp_path):
+    """Nothing is deleted: an empty name would be the folder of all records."""
+    old = tmp_path / "mnist" / "a"
+    old.mkdir(parents=True)
+    with pytest.raises(RequestError, match=r"^to=.*: must be STUDY/NAME"):
+        found_records.add(ONE_OF_EACH[0].folder, tmp_path, name)
+    assert old.exists()
+
+
+def test_a_copy_that_fails_leaves_the_old_record(tmp_path, monkeypatch):
+    old = tmp_path / "mnist" / "a"
+    old.mkdir(parents=True)
+    (old / "answer.json").write_text("old")
+    monkeypatch.setattr(shutil, "copyfile", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        found_records.add(ONE_OF_EACH[0].folder, tmp_path, "mnist/a")
+    assert [path.name for path in old.parent.iterdir()] == ["a"] and (old / "answer.json").read_text() == "old"
 
 
 def test_sweeps_stand_first_and_the_usual_ones_before_others():

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import experiments.__main__ as main
+from experiments.command import flags
 from tests.experiments.test_errors import EXPERIMENTS
 
 pytestmark = pytest.mark.thorough
@@ -29,6 +30,10 @@ def test_every_experiment_asks_a_question():
     questions = main.questions()
     assert questions.keys() == {*EXPERIMENTS, *TOOLS}
     assert all(question.endswith("?") for question in questions.values())
+
+
+def test_help_is_asked_for_as_of_an_experiment():
+    assert set(main.HELP) == {*flags.HELP, *flags.FULL_HELP}
 
 
 @pytest.mark.parametrize("asked", [[sys.executable, "-W", "error", "-m", "experiments"]], ids=["python -m experiments"])

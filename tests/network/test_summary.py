@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from cnn.config import NetworkConfig
-from cnn.errors import RequestError
 from cnn.network import summary
 from cnn.network.geometry import input_window, receptive_field
-from cnn.network.layers import Chain, Flatten
+from cnn.network.layers import Chain, Flatten, Signal
 from cnn.network.models import LeNet5, build
 
 
@@ -71,38 +70,41 @@ def test_receptive_field_is_no_larger_than_the_image():
     assert [fields[f"block{block}/pool"] for block in (1, 2, 3)] == [(4, 4), (8, 10), (8, 14)]
 
 
+def windows(network, image_shape, name):
+    """`(filter, stride, padding)` of each layer from the image to the layer of that name."""
+    (found,) = (visit.after.windows for visit in network.visits(Signal(image_shape)) if visit.name == name)
+    return found if found is None else list(found)
+
+
 def test_windows_lead_to_the_cells_under_a_unit():
     network = build(NetworkConfig(blocks=2, bottleneck=0.5, pooling="convolution"), (16, 16, 1), 10)
-    assert summary.windows(network, (16, 16, 1), "block1/conv2") == [
+    assert windows(network, (16, 16, 1), "block1/conv2") == [
         ((3, 3), (1, 1), "SAME"),
         ((1, 1), (1, 1), 0),
         ((3, 3), (2, 2), ((0, 1), (0, 1))),
     ]
     for row in summary.rows(network, (16, 16, 1)):
         if len(row.output_shape) == 3:
-            steps = [(filter, stride) for filter, stride, _ in summary.windows(network, (16, 16, 1), row.name)]
+            steps = [(filter, stride) for filter, stride, _ in windows(network, (16, 16, 1), row.name)]
             assert tuple(min(cells, 16) for cells in receptive_field(steps)) == row.receptive_field
 
 
 def test_windows_count_the_cells_that_a_network_adds():
-    steps = summary.windows(LeNet5(10), (28, 27, 1), "conv1")
+    steps = windows(LeNet5(10), (28, 27, 1), "conv1")
     assert steps == [((1, 1), (1, 1), ((2, 2), (2, 3))), ((5, 5), (1, 1), "VALID")]
     assert input_window((0, 0), (28, 27), steps) == ((-2, -2), (5, 5))
-    with pytest.raises(RequestError, match=r"^layer='conv3': must be one of pad, conv1"):
-        summary.windows(LeNet5(10), (28, 28, 1), "conv3")
 
 
 def test_windows_of_a_sum_are_those_of_the_branch():
     network = build(NetworkConfig(model="resnet", blocks=2, width=4), (9, 8, 1), 10)
-    branch = summary.windows(network, (9, 8, 1), "block2/conv2")
-    assert summary.windows(network, (9, 8, 1), "block2/sum") == branch
-    assert [window[:2] for window in summary.windows(network, (9, 8, 1), "block2/skip")][-1] == ((1, 1), (2, 2))
+    branch = windows(network, (9, 8, 1), "block2/conv2")
+    assert windows(network, (9, 8, 1), "block2/sum") == branch
+    assert [window[:2] for window in windows(network, (9, 8, 1), "block2/skip")][-1] == ((1, 1), (2, 2))
 
 
 @pytest.mark.parametrize("name", ["flatten", "dense1", "logits"])
 def test_a_unit_that_sees_the_whole_image_has_no_windows(name):
-    with pytest.raises(RequestError, match=rf"^layer='{name}': must have height and width"):
-        summary.windows(LeNet5(10), (28, 28, 1), name)
+    assert windows(LeNet5(10), (28, 28, 1), name) is None
 
 
 def products(jaxpr):

@@ -169,6 +169,7 @@ def test_sweeps_that_agree_show_no_difference():
         ({"dataset": "digits", "width": 8}, {}, "the data and width"),
         ({"width": 8}, {"dropout": 0.5}, "width and dropout"),
         ({"fingerprint": "other"}, {}, "the data"),
+        ({"fingerprint": "other", "width": 8}, {}, "the data and width"),
     ],
 )
 def test_what_the_answer_depends_on(first, second, what):

@@ -97,6 +97,7 @@ def test_bootstrap_is_fixed_by_its_seed_and_knows_its_limits():
     assert statistics.bootstrap_interval(correct, seed=3) != statistics.bootstrap_interval(correct, seed=4)
     assert statistics.bootstrap_interval(correct[:1]) is None
     assert statistics.bootstrap_interval(np.ones((3, 4), bool)) is None
+    assert statistics.bootstrap_interval(np.eye(2, dtype=bool)) is None
     with pytest.raises(ValueError, match="must be boolean"):
         statistics.bootstrap_interval(np.ones((3, 4)))
 

@@ -180,6 +180,8 @@ def test_a_difference_that_rounds_to_nothing_keeps_its_direction():
     rows = [row(blocks=1, seed=seed, val=0.99, test=0.99) for seed in range(3)]
     rows += [row(blocks=2, seed=seed, val=0.99, test=test) for seed, test in enumerate(better)]
     assert "2 blocks are better by less than 0.01 points" in words.answer_sentence(answered(rows))
+    worse = Estimate(10, -0.00004, 0.0001, -0.000077, -0.000003)
+    assert words.direction(worse) == "worse by less than 0.01 points (95 % interval 0.00 to 0.01)"
 
 
 def test_sentence_names_what_failed():

@@ -37,6 +37,20 @@ def test_the_last_two_are_kept_to_the_bit(checkpoints):
     assert checkpoints.steps() == [] and not checkpoints.path.exists()
 
 
+def test_a_checkpoint_is_replaced_once_the_new_one_is_written(checkpoints, monkeypatch):
+    checkpoints.save(12, STATES[0], {"epochs": []})
+    with monkeypatch.context() as full:
+        full.setattr("orbax.checkpoint.CheckpointManager.save", lambda *_, **__: exec("raise OSError(28, 'full')"))
+        with pytest.raises(OSError, match="No space left"):
+            checkpoints.save(12, STATES[1], {"epochs": [1]})
+    assert checkpoints.load(12, STATES[0])[1] == {"epochs": []}
+    checkpoints.save(12, STATES[1], {"epochs": [1]})
+    state, trial = checkpoints.load(12, STATES[0])
+    np.testing.assert_array_equal(state["params"]["kernel"], STATES[1]["params"]["kernel"])
+    assert trial == {"epochs": [1]}
+    assert [path.name for path in checkpoints.path.iterdir()] == ["12"]
+
+
 def files(checkpoints, steps):
     return sorted(path for path in (checkpoints.path / str(steps)).rglob("*") if path.is_file())
 

@@ -124,6 +124,14 @@ def test_a_snapshot_restores_whatever_ran_together(session):
     assert [numbers(epochs)[0] for epochs in alone.epochs()] == whole
 
 
+def test_a_replica_that_waits_since_it_diverged_has_no_share_of_the_seconds(session):
+    sound, diverging = start(session, trial_config(0), trial_config(1, 1e36)).epochs(), []
+    for epochs in sound:
+        diverging.append([epoch.seconds for epoch, _ in epochs])
+    assert min(diverging[0]) > 0
+    assert all(alone > 0 and waits == 0 for alone, waits in diverging[1:]) and diverging[1:]
+
+
 def test_a_large_validation_part_is_evaluated_seldom_and_at_the_end(session):
     training = TrainingConfig(epochs=10, batch_size=64)
     config = dataclasses.replace(trial_config(), training=training, validation_fraction=0.8)

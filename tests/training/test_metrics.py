@@ -7,6 +7,7 @@ import pytest
 
 from cnn.config import NetworkConfig, TrainingConfig, TrialConfig
 from cnn.data import datasets
+from cnn.errors import RequestError
 from cnn.training import metrics, trial
 
 
@@ -36,6 +37,14 @@ from cnn.training import metrics, trial
 )
 def test_collapsed_needs_evidence_for_chance(right, images, commonest, collapsed):
     assert metrics.at_chance(right, images, commonest) is collapsed
+
+
+@pytest.mark.parametrize("content", ['{"epoch": 1, "train_lo', '{"era": 1}\n', "[]\n"])
+def test_a_damaged_file_is_named(content, tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(content)
+    with pytest.raises(RequestError, match=r"metrics\.jsonl: is damaged; remove .*, and the command that made it"):
+        metrics.read_epochs(path)
 
 
 @pytest.mark.slow

@@ -166,7 +166,7 @@ def test_a_stop_ends_the_trace(digits, tmp_path, monkeypatch):
     assert len(numbers(tmp_path / "next")) > 1
 
 
-@pytest.mark.parametrize("name", ["/proc/none", "/proc", "/etc/hostname/x"])
+@pytest.mark.parametrize("name", ["/proc/none", "/proc", "/etc/hostname/x", f"/tmp/{'x' * 300}"])
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path, name):
     with pytest.raises(RequestError, match=rf"^profile='{name}': must be a folder that can be written \("):
         Options(profile=tmp_path / name)
