@@ -61,9 +61,9 @@ def _first_kept(trials: Path, blocks: int | None, rate: float) -> Trained:
         if not folder.path.is_dir():
             break
         settings = kept_settings(folder.path / "config.json")
-        if settings is None:
+        if settings is None and (folder.path / JSON).exists():
             raise RequestError(f"{folder.path / 'config.json'}: is missing; the same sweep writes it again")
-        trained = folder.trained(settings)
+        trained = folder.trained(settings or {})
         if trained is not None and (trained.config.network.blocks, trained.config.learning_rate) != (blocks, rate):
             raise RequestError(f"{folder.path}: is another trial than its name says; the same sweep says what to do")
         if trained is not None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from cnn import files
 from cnn.data import datasets
+from cnn.errors import RequestError
 from cnn.study.chosen import trained_in
 from cnn.trained.network import Trained
 
@@ -72,6 +73,15 @@ def test_where_the_first_seed_left_no_network_the_next_one_answers(folders, tmp_
     shutil.rmtree(first)
     first.mkdir()
     assert trained_in(copy).config.seed == 1
+
+
+def test_settings_that_are_missing_are_named(folders, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folders / "swept", copy)
+    for settings in copy.glob("trials/compare-*/config.json"):
+        settings.unlink()
+    with pytest.raises(RequestError, match=r"seed0/config\.json: is missing; the same sweep writes it again"):
+        trained_in(copy)
 
 
 def test_the_table_names_the_network_and_each_picture(asked):
