@@ -84,7 +84,7 @@ ROOMS = {  # from the ground up; a file imports only from those before it
         *("downsampling", "convolutions", "one_by_one", "lenet5", "predict", "export", "compare", "__main__"),
     ],
     "benchmarks": [
-        *("processes", "describe", "report", "turns", "problems", "peer_networks", "peers", "peers_mnist", "ours"),
+        *("processes", "describe", "turns", "report", "problems", "peer_networks", "peers", "peers_mnist", "ours"),
         "peers_recipe",
         *("sweep_torch", "sweep_flax", "peers_sweep"),
         *(
