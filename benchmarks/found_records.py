@@ -51,7 +51,8 @@ def add(folder: Path, results: Path, to: str) -> None:
         RequestError: the folder does not hold a finished study, or `to` is no such name.
         OSError: a file cannot be copied; an older record is still there.
     """
-    require(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", to) is not None, "to", to, "STUDY/NAME, each of letters and digits")
+    named = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", to) is not None
+    require(named, "to", to, "STUDY/NAME, each of letters, digits, -, _ and .")
     read(folder)
     settings = json.loads((folder / _SETTINGS).read_text())
     provenance = settings["provenance"]

@@ -67,7 +67,8 @@ def _files(folder: Path, progress: Progress) -> list[Path]:
     inside = [path.relative_to(folder).parts for path in sorted(folder.rglob("*"))]
     shown = [folder.joinpath(*parts) for parts in inside if not any(part.startswith(".") for part in parts)]
     pictures = [path for path in shown if path.name.lower().endswith(SUFFIXES)]
-    links = [path for path in shown if path.is_symlink() and (path.name.lower().endswith(SUFFIXES) or path.is_dir())]
+    named = set(pictures)
+    links = [path for path in shown if path.is_symlink() and (path in named or path.is_dir())]
     if links:
         first = str(links[0].relative_to(folder))
         count = f"{len(links):,} link{' is' if len(links) == 1 else 's are'}"

@@ -72,18 +72,9 @@ class Checkpoints:
         state = _on_host(state)
         sealed = files.seal({**trial, _STATE: _digest(state), _KINDS: _kinds(state)})
         arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), trial=ocp.args.JsonSave(sealed))
-        place = self.path / str(steps)
         try:
-            aside = files.set_aside(place) if place.exists() else None
-            try:
-                with self._manager() as manager:
-                    manager.save(steps, args=arguments)
-            except BaseException:
-                if aside is not None and not place.exists():
-                    aside.rename(place)
-                raise
-            if aside is not None:
-                files.remove(aside)
+            with _replacing(self.path / str(steps)), self._manager() as manager:
+                manager.save(steps, args=arguments)
             for old in self.steps()[:-KEPT]:
                 self._remove(self.path / str(old))
         except Exception as error:  # tensorstore has errors of its own for a full disk
@@ -163,6 +154,22 @@ class Checkpoints:
     def _remove(self, path: Path) -> None:
         if os.path.lexists(path):
             files.remove(files.set_aside(path))  # after a kill, no part of it has its old name
+
+
+@contextlib.contextmanager
+def _replacing(place: Path) -> Iterator[None]:
+    """Set aside what is there for as long as the block runs; if the block fails, it is there again."""
+    if not place.exists():
+        yield
+        return
+    aside = files.set_aside(place)
+    try:
+        yield
+    finally:
+        if place.exists():
+            files.remove(aside)
+        else:
+            aside.rename(place)
 
 
 def _on_host(tree: dict[str, Any]) -> dict[str, Any]:

@@ -38,9 +38,12 @@ def test_the_last_two_are_kept_to_the_bit(checkpoints):
 
 
 def test_a_checkpoint_is_replaced_once_the_new_one_is_written(checkpoints, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "full")
+
     checkpoints.save(12, STATES[0], {"epochs": []})
-    with monkeypatch.context() as full:
-        full.setattr("orbax.checkpoint.CheckpointManager.save", lambda *_, **__: exec("raise OSError(28, 'full')"))
+    with monkeypatch.context() as patched:
+        patched.setattr("orbax.checkpoint.CheckpointManager.save", full)
         with pytest.raises(OSError, match="No space left"):
             checkpoints.save(12, STATES[1], {"epochs": [1]})
     assert checkpoints.load(12, STATES[0])[1] == {"epochs": []}
