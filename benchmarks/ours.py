@@ -50,7 +50,7 @@ def random_program(
     optimizer: Optimizer | None = None,
 ) -> Program:
     """The program for random images: an epoch has `steps` steps, and takes each image once."""
-    memory.keep()  # as each command does, before JAX starts threads
+    memory.keep()  # as each command does
     images = np.zeros((training.batch_size * steps, *image_shape), np.uint8)
     labels = np.zeros(len(images), np.int32)
     names = tuple(map(str, range(CLASSES)))

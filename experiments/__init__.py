@@ -18,8 +18,6 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import NoReturn
 
-from experiments.command import memory
-
 _STOPS = {"SIGINT": "interrupted", "SIGTERM": "interrupted", "SIGHUP": "the terminal was closed"}
 _WORDS = {getattr(signal, name): words for name, words in _STOPS.items() if hasattr(signal, name)}
 _stops: int | None = None  # the end of a pipe where the numbers of signals are written, in a command's process
@@ -40,7 +38,6 @@ def own_process() -> None:
     global _stops
     if _stops is not None:
         return
-    memory.keep()  # before a thread starts, this one's or JAX's: each stays with the heap that it began with
     sys.excepthook = _uncaught
     for number in (0, 1, 2):
         with contextlib.suppress(OSError):  # where it is closed, no file that is opened later may take its number

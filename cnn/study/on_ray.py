@@ -183,12 +183,9 @@ class OnRay:
 
 
 def _variables(cpus: int, gpus: int) -> dict[str, str]:
-    """The environment of a worker: XLA starts a thread for each core, and without a GPU looks for no other device.
-
-    All threads share glibc's first heap, which keeps its pages. A worker has threads before it runs code of ours.
-    """
-    own = {**dict.fromkeys(NUMBER_OF_THREADS, str(cpus)), "MALLOC_ARENA_MAX": "1"}
-    return own if gpus else {**own, "JAX_PLATFORMS": "cpu"}
+    """The environment of a worker: XLA starts a thread for each core, and without a GPU looks for no other device."""
+    threads = dict.fromkeys(NUMBER_OF_THREADS, str(cpus))
+    return threads if gpus else {**threads, "JAX_PLATFORMS": "cpu"}
 
 
 def _on_this_machine(actor: type) -> Any:

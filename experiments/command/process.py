@@ -19,7 +19,7 @@ def prepared(compiled_dir: Path | None) -> Iterator[None]:
     Raises:
         RequestError: JAX cannot compute; see `numerics.fix`.
     """
-    memory.keep()  # in a worker; a command's own process has begun with it
     numerics.fix()
+    memory.keep()
     with contextlib.nullcontext() if compiled_dir is None else compiled.kept(compiled_dir):
         yield
